@@ -1,1 +1,11 @@
-//! See ARCHITECTURE.md.
+//! Every decision of the broker and of the controller, without IO.
+//!
+//! Nothing here reads a clock, opens a socket, starts a thread or draws from the operating system's
+//! randomness: time, identifiers and bytes are arguments, effects are return values. The same code runs
+//! in the binary (`ottla`) and in the simulator (`ottla-sim`). Bytes reach a disk through one narrow
+//! trait, [`disk::Disk`].
+
+pub mod disk;
+pub mod ids;
+pub mod metadata;
+pub mod time;

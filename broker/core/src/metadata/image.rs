@@ -1,0 +1,173 @@
+//! The picture of the cluster that committed metadata records build.
+//!
+//! An image is immutable and cheap to clone: maps share structure with the image before, so a broker can
+//! hand the one it has to every connection while it builds the next. Iteration order is the keys' order,
+//! the same on every node.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::ids::{
+    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
+    PartitionIndex, Term, TopicId, TopicName,
+};
+
+/// A place to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The listener's name, such as `PLAIN`.
+    pub listener: String,
+    /// Host name or address as advertised.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Kafka's code of the security protocol: 0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL.
+    pub security_protocol: i16,
+}
+
+/// Whether clients and new partitions may use a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fencing {
+    /// Not caught up, or its session is over: it leads nothing.
+    Fenced,
+    /// In service.
+    Unfenced,
+    /// Asked to stop; its leaders are being moved (KIP-841).
+    InControlledShutdown,
+}
+
+/// A broker as it registered (BrokerRegistration, key 62).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its id.
+    pub node_id: NodeId,
+    /// The offset of its registration record.
+    pub epoch: BrokerEpoch,
+    /// The process that registered.
+    pub incarnation_id: IncarnationId,
+    /// Where clients and peers reach it, one per listener.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// Its log directories.
+    pub directories: Vec<DirectoryId>,
+    /// In service or not.
+    pub fencing: Fencing,
+}
+
+impl Broker {
+    /// The endpoint of a listener.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+    }
+}
+
+/// Whether a partition's leader had to be chosen from outside the ISR (KIP-704).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaderRecoveryState {
+    /// The leader is known to hold all that was committed.
+    Recovered,
+    /// An unclean leader that has not yet recovered.
+    Recovering,
+}
+
+/// A partition as the controller registered it (PartitionRecord of KIP-631 and KIP-966).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Every replica in order of preference.
+    pub replicas: Vec<NodeId>,
+    /// The log directory of each replica, in the order of `replicas`; the nil id is "not yet assigned".
+    pub directories: Vec<DirectoryId>,
+    /// Replicas in sync with the leader.
+    pub isr: Vec<NodeId>,
+    /// Replicas that a reassignment adds.
+    pub adding: Vec<NodeId>,
+    /// Replicas that a reassignment removes.
+    pub removing: Vec<NodeId>,
+    /// Eligible leader replicas (KIP-966).
+    pub elr: Vec<NodeId>,
+    /// The last known eligible leaders (KIP-966).
+    pub last_known_elr: Vec<NodeId>,
+    /// Who leads, if anybody.
+    pub leader: Option<NodeId>,
+    /// Rises with every change of leader.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with every change at all.
+    pub partition_epoch: PartitionEpoch,
+    /// See [`LeaderRecoveryState`].
+    pub recovery: LeaderRecoveryState,
+}
+
+/// A topic and its partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// Its partitions, by index from 0 without a gap.
+    pub partitions: OrdMap<PartitionIndex, Arc<Partition>>,
+}
+
+/// What dynamic configuration can be set on (the codes of Kafka's ConfigResource).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResource {
+    /// One topic (2).
+    Topic(TopicName),
+    /// One broker (4).
+    Broker(NodeId),
+    /// Every broker (4 with an empty name).
+    BrokerDefault,
+}
+
+/// A member of the metadata quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    /// The controller's node id.
+    pub node_id: NodeId,
+    /// The directory its metadata log lies in: another directory is another voter (KIP-853).
+    pub directory_id: DirectoryId,
+    /// Where its controller listener is reached.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The whole picture up to one metadata offset.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// The offset of the last entry in this image; 0 if none is.
+    pub offset: MetadataOffset,
+    /// The term of that entry.
+    pub term: Term,
+    /// The cluster's id.
+    pub cluster_id: ClusterId,
+    /// Finalised features (KIP-584): name to level, such as `metadata.version` to 30.
+    pub features: OrdMap<String, i16>,
+    /// Registered brokers.
+    pub brokers: OrdMap<NodeId, Arc<Broker>>,
+    /// Topics by id.
+    pub topics: OrdMap<TopicId, Arc<Topic>>,
+    /// Ids of topics by name.
+    pub topic_ids: OrdMap<TopicName, TopicId>,
+    /// Dynamic configuration: key to value for each resource.
+    pub configs: OrdMap<ConfigResource, OrdMap<String, String>>,
+    /// The voters of the metadata quorum.
+    pub voters: OrdMap<NodeId, Arc<Voter>>,
+}
+
+impl Image {
+    /// A topic by name.
+    pub fn topic(&self, name: &TopicName) -> Option<&Arc<Topic>> {
+        self.topics.get(self.topic_ids.get(name)?)
+    }
+
+    /// A partition by topic id and index.
+    pub fn partition(&self, topic: TopicId, partition: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.topics.get(&topic)?.partitions.get(&partition)
+    }
+
+    /// The brokers in service, in order of id.
+    pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        self.brokers.values().filter(|broker| broker.fencing == Fencing::Unfenced)
+    }
+}
