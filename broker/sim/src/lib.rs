@@ -1,1 +1,4 @@
-//! See ARCHITECTURE.md.
+//! A seeded simulation of a whole cluster over the same cores.
+
+pub mod disk;
+pub mod rng;
