@@ -1,0 +1,169 @@
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::{Decodable, Encodable, Request};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{request, response};
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+prop_compose! {
+    fn entry()(offset in any::<u64>(), term in any::<u64>(), payload in bytes()) -> MetadataEntry {
+        MetadataEntry { offset, term, payload }
+    }
+}
+
+prop_compose! {
+    fn leader()(node_id in any::<u32>(), host in ".{0,40}", port in any::<u16>()) -> LeaderHint {
+        LeaderHint { node_id, host, port }
+    }
+}
+
+prop_compose! {
+    fn snapshot()(offset in any::<u64>(), term in any::<u64>(), size in any::<u64>()) -> SnapshotDescriptor {
+        SnapshotDescriptor { offset, term, size }
+    }
+}
+
+/// Round trip, exact size, every truncation refused, unknown tags skipped, and a
+/// trailing byte noticed.
+fn check_body<M: Encodable + Decodable + PartialEq + std::fmt::Debug>(message: &M) {
+    let mut out = BytesMut::new();
+    message.encode(&mut out, 0).unwrap();
+    assert_eq!(message.compute_size(0).unwrap(), out.len());
+    let whole = out.freeze();
+    assert_eq!(&M::decode(&mut whole.clone(), 0).unwrap(), message);
+    for cut in 0..whole.len() {
+        assert!(M::decode(&mut whole.slice(..cut), 0).is_err(), "cut at {cut}");
+    }
+    let mut tagged = BytesMut::from(&whole[..whole.len() - 1]);
+    tagged.extend_from_slice(&[2, 0, 0, 9, 3, 1, 2, 3]);
+    let mut tagged = tagged.freeze();
+    assert_eq!(&M::decode(&mut tagged, 0).unwrap(), message);
+    assert!(tagged.is_empty());
+    assert!(message.encode(&mut BytesMut::new(), 1).is_err());
+}
+
+fn check_request<R: Request + PartialEq + std::fmt::Debug>(message: &R) {
+    check_body(message);
+    let client_id = "peer".into();
+    let mut frame = request::encode(0, 5, &client_id, message).unwrap().slice(4..);
+    let header = request::RequestHeader::decode(&mut frame).unwrap();
+    assert_eq!((header.api_key, header.correlation_id), (R::KEY, 5));
+    assert_eq!(&request::decode_body::<R>(0, frame).unwrap(), message);
+}
+
+fn check_response<R: Request>(message: &R::Response)
+where
+    R::Response: PartialEq + std::fmt::Debug,
+{
+    check_body(message);
+    let mut frame = response::encode::<R>(0, 5, message).unwrap().slice(4..);
+    assert_eq!(response::decode_correlation_id(&mut frame).unwrap(), 5);
+    response::decode_header_rest(R::KEY, 0, &mut frame).unwrap();
+    assert_eq!(&response::decode_body::<R>(0, frame).unwrap(), message);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn raft_message_survives(
+        cluster_id in ".{0,30}",
+        from_node_id in any::<u32>(),
+        from_directory_id in uuid(),
+        to_directory_id in uuid(),
+        payload in bytes(),
+        error_code in any::<i16>(),
+    ) {
+        check_request(&RaftMessageRequest { cluster_id, from_node_id, from_directory_id, to_directory_id, payload });
+        check_response::<RaftMessageRequest>(&RaftMessageResponse { error_code });
+    }
+
+    #[test]
+    fn fetch_metadata_survives(
+        node_id in any::<u32>(),
+        broker_epoch in any::<i64>(),
+        from_offset in any::<u64>(),
+        limits in any::<(u32, u32)>(),
+        error_code in any::<i16>(),
+        leader in prop::option::of(leader()),
+        entries in prop::collection::vec(entry(), 0..4),
+        snapshot in prop::option::of(snapshot()),
+    ) {
+        let (max_bytes, max_wait_ms) = limits;
+        check_request(&FetchMetadataRequest { node_id, broker_epoch, from_offset, max_bytes, max_wait_ms });
+        check_response::<FetchMetadataRequest>(&FetchMetadataResponse {
+            error_code, leader, high_watermark: from_offset, entries, snapshot,
+        });
+    }
+
+    #[test]
+    fn fetch_metadata_snapshot_survives(
+        offset in any::<u64>(),
+        term in any::<u64>(),
+        position in any::<u64>(),
+        max_bytes in any::<u32>(),
+        error_code in any::<i16>(),
+        bytes in bytes(),
+    ) {
+        check_request(&FetchMetadataSnapshotRequest { offset, term, position, max_bytes });
+        check_response::<FetchMetadataSnapshotRequest>(&FetchMetadataSnapshotResponse {
+            error_code, size: term, position, bytes,
+        });
+    }
+
+    #[test]
+    fn forward_survives(
+        principal_name in ".{0,30}",
+        client_id in ".{0,30}",
+        client_host in ".{0,30}",
+        api in any::<(i16, i16)>(),
+        body in bytes(),
+        error_code in any::<i16>(),
+    ) {
+        check_request(&ForwardRequest {
+            principal_type: "User".into(),
+            principal_name,
+            client_id,
+            listener: "PLAIN".into(),
+            client_host,
+            api_key: api.0,
+            api_version: api.1,
+            body: body.clone(),
+        });
+        check_response::<ForwardRequest>(&ForwardResponse { error_code, body });
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let bytes = Bytes::from(bytes);
+        let _ = request::decode_body::<RaftMessageRequest>(0, bytes.clone());
+        let _ = request::decode_body::<ForwardRequest>(0, bytes.clone());
+        let _ = response::decode_body::<FetchMetadataRequest>(0, bytes.clone());
+        let _ = response::decode_body::<FetchMetadataSnapshotRequest>(0, bytes);
+    }
+}
+
+#[test]
+fn a_huge_entry_count_is_refused_before_anything_is_allocated() {
+    // No error, no leader, high watermark 0, then a count of 2^32 - 2.
+    let mut bytes = vec![0; 2 + 1 + 8];
+    bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+    let error = response::decode_body::<FetchMetadataRequest>(0, bytes.into()).unwrap_err();
+    assert!(format!("{error:?}").contains("beyond the end"), "{error:?}");
+}
+
+#[test]
+fn keys_are_those_written_down() {
+    let codes: Vec<i16> = PrivateKey::ALL.iter().map(|key| key.code()).collect();
+    assert_eq!(codes, [10_000, 10_001, 10_002, 10_003]);
+    assert!(PrivateKey::ALL.iter().all(|key| PrivateKey::from_code(key.code()) == Some(*key)));
+}
