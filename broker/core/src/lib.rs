@@ -5,6 +5,7 @@
 //! in the binary (`ottla`) and in the simulator (`ottla-sim`). Bytes reach a disk through one narrow
 //! trait, [`disk::Disk`].
 
+pub mod config;
 pub mod disk;
 pub mod ids;
 pub mod metadata;
