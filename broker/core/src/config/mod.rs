@@ -3,25 +3,35 @@
 //! Owns: the table of topic keys ([`topic_key`]) and of broker keys ([`broker_key`]); parsing and checking
 //! of values; the order in which a topic's override, the dynamic configuration and the properties file
 //! win ([`Layers`]); the resolved settings a log or a server works with ([`TopicConfig`],
-//! `BrokerConfig`). Must not: read files, name Kafka's error codes (the API handlers do), or keep any
+//! [`BrokerConfig`]). Must not: read files, name Kafka's error codes (the API handlers do), or keep any
 //! setting outside a row.
 //!
 //! To add a key, write its row in `topic_keys.rs` or under `broker_keys/`, then use it where settings are
 //! resolved. DescribeConfigs, IncrementalAlterConfigs, validation and the reference page follow.
 
+mod address;
 mod alter;
+mod broker;
 mod broker_keys;
+mod file;
 mod key;
 mod layers;
+mod listeners;
 mod topic;
 mod topic_keys;
 mod value;
 
 use std::sync::LazyLock;
 
+pub use address::{
+    Address, BadAddress, InitialController, ListenerAddress, ListenerName, SecurityProtocol, StaticVoter,
+};
 pub use alter::{AlterError, AlterOp, AlterScope, Alteration, Change, alter};
+pub use broker::{BrokerConfig, Limits, Roles, Timeouts, TopicRules};
+pub use file::{BrokerConfigError, Origin, Problem, Setting, Warning, WarningKind};
 pub use key::{ConfigType, DefaultValue, Importance, Key, Support, Synonym, UpdateMode, Validator};
 pub use layers::{Described, Layers, Settings, Source, SourcedValue};
+pub use listeners::Listener;
 pub use topic::{
     ByteCount, CleanupPolicy, Compression, Durability, Limit, TimestampType, TopicConfig, TopicConfigError,
 };

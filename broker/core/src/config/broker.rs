@@ -1,0 +1,323 @@
+//! The settings of one node, resolved and typed: what `server.properties` comes to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{Address, ListenerName, StaticVoter, reachable};
+use super::file::{CheckedFile, Problem, Setting, Warning};
+use super::layers::Settings;
+use super::listeners::{Listener, Listeners};
+use super::topic::{ByteCount, Limit};
+use crate::ids::NodeId;
+
+/// What a node does (`process.roles`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// Stores data and serves clients.
+    Broker,
+    /// Votes on the cluster's metadata.
+    Controller,
+    /// Both in one process.
+    Combined,
+}
+
+impl Roles {
+    /// Whether the node stores data and serves clients.
+    pub fn is_broker(self) -> bool {
+        matches!(self, Self::Broker | Self::Combined)
+    }
+
+    /// Whether the node takes part in the metadata quorum.
+    pub fn is_controller(self) -> bool {
+        matches!(self, Self::Controller | Self::Combined)
+    }
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `broker.heartbeat.interval.ms`
+    pub broker_heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`
+    pub broker_session: Duration,
+    /// `initial.broker.registration.timeout.ms`
+    pub broker_registration: Duration,
+    /// `controller.quorum.election.timeout.ms`
+    pub quorum_election: Duration,
+    /// `controller.quorum.request.timeout.ms`
+    pub quorum_request: Duration,
+    /// `controller.quorum.retry.backoff.ms`
+    pub quorum_retry_backoff: Duration,
+    /// `request.timeout.ms`
+    pub request: Duration,
+    /// `connections.max.idle.ms`
+    pub connection_idle: Limit<Duration>,
+    /// `metadata.max.idle.interval.ms`; zero writes no empty records
+    pub metadata_idle_interval: Duration,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval: Duration,
+    /// `producer.id.expiration.ms`
+    pub producer_id_expiration: Duration,
+}
+
+/// How much of things there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `socket.request.max.bytes`
+    pub request_size_max: ByteCount,
+    /// `max.connections`
+    pub connections_max: u32,
+    /// `fetch.max.bytes`
+    pub fetch_size_max: ByteCount,
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_after: ByteCount,
+    /// `metadata.log.max.snapshot.interval.ms`
+    pub snapshot_interval: Limit<Duration>,
+}
+
+/// What a topic gets when its creator does not say, and who may create and delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicRules {
+    /// `num.partitions`
+    pub partitions: u32,
+    /// `default.replication.factor`
+    pub replication_factor: u16,
+    /// `auto.create.topics.enable`
+    pub auto_create: bool,
+    /// `delete.topic.enable`
+    pub delete: bool,
+}
+
+/// The settings of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// `node.id`
+    pub node_id: NodeId,
+    /// `process.roles`
+    pub roles: Roles,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// `listeners`: where the node accepts connections.
+    pub listeners: Vec<Listener>,
+    /// `advertised.listeners`: where others reach it. A port of 0 stands for the one that was bound.
+    pub advertised_listeners: Vec<Listener>,
+    /// The first of `controller.listener.names`.
+    pub controller_listener: ListenerName,
+    /// `inter.broker.listener.name`. None on a node that is no broker.
+    pub inter_broker_listener: Option<ListenerName>,
+    /// `controller.quorum.bootstrap.servers`, or the addresses of `controller.quorum.voters`.
+    pub controllers: Vec<Address>,
+    /// `log.dirs`
+    pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`
+    pub metadata_log_dir: PathBuf,
+    /// `controlled.shutdown.enable`
+    pub controlled_shutdown: bool,
+    /// `ottla.http.listener`
+    pub http_listener: Option<Address>,
+    /// `ottla.config.hash`
+    pub config_hash: Option<String>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How much of things there may be.
+    pub limits: Limits,
+    /// Creation and deletion of topics.
+    pub topics: TopicRules,
+    /// Everything the properties file sets, for DescribeConfigs and for the defaults of topics.
+    pub fixed: Settings,
+}
+
+impl BrokerConfig {
+    /// Resolves the settings of a properties file. `host_name` is the machine's own name, which is
+    /// advertised where a listener names no host. Reports everything that is wrong at once.
+    pub fn resolve(settings: &[Setting], host_name: &str) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
+        let mut file = CheckedFile::check(settings);
+        if file.has_problems() {
+            // Rules between keys would only repeat that one of them is wrong.
+            return Err(file.into_parts().1);
+        }
+        let roles = roles(&file);
+        let node_id = node_id(&mut file);
+        let controllers = controllers(&mut file, roles, node_id);
+        let log_dirs = log_dirs(&mut file);
+        let metadata_log_dir =
+            file.text("metadata.log.dir").map(PathBuf::from).or_else(|| log_dirs.first().cloned());
+        let listeners = Listeners::resolve(&mut file, roles, host_name);
+        let http_listener = http_listener(&mut file);
+        let timeouts = timeouts(&mut file);
+        let (limits, topics) = (limits(&file), topic_rules(&file));
+        let rack = file.text("broker.rack");
+        let config_hash = file.text("ottla.config.hash");
+        let controlled_shutdown = file.flag("controlled.shutdown.enable");
+        let (fixed, problems, warnings) = file.into_parts();
+        let (Some(listeners), Some(metadata_log_dir), true) =
+            (listeners, metadata_log_dir, problems.is_empty())
+        else {
+            return Err(problems);
+        };
+        let config = Self {
+            node_id,
+            roles,
+            rack,
+            listeners: listeners.bound,
+            advertised_listeners: listeners.advertised,
+            controller_listener: listeners.controller,
+            inter_broker_listener: listeners.inter_broker,
+            controllers,
+            log_dirs,
+            metadata_log_dir,
+            controlled_shutdown,
+            http_listener,
+            config_hash,
+            timeouts,
+            limits,
+            topics,
+            fixed,
+        };
+        Ok((config, warnings))
+    }
+
+    /// Every directory the node keeps data in, each once: the log directories, and the metadata log
+    /// directory where it is another one.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let mut directories = self.log_dirs.clone();
+        if !directories.contains(&self.metadata_log_dir) {
+            directories.push(self.metadata_log_dir.clone());
+        }
+        directories
+    }
+}
+
+fn roles(file: &CheckedFile<'_>) -> Roles {
+    let roles = file.list("process.roles");
+    let has = |role: &str| roles.iter().any(|entry| entry == role);
+    match (has("broker"), has("controller")) {
+        (true, true) => Roles::Combined,
+        (false, true) => Roles::Controller,
+        (true, false) | (false, false) => Roles::Broker,
+    }
+}
+
+fn node_id(file: &mut CheckedFile<'_>) -> NodeId {
+    if file.list("process.roles").is_empty() {
+        file.rule("process.roles", "wanted \"broker\", \"controller\" or \"broker,controller\"");
+    }
+    let (node_id, broker_id) = (file.number("node.id"), file.number("broker.id"));
+    if file.is_set("node.id") && file.is_set("broker.id") && node_id != broker_id {
+        file.rule("broker.id", format!("it is another name of node.id and must be {node_id} too"));
+    }
+    NodeId(i32::try_from(node_id).unwrap_or(-1))
+}
+
+/// Whom to ask for the quorum. The static list of voters is taken as such a list, and checked as Kafka
+/// checks it, so that a copied file with a wrong id is found.
+fn controllers(file: &mut CheckedFile<'_>, roles: Roles, node_id: NodeId) -> Vec<Address> {
+    let voters: Vec<StaticVoter> = file.entries("controller.quorum.voters");
+    let is_voter = voters.iter().any(|voter| voter.node_id == node_id);
+    if !voters.is_empty() && roles.is_controller() && !is_voter {
+        file.rule(
+            "controller.quorum.voters",
+            format!("node.id {node_id} is a controller and must be listed"),
+        );
+    }
+    if is_voter && !roles.is_controller() {
+        file.rule(
+            "controller.quorum.voters",
+            format!("node.id {node_id} is listed, but its process.roles has no \"controller\""),
+        );
+    }
+    let servers = file.list("controller.quorum.bootstrap.servers");
+    if servers.is_empty() && voters.is_empty() && !file.is_set("controller.quorum.voters") {
+        file.missing("controller.quorum.bootstrap.servers");
+    }
+    if servers.is_empty() {
+        return voters.into_iter().map(|voter| voter.address).collect();
+    }
+    let mut read = Vec::new();
+    for server in servers {
+        match reachable(&server) {
+            Some(address) => read.push(address),
+            None => {
+                file.rule("controller.quorum.bootstrap.servers", format!("\"{server}\" is not HOST:PORT"))
+            }
+        }
+    }
+    read
+}
+
+fn log_dirs(file: &mut CheckedFile<'_>) -> Vec<PathBuf> {
+    let key = if file.is_set("log.dirs") { "log.dirs" } else { "log.dir" };
+    let directories = file.list("log.dirs");
+    for (index, directory) in directories.iter().enumerate() {
+        if directory.is_empty() {
+            file.rule(key, "a directory without a name");
+        }
+        if directories[..index].contains(directory) {
+            file.rule(key, format!("\"{directory}\" is listed twice"));
+        }
+    }
+    directories.into_iter().map(PathBuf::from).collect()
+}
+
+fn http_listener(file: &mut CheckedFile<'_>) -> Option<Address> {
+    let text = file.text("ottla.http.listener")?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            file.rule("ottla.http.listener", format!("{error}"));
+            None
+        }
+    }
+}
+
+fn timeouts(file: &mut CheckedFile<'_>) -> Timeouts {
+    if file.number("broker.heartbeat.interval.ms") * 2 > file.number("broker.session.timeout.ms") {
+        file.rule(
+            "broker.heartbeat.interval.ms",
+            "must be at most half of broker.session.timeout.ms, so that one lost heartbeat ends no session",
+        );
+    }
+    let duration = |key| Duration::from_millis(u64::try_from(file.number(key)).unwrap_or(0));
+    Timeouts {
+        broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
+        broker_session: duration("broker.session.timeout.ms"),
+        broker_registration: duration("initial.broker.registration.timeout.ms"),
+        quorum_election: duration("controller.quorum.election.timeout.ms"),
+        quorum_request: duration("controller.quorum.request.timeout.ms"),
+        quorum_retry_backoff: duration("controller.quorum.retry.backoff.ms"),
+        request: duration("request.timeout.ms"),
+        connection_idle: match file.number("connections.max.idle.ms") {
+            ..0 => Limit::Unlimited,
+            0.. => Limit::AtMost(duration("connections.max.idle.ms")),
+        },
+        metadata_idle_interval: duration("metadata.max.idle.interval.ms"),
+        retention_check_interval: duration("log.retention.check.interval.ms"),
+        producer_id_expiration: duration("producer.id.expiration.ms"),
+    }
+}
+
+fn limits(file: &CheckedFile<'_>) -> Limits {
+    let unsigned = |key| u64::try_from(file.number(key)).unwrap_or(0);
+    Limits {
+        request_size_max: ByteCount(unsigned("socket.request.max.bytes")),
+        connections_max: u32::try_from(unsigned("max.connections")).unwrap_or(u32::MAX),
+        fetch_size_max: ByteCount(unsigned("fetch.max.bytes")),
+        snapshot_after: ByteCount(unsigned("metadata.log.max.record.bytes.between.snapshots")),
+        snapshot_interval: match unsigned("metadata.log.max.snapshot.interval.ms") {
+            0 => Limit::Unlimited,
+            interval => Limit::AtMost(Duration::from_millis(interval)),
+        },
+    }
+}
+
+fn topic_rules(file: &CheckedFile<'_>) -> TopicRules {
+    TopicRules {
+        partitions: u32::try_from(file.number("num.partitions")).unwrap_or(1),
+        replication_factor: u16::try_from(file.number("default.replication.factor")).unwrap_or(1),
+        auto_create: file.flag("auto.create.topics.enable"),
+        delete: file.flag("delete.topic.enable"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
