@@ -9,4 +9,5 @@ pub mod config;
 pub mod disk;
 pub mod ids;
 pub mod metadata;
+pub mod planted;
 pub mod time;

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod disk;
 pub mod events;
 pub mod network;
+pub mod options;
 pub mod rng;
 pub mod trace;

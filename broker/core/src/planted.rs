@@ -1,0 +1,52 @@
+//! Bugs planted on purpose, to prove that the simulator's checkers can fail.
+//!
+//! Without the feature `planted-bugs` [`is`] is the constant `false` and nothing of this reaches a broker.
+//! Only the simulator's own tests turn the feature on. The choice is the thread's, since one thread
+//! runs one simulation.
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A produce is acknowledged once it is written, before it is synced.
+    AckBeforeSync,
+    /// A controller sends its vote before the vote is durable.
+    VoteBeforeSync,
+}
+
+impl Bug {
+    /// Every bug, with the name the simulator's command line knows it by.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("ack_before_sync", Self::AckBeforeSync), ("vote_before_sync", Self::VoteBeforeSync)];
+}
+
+/// Whether this build can plant bugs at all.
+pub const AVAILABLE: bool = cfg!(feature = "planted-bugs");
+
+#[cfg(feature = "planted-bugs")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug, or none, on this thread.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Without the feature nothing is ever planted.
+#[cfg(not(feature = "planted-bugs"))]
+pub fn plant(_bug: Option<Bug>) {}
+
+/// Whether a bug is planted on this thread.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Without the feature nothing is ever planted.
+#[cfg(not(feature = "planted-bugs"))]
+#[must_use]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}

@@ -1,0 +1,144 @@
+//! What one seed decides before the first event: the cluster, the load and which faults may strike.
+//!
+//! Swarm testing (Groce et al., 2012): each seed takes a random subset of the faults, because some bugs
+//! only show where another fault does not get in their way.
+
+use crate::network::Conditions;
+use crate::rng::Rng;
+
+/// Everything about a run that is not drawn while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// How many nodes are controller and broker at once; their ids count from 0.
+    pub combined_count: u32,
+    /// How many nodes are brokers alone; their ids follow.
+    pub broker_count: u32,
+    /// How many clients produce and read.
+    pub client_count: u32,
+    /// How many topics the clients make.
+    pub topic_count: u32,
+    /// How long faults strike, in simulated milliseconds.
+    pub chaos_ms: u64,
+    /// The mean time between two faults, in simulated milliseconds.
+    pub fault_interval_ms: u64,
+    /// Which faults may strike.
+    pub faults: Faults,
+    /// How the network is while faults strike.
+    pub conditions: Conditions,
+    /// The most one persist or sync takes, in microseconds.
+    pub sync_micros_max: u64,
+}
+
+/// Which faults may strike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// A process dies and starts again.
+    pub process_crash: bool,
+    /// A machine loses power and starts again.
+    pub power_loss: bool,
+    /// Every machine loses power at once.
+    pub power_loss_of_all: bool,
+    /// A node stands still for a while.
+    pub pause: bool,
+    /// A minority of the controllers loses its volume.
+    pub lost_volume: bool,
+    /// The network is cut between nodes, in one direction or both.
+    pub partition: bool,
+    /// Syncs fail.
+    pub sync_error: bool,
+    /// A disk is full for a while.
+    pub disk_full: bool,
+}
+
+impl Options {
+    /// What a seed decides.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::new(seed).fork("options");
+        let combined_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        let mut often = |permille| rng.permille(permille);
+        let faults = Faults {
+            process_crash: often(600),
+            power_loss: often(600),
+            power_loss_of_all: often(300),
+            pause: often(300),
+            lost_volume: often(300) && combined_count >= 3,
+            partition: often(500),
+            sync_error: often(200),
+            disk_full: often(150),
+        };
+        Self {
+            seed,
+            combined_count,
+            broker_count: *rng.pick(&[0, 0, 1, 2]),
+            client_count: u32::try_from(rng.range(1..5)).expect("a small number"),
+            topic_count: u32::try_from(rng.range(1..4)).expect("a small number"),
+            chaos_ms: rng.range(5_000..30_000),
+            fault_interval_ms: *rng.pick(&[200, 500, 1500, 4000]),
+            faults,
+            conditions: conditions(&mut rng),
+            sync_micros_max: *rng.pick(&[500, 5_000, 50_000]),
+        }
+    }
+
+    /// A cluster of three that nothing happens to.
+    pub fn calm(seed: u64) -> Self {
+        let faults = Faults {
+            process_crash: false,
+            power_loss: false,
+            power_loss_of_all: false,
+            pause: false,
+            lost_volume: false,
+            partition: false,
+            sync_error: false,
+            disk_full: false,
+        };
+        Self {
+            combined_count: 3,
+            broker_count: 0,
+            client_count: 2,
+            topic_count: 2,
+            chaos_ms: 5_000,
+            conditions: Conditions::CALM,
+            sync_micros_max: 1_000,
+            faults,
+            ..Self::of(seed)
+        }
+    }
+}
+
+fn conditions(rng: &mut Rng) -> Conditions {
+    let loses = rng.permille(500);
+    let repeats = rng.permille(300);
+    let slow = rng.permille(400);
+    Conditions {
+        delay_micros_min: 50,
+        delay_micros_max: *rng.pick(&[300, 2_000, 20_000]),
+        slow_permille: if slow { *rng.pick(&[5, 50, 200]) } else { 0 },
+        slow_micros_max: *rng.pick(&[100_000, 1_000_000]),
+        loss_permille: if loses { *rng.pick(&[5, 30, 150]) } else { 0 },
+        duplicate_permille: if repeats { *rng.pick(&[10, 100]) } else { 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_take_different_faults_and_a_seed_always_the_same() {
+        assert_eq!(Options::of(9), Options::of(9));
+        let faults: Vec<Faults> = (0..50).map(|seed| Options::of(seed).faults).collect();
+        assert!(
+            faults.iter().any(|faults| faults.partition) && faults.iter().any(|faults| !faults.partition)
+        );
+        assert!(faults.iter().any(|faults| faults.lost_volume));
+    }
+
+    #[test]
+    fn a_volume_is_lost_only_where_a_majority_remains() {
+        let few = (0..300).map(Options::of).filter(|options| options.combined_count < 3);
+        assert!(few.into_iter().all(|options| !options.faults.lost_volume));
+    }
+}
