@@ -1,0 +1,158 @@
+//! Images: the two of the project's Dockerfile, and the one that holds pods.
+//!
+//! The Dockerfile's stage `build` compiles for people with Docker and a registry. Here cargo compiles (with
+//! its cache), and Debian's buildah puts the ready binaries in the place of that stage; what the Dockerfile
+//! says about the final images holds in both ways.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cache;
+use crate::command::{Program, program};
+use crate::kube::node::PAUSE_IMAGE;
+use crate::repository::{self, VERSION};
+use crate::step::{Log, Steps};
+
+/// Where images are named when the user says nothing else.
+pub const LOCAL_PREFIX: &str = "localhost/ottla";
+
+/// One image of the Dockerfile.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its full name with tag.
+    pub name: String,
+    /// The archive that containerd and Docker import.
+    pub archive: PathBuf,
+    /// Whether this run made it anew.
+    pub renewed: bool,
+}
+
+/// The images of the project.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// The broker's.
+    pub broker: Image,
+    /// The operator's.
+    pub operator: Image,
+}
+
+/// Target of the Dockerfile, package and binary.
+const BROKER: (&str, &str) = ("broker", "ottla");
+const OPERATOR: (&str, &str) = ("operator", "ottla-operator");
+
+/// Compiles both binaries and builds both images; work whose input has not changed is not done again.
+pub fn ensure(steps: &Steps, prefix: &str) -> Result<Images> {
+    let context = steps.run("compile broker and operator (release, static)", compile)?;
+    steps.run("build the images from the Dockerfile", |log| {
+        Ok(Images {
+            broker: ensure_image(&context, BROKER, prefix, log)?,
+            operator: ensure_image(&context, OPERATOR, prefix, log)?,
+        })
+    })
+}
+
+/// Pushes an image to the registry its name says.
+pub fn push(image: &Image, log: &Log) -> Result<()> {
+    buildah()?.args(["push", &image.name]).arg(format!("docker://{}", image.name)).log(log)
+}
+
+/// Builds static binaries and gathers them in the shape of the Dockerfile's build stage.
+fn compile(log: &Log) -> Result<PathBuf> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = repository::target();
+    // The target is named although it is the host's: only then are the flags kept away from build scripts
+    // and procedural macros, which cannot be static.
+    program(repository::cargo())
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--target",
+            &triple,
+            "--package",
+            BROKER.1,
+            "--package",
+            OPERATOR.1,
+        ])
+        .args(["--bin", BROKER.1, "--bin", OPERATOR.1])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", &target)
+        .directory(&repository::root())
+        .log(log)?;
+    let context = target.join("images/context");
+    let out = context.join("out");
+    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
+    for (_, binary) in [BROKER, OPERATOR] {
+        let built = target.join(&triple).join("release").join(binary);
+        fs::copy(&built, out.join(binary)).with_context(|| format!("copy {}", built.display()))?;
+    }
+    Ok(context)
+}
+
+fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log: &Log) -> Result<Image> {
+    let name = format!("{prefix}/{stage}:{VERSION}");
+    let directory = repository::target().join("images");
+    let archive = directory.join(format!("{stage}-{VERSION}.tar"));
+    let dockerfile = repository::root().join("Dockerfile");
+    let digest = program("sha256sum").arg(context.join("out").join(binary)).arg(&dockerfile).read()?;
+    let input = format!("{name}\n{digest}");
+    let stamp = directory.join(format!("{stage}.input"));
+    if archive.exists() && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == input) {
+        return Ok(Image { name, archive, renewed: false });
+    }
+    let mut flag = std::ffi::OsString::from("build=");
+    flag.push(context);
+    buildah()?
+        .args(["bud", "--isolation", "chroot", "--target", stage, "--tag", &name, "--build-context"])
+        .arg(flag)
+        .arg("--file")
+        .arg(&dockerfile)
+        // Nothing of the checkout is copied into an image, so an empty folder is context enough.
+        .arg(context)
+        .log(log)?;
+    save(&name, &archive, log)?;
+    fs::write(&stamp, input).with_context(|| format!("write {}", stamp.display()))?;
+    Ok(Image { name, archive, renewed: true })
+}
+
+/// The archive of the image that holds a pod's namespaces: it reaps children and ends on SIGTERM.
+pub fn ensure_pause(steps: &Steps) -> Result<PathBuf> {
+    let directory = cache::entry("pause", "1", |directory| {
+        steps.run("build the pause image", |log| {
+            let source = repository::root().join("e2e/pause.c");
+            program("cc")
+                .args(["-Os", "-static", "-s", "-o"])
+                .arg(directory.join("pause"))
+                .arg(source)
+                .log(log)?;
+            let dockerfile = directory.join("Dockerfile");
+            fs::write(&dockerfile, "FROM scratch\nCOPY pause /pause\nUSER 65535\nENTRYPOINT [\"/pause\"]\n")
+                .with_context(|| format!("write {}", dockerfile.display()))?;
+            buildah()?
+                .args(["bud", "--isolation", "chroot", "--tag", PAUSE_IMAGE])
+                .arg(directory)
+                .log(log)?;
+            save(PAUSE_IMAGE, &directory.join("pause.tar"), log)
+        })
+    })?;
+    Ok(directory.join("pause.tar"))
+}
+
+fn save(name: &str, archive: &Path, log: &Log) -> Result<()> {
+    if archive.exists() {
+        fs::remove_file(archive).with_context(|| format!("remove {}", archive.display()))?;
+    }
+    buildah()?.args(["push", name]).arg(format!("docker-archive:{}:{name}", archive.display())).log(log)
+}
+
+/// buildah on a storage of its own, so that the user's images are left alone.
+fn buildah() -> Result<Program> {
+    let storage = cache::root()?.join("buildah");
+    Ok(program("buildah")
+        .args(["--storage-driver", "vfs", "--root"])
+        .arg(storage.join("root"))
+        .arg("--runroot")
+        .arg(storage.join("run")))
+}

@@ -1,0 +1,85 @@
+//! Removal of a site: everything it made and nothing else, whatever state a crash left it in.
+//!
+//! Nothing is read from a list: processes are those in the site's control group, mounts those below its
+//! directory, networks those that carry its name.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::command::program;
+use crate::control_group;
+use crate::kube::network;
+use crate::site::Site;
+use crate::step::Log;
+
+/// Whether anything of the site is there.
+pub fn is_present(site: &Site) -> Result<bool> {
+    let directory_filled = fs::read_dir(site.directory()).is_ok_and(|mut entries| entries.next().is_some());
+    Ok(directory_filled
+        || !network::existing(site)?.is_empty()
+        || !control_group::processes(&site.control_group())?.is_empty())
+}
+
+/// Removes the site.
+pub fn remove(site: &Site, log: &Log) -> Result<()> {
+    log.line("processes");
+    control_group::remove(&site.control_group())?;
+    for mount in mounts_below(site.directory())? {
+        log.line(&format!("unmount {mount}"));
+        // Lazily: what a process of somebody else still looks at goes when they stop looking.
+        program("umount").args(["--lazy", &mount]).log(log)?;
+    }
+    for network in network::existing(site)? {
+        log.line(&format!("network {}", network.name()));
+        network::remove(&network)?;
+    }
+    Ok(())
+}
+
+/// Removes the site's directory, logs included.
+pub fn remove_directory(site: &Site) -> Result<()> {
+    if site.directory().exists() {
+        fs::remove_dir_all(site.directory())
+            .with_context(|| format!("remove {}", site.directory().display()))?;
+    }
+    let lock = site.directory().with_extension("lock");
+    if lock.exists() {
+        fs::remove_file(&lock).with_context(|| format!("remove {}", lock.display()))?;
+    }
+    Ok(())
+}
+
+/// Mount points below `directory`, the deepest first.
+fn mounts_below(directory: &Path) -> Result<Vec<String>> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    Ok(mount_points(&table, &format!("{}/", directory.display())))
+}
+
+fn mount_points(table: &str, prefix: &str) -> Vec<String> {
+    let mut points: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| point.replace("\\040", " "))
+        .filter(|point| point.starts_with(prefix))
+        .collect();
+    // Later mounts may lie on top of or inside earlier ones.
+    points.reverse();
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_below_the_directory_are_found_and_the_newest_comes_first() {
+        let table = "1 0 8:1 / / rw - ext4 /dev/a rw\n\
+                     2 1 0:5 / /var/lib/ottla/dev/a rw - tmpfs t rw\n\
+                     3 1 0:5 / /var/lib/ottla/dev/a/b rw - tmpfs t rw\n\
+                     4 1 0:5 / /var/lib/ottla/dev2 rw - tmpfs t rw\n";
+        let points = mount_points(table, "/var/lib/ottla/dev/");
+        assert_eq!(points, ["/var/lib/ottla/dev/a/b", "/var/lib/ottla/dev/a"]);
+    }
+}

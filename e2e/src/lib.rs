@@ -1,0 +1,19 @@
+//! The harness behind `cargo xtask`: a Kubernetes of our own, images, clients, faults.
+//!
+//! It drives `kubectl`, YAML and processes and depends on neither the operator nor the broker, so that
+//! `cargo xtask up` compiles in seconds and prints its first line at once. Start reading at [`site`] (what
+//! a running cluster is called and where its files lie) and [`verb`] (what each `cargo xtask` verb does).
+
+pub mod cache;
+pub mod command;
+pub mod control_group;
+pub mod go;
+pub mod images;
+pub mod kube;
+pub mod kubectl;
+pub mod packages;
+pub mod process;
+pub mod repository;
+pub mod site;
+pub mod step;
+pub mod verb;

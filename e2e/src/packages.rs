@@ -1,0 +1,61 @@
+//! Debian packages the harness needs.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::command::program;
+use crate::step::{Log, Steps};
+
+/// A file and the package that brings it.
+type Need = (&'static str, &'static str);
+
+/// What building the two images takes.
+pub const IMAGES: &[Need] = &[
+    ("/usr/bin/buildah", "buildah"),
+    ("/usr/bin/cc", "gcc"),
+    ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
+];
+
+/// What checking a cluster from outside takes.
+pub const CLIENTS: &[Need] = &[("/usr/bin/kcat", "kcat")];
+
+/// What running Kubernetes nodes takes.
+pub const KUBERNETES: &[Need] = &[
+    ("/usr/bin/containerd", "containerd"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/sbin/iptables", "iptables"),
+    ("/usr/sbin/nft", "nftables"),
+    ("/bin/ip", "iproute2"),
+    ("/usr/sbin/conntrack", "conntrack"),
+    ("/usr/bin/socat", "socat"),
+    ("/bin/mount", "mount"),
+    ("/usr/bin/nsenter", "util-linux"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/bin/busybox", "busybox-static"),
+];
+
+/// Installs the packages whose file is not there; asks nothing when there is nothing to do.
+pub fn ensure(steps: &Steps, needs: &[&[Need]]) -> Result<()> {
+    let mut missing: Vec<&str> = needs
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("this is not a Debian system: install {} and start again", missing.join(", "));
+    }
+    steps.run(&format!("install {}", missing.join(" ")), |log| install(log, &missing))
+}
+
+fn install(log: &Log, packages: &[&str]) -> Result<()> {
+    let apt = || program("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+    apt().args(["update", "-q"]).log(log)?;
+    apt().args(["install", "-q", "-y", "--no-install-recommends"]).args(packages).log(log)
+}

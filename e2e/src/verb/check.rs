@@ -1,0 +1,67 @@
+//! `cargo xtask check`: what CI checks of the source, runnable on any laptop.
+
+use anyhow::Result;
+
+use crate::cache;
+use crate::command::{Program, program};
+use crate::repository;
+use crate::step::{Log, Steps, say};
+
+/// The release of cargo-deny that CI uses.
+const CARGO_DENY: &str = "0.19.0";
+
+/// Formatting, lints, licences and advisories, unit tests.
+pub fn run() -> Result<()> {
+    let steps = Steps::new(repository::target().join("xtask-logs"));
+    source(&steps)?;
+    say("everything is in order");
+    Ok(())
+}
+
+/// The steps of `check`.
+pub fn source(steps: &Steps) -> Result<()> {
+    steps.run("cargo fmt --check", |log| cargo(&["fmt", "--all", "--check"]).log(log))?;
+    steps.run("cargo clippy", |log| {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ])
+        .log(log)
+    })?;
+    deny(steps)?;
+    say("        cargo test");
+    cargo(&["test", "--workspace", "--locked"]).show()
+}
+
+fn cargo(words: &[&str]) -> Program {
+    program(repository::cargo()).args(words).directory(&repository::root())
+}
+
+fn deny(steps: &Steps) -> Result<()> {
+    if !repository::root().join("deny.toml").exists() {
+        return Ok(());
+    }
+    let directory = cache::entry("cargo-deny", CARGO_DENY, |directory| {
+        steps.run(&format!("install cargo-deny {CARGO_DENY} (some minutes the first time)"), |log| {
+            install_deny(directory, log)
+        })
+    })?;
+    steps.run("cargo deny check", |log| {
+        program(directory.join("bin/cargo-deny")).arg("check").directory(&repository::root()).log(log)
+    })
+}
+
+fn install_deny(directory: &std::path::Path, log: &Log) -> Result<()> {
+    let target = cache::root()?.join("cargo-deny/target");
+    program(repository::cargo())
+        .args(["install", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"])
+        .arg(directory)
+        .env("CARGO_TARGET_DIR", target)
+        .log(log)
+}

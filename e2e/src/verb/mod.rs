@@ -1,0 +1,70 @@
+//! The verbs of `cargo xtask`, one module each.
+
+pub mod check;
+pub mod down;
+pub mod test;
+pub mod up;
+
+use anyhow::{Result, bail};
+
+use crate::command::program;
+use crate::images;
+use crate::packages;
+use crate::repository;
+use crate::step::{Steps, say};
+
+const HELP: &str = "\
+cargo xtask VERB
+
+  up [--context NAME] [--image-prefix PREFIX]
+          a three-node Kubernetes on this machine with Ottla, a cluster and a topic; with --context, the
+          same on a cluster you have (its images are pushed to PREFIX/broker and PREFIX/operator)
+  down    removes what up made
+  images [--image-prefix PREFIX]
+          builds both images from the Dockerfile and prints the paths of their archives
+  check   formatting, clippy, licences, unit tests
+  test    everything CI runs: check, the simulator, and the lanes against a real Kubernetes
+  sim ARGUMENTS
+          the simulator; try `cargo xtask sim --seeds 100`
+  help    this text";
+
+/// Runs the verb that `arguments` name.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.split_first() {
+        None | Some((&("help" | "--help" | "-h"), [])) => {
+            say(HELP);
+            Ok(())
+        }
+        Some((&"up", options)) => up::run(&up::Options::parse(options)?),
+        Some((&"down", [])) => down::run(),
+        Some((&"images", options)) => make_images(options),
+        Some((&"check", [])) => check::run(),
+        Some((&"test", [])) => test::run(),
+        Some((&"sim", options)) => simulate(options),
+        Some((verb, _)) => bail!("no such verb or option: {verb} {}\n\n{HELP}", words[1..].join(" ")),
+    }
+}
+
+fn make_images(options: &[&str]) -> Result<()> {
+    let prefix = match options {
+        [] => images::LOCAL_PREFIX,
+        ["--image-prefix", prefix] => prefix,
+        other => bail!("images takes --image-prefix PREFIX and nothing else, not {}", other.join(" ")),
+    };
+    let steps = Steps::new(repository::target().join("xtask-logs"));
+    packages::ensure(&steps, &[packages::IMAGES])?;
+    let made = images::ensure(&steps, prefix)?;
+    for image in [&made.broker, &made.operator] {
+        say(&format!("{}  {}", image.name, image.archive.display()));
+    }
+    Ok(())
+}
+
+fn simulate(options: &[&str]) -> Result<()> {
+    program(repository::cargo())
+        .args(["run", "--quiet", "--release", "--package", "ottla-sim", "--"])
+        .args(options)
+        .directory(&repository::root())
+        .show()
+}
