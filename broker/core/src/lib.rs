@@ -8,6 +8,7 @@
 pub mod config;
 pub mod disk;
 pub mod ids;
+pub mod log;
 pub mod metadata;
 pub mod planted;
 pub mod time;

@@ -1,0 +1,26 @@
+//! The settings of one log.
+
+/// The settings of one log: a topic's configuration as far as the log itself obeys it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is not grown beyond it, unless one batch alone is larger.
+    pub segment_bytes: u32,
+    /// `segment.ms`, less the jitter its owner drew for this log.
+    pub segment_ms: i64,
+    /// `segment.index.bytes`: a full index rolls the segment.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: how many bytes of batches lie between two index entries, at least.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+        }
+    }
+}

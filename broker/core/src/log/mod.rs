@@ -1,0 +1,60 @@
+//! The log of one partition replica, in Kafka's on-disk format.
+//!
+//! Owns: segments and their indexes, leader epochs, recovery after a crash, what is durable and what must
+//! be synced next, and the order of syncs and acknowledgements of a whole directory ([`commit`]). It does
+//! not know followers, high watermarks or clients; it validates no batch beyond what it needs to place it.
+//!
+//! A [`Log`] belongs to one thread. It never syncs on that thread: [`Log::take_sync`] hands out a
+//! [`SyncJob`] that any thread may run, and [`Log::sync_finished`] takes its result. The only exceptions
+//! are opening, closing, and the small intent written before a truncation.
+//!
+//! Files of a log's directory, named by the segment's base offset in 20 digits:
+//!
+//! | file | content |
+//! |---|---|
+//! | `.log` | record batches as they came over the wire ([`header`](self)) |
+//! | `.index` | 8 bytes an entry: offset of a batch's last record less the base, position of that batch |
+//! | `.timeindex` | 12 bytes an entry: greatest timestamp so far, last offset of its batch less the base |
+//! | `leader-epoch-checkpoint` | text: `0`, count, lines `epoch start_offset` |
+//! | `partition.metadata` | text: `version: 0`, `topic_id: <id>` |
+//! | `truncation-checkpoint` | text: `0`, offset; ours, there only between a truncation and the next checkpoint |
+//!
+//! What may be assumed after a crash: everything below the *recovery point* was synced, with its names,
+//! leader epochs and index entries. Nothing else may. So recovery trusts what lies below, and refuses the
+//! replica if it is damaged (it was acknowledged, and silently cutting it would lose it); what lies above
+//! is scanned with its checksums and cut at the first byte that is not a good batch (a torn tail looks the
+//! same as rot there, and the replicas of the ISR hold what was acknowledged).
+
+mod append;
+pub mod checkpoints;
+pub mod commit;
+mod config;
+mod epochs;
+mod error;
+mod header;
+mod index;
+mod lookup;
+mod names;
+mod open;
+mod partition_metadata;
+mod read;
+mod recovery;
+mod replica_log;
+mod scan;
+mod segment;
+mod sync;
+mod text_file;
+mod truncate;
+
+pub use self::append::AppendOutcome;
+pub use self::config::LogConfig;
+pub use self::epochs::EpochEnd;
+pub use self::error::{
+    AppendError, BatchFlaw, ChangeError, CreateError, DiskError, LookupError, OpenError, ReadError,
+};
+pub use self::lookup::TimestampOffset;
+pub use self::names::{directory_name, parse_directory_name, removal_name};
+pub use self::open::{RecoveryReport, RecoveryStart};
+pub use self::read::ReadPlan;
+pub use self::replica_log::{Log, SegmentInfo};
+pub use self::sync::{SyncJob, SyncNumber};

@@ -1,0 +1,90 @@
+//! The names of logs' directories and of segments' files.
+
+use uuid::Uuid;
+
+use crate::ids::{Offset, PartitionIndex, TopicName};
+
+pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
+pub(super) const METADATA: &str = "partition.metadata";
+pub(super) const TRUNCATION: &str = "truncation-checkpoint";
+
+/// The name of a replica's directory: `<topic>-<partition>`.
+pub fn directory_name(topic: &TopicName, partition: PartitionIndex) -> String {
+    format!("{topic}-{partition}")
+}
+
+/// Reads [`directory_name`]'s form; `None` for a name of another form, such as one being removed.
+pub fn parse_directory_name(name: &str) -> Option<(TopicName, PartitionIndex)> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let index: i32 = partition.parse().ok().filter(|index| *index >= 0)?;
+    // Only the form we write: no sign, no leading zeros.
+    if index.to_string() != partition {
+        return None;
+    }
+    Some((TopicName::parse(topic).ok()?, PartitionIndex(index)))
+}
+
+/// The name a directory gets before it is removed: Kafka's `<topic>-<partition>.<unique>-delete`. A start
+/// that finds a name ending in `-delete` removes it.
+pub fn removal_name(directory: &str, unique: Uuid) -> String {
+    // Kafka cuts the topic's name so that the whole stays below 255 bytes.
+    let room = 255 - ".-delete".len() - 32;
+    let kept = &directory[..directory.len().min(room)];
+    format!("{kept}.{}-delete", unique.simple())
+}
+
+pub(super) fn log_file(base: Offset) -> String {
+    format!("{:020}.log", base.0)
+}
+
+pub(super) fn index_file(base: Offset) -> String {
+    format!("{:020}.index", base.0)
+}
+
+pub(super) fn time_index_file(base: Offset) -> String {
+    format!("{:020}.timeindex", base.0)
+}
+
+/// A segment's file: its base offset and its suffix.
+pub(super) fn parse_segment_file(name: &str) -> Option<(Offset, &str)> {
+    let (digits, suffix) = name.split_once('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((Offset(digits.parse().ok()?), suffix))
+}
+
+pub(super) fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_names_are_kafkas() {
+        let topic = TopicName::parse("my-topic").unwrap();
+        assert_eq!(directory_name(&topic, PartitionIndex(12)), "my-topic-12");
+        assert_eq!(parse_directory_name("my-topic-12"), Some((topic, PartitionIndex(12))));
+        for bad in ["topic", "topic-", "-1", "topic-01", "topic-+1", "topic-99999999999", "t.0123-delete"] {
+            assert_eq!(parse_directory_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_removal_fits_and_is_no_log() {
+        let long = format!("{}-3", "x".repeat(249));
+        let name = removal_name(&long, Uuid::from_u128(7));
+        assert!(name.len() <= 255 && name.ends_with("-delete"));
+        assert_eq!(parse_directory_name(&name), None);
+    }
+
+    #[test]
+    fn segment_files_have_twenty_digits() {
+        assert_eq!(log_file(Offset(42)), "00000000000000000042.log");
+        assert_eq!(parse_segment_file("00000000000000000042.timeindex"), Some((Offset(42), "timeindex")));
+        assert_eq!(parse_segment_file("42.log"), None);
+        assert_eq!(parse_segment_file(EPOCHS), None);
+    }
+}

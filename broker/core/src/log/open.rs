@@ -1,0 +1,136 @@
+//! Opening a log that is on the disk.
+
+use super::config::LogConfig;
+use super::epochs::Epochs;
+use super::error::{BatchFlaw, OpenError, failed};
+use super::names::{EPOCHS, METADATA, TRUNCATION, join, parse_segment_file};
+use super::recovery::{Recovered, recover};
+use super::replica_log::{Log, parse_truncation};
+use super::sync::{Pending, SyncNumber};
+use super::{partition_metadata, text_file};
+use crate::disk::{Disk, OpenMode};
+use crate::ids::{Offset, TopicId};
+
+/// What is known about a log before it is opened, from the directory's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryStart {
+    /// The node was shut down properly, and wrote all it had.
+    pub clean_shutdown: bool,
+    /// Everything below is durable.
+    pub recovery_point: Offset,
+    /// The first offset that clients may read.
+    pub log_start: Offset,
+}
+
+/// What opening a log has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// Batches whose checksum was tested.
+    pub checked_batches: u64,
+    /// Bytes that were cut from the segment's end.
+    pub cut_bytes: u64,
+    /// Why they were cut.
+    pub flaw: Option<BatchFlaw>,
+    /// Whole segments that were removed because they lay behind the cut, or behind a gap.
+    pub removed_segments: u64,
+    /// Bytes above the recovery point that were found good, and made durable.
+    pub recovered_bytes: u64,
+}
+
+/// What a directory holds.
+pub(super) struct Found {
+    pub(super) topic_id: TopicId,
+    pub(super) epochs: Option<Epochs>,
+    pub(super) truncation: Option<Offset>,
+    /// The base offsets of its segments, rising.
+    pub(super) bases: Vec<Offset>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens a log, after a proper shutdown or a crash. When it returns, all that the log holds is durable.
+    /// It blocks on the disk, and may be called for several logs on several threads.
+    pub fn open(
+        disk: D,
+        directory: &str,
+        config: &LogConfig,
+        start: RecoveryStart,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let found = look(&disk, directory)?;
+        // Where a truncation took back a recovery point, the shutdown's own is not to be trusted either.
+        let clean = start.clean_shutdown && found.truncation.is_none();
+        let recovery_point = found.truncation.map_or(start.recovery_point, |at| at.min(start.recovery_point));
+        let Found { topic_id, epochs, truncation, bases } = found;
+        let epochs_missing = epochs.is_none();
+        let mut log = Self {
+            disk,
+            directory: directory.to_owned(),
+            topic_id,
+            config: config.clone(),
+            segments: Vec::new(),
+            epochs: epochs.unwrap_or_default(),
+            log_start: start.log_start.max(bases.first().copied().unwrap_or_default()),
+            flushed_end: recovery_point,
+            pending: Pending::default(),
+            running: None,
+            next_sync: SyncNumber(0),
+            promised: start.recovery_point,
+            truncation,
+            failed: false,
+        };
+        let Recovered { report } = recover(&mut log, &bases, recovery_point, clean, epochs_missing)?;
+        if !clean {
+            log.resync()?;
+        }
+        log.flushed_end = log.log_end();
+        Ok((log, report))
+    }
+
+    /// Makes everything durable that an earlier life of this process may have left in the page cache only.
+    fn resync(&mut self) -> Result<(), OpenError> {
+        for name in [METADATA, TRUNCATION] {
+            let path = join(&self.directory, name);
+            if name == TRUNCATION && self.truncation.is_none() {
+                continue;
+            }
+            self.pending
+                .files
+                .push(self.disk.open(&path, OpenMode::Existing).map_err(failed("open", &path))?);
+        }
+        (self.pending.epochs, self.pending.names, self.pending.parent) = (true, true, true);
+        let job = self.take_sync().expect("names are to be synced");
+        let result = job.run();
+        self.sync_finished(job.number(), result)?;
+        Ok(())
+    }
+}
+
+/// Reads what is small, and removes what an interrupted step left behind.
+fn look<D: Disk>(disk: &D, directory: &str) -> Result<Found, OpenError> {
+    let read = |name: &str| {
+        let path = join(directory, name);
+        text_file::read(disk, &path).map_err(failed("read", &path))
+    };
+    let Some(topic_id) = read(METADATA)?.as_deref().and_then(partition_metadata::parse) else {
+        let detail = format!("{METADATA} is missing or torn");
+        return Err(OpenError::Unfinished { directory: directory.to_owned(), detail });
+    };
+    let epochs = read(EPOCHS)?.as_deref().and_then(Epochs::parse);
+    let truncation = read(TRUNCATION)?.as_deref().map(parse_truncation);
+    let names = disk.list(directory).map_err(failed("list", directory))?;
+    let mut bases = Vec::new();
+    for name in &names {
+        if let Some((base, "log")) = parse_segment_file(name) {
+            bases.push(base);
+        }
+    }
+    bases.sort_unstable();
+    for name in &names {
+        let orphan = parse_segment_file(name).is_some_and(|(base, _)| bases.binary_search(&base).is_err());
+        let leftover = [".tmp", ".deleted", ".cleaned"].iter().any(|suffix| name.ends_with(suffix));
+        if orphan || leftover {
+            let path = join(directory, name);
+            disk.remove(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(Found { topic_id, epochs, truncation, bases })
+}

@@ -1,0 +1,240 @@
+//! The log itself: what it holds and where it begins and ends.
+
+use uuid::Uuid;
+
+use super::config::LogConfig;
+use super::epochs::{EpochEnd, Epochs};
+use super::error::{BatchFlaw, ChangeError, CreateError, DiskError, ReadError, failed};
+use super::names::{METADATA, TRUNCATION, join, removal_name};
+use super::segment::{Segment, WalkError};
+use super::sync::{Pending, Running, SyncNumber};
+use super::{partition_metadata, text_file};
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::ids::{LeaderEpoch, Offset, TopicId};
+
+/// The log of one partition replica. See the module's text for what it promises.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    pub(super) disk: D,
+    pub(super) directory: String,
+    pub(super) topic_id: TopicId,
+    pub(super) config: LogConfig,
+    /// By base offset; never empty; only the last one grows.
+    pub(super) segments: Vec<Segment<D::File>>,
+    pub(super) epochs: Epochs,
+    pub(super) log_start: Offset,
+    pub(super) flushed_end: Offset,
+    pub(super) pending: Pending<D::File>,
+    pub(super) running: Option<Running>,
+    pub(super) next_sync: SyncNumber,
+    /// No recovery point on the disk is above this one.
+    pub(super) promised: Offset,
+    /// The offset in the truncation checkpoint, if there is one.
+    pub(super) truncation: Option<Offset>,
+    pub(super) failed: bool,
+}
+
+/// A segment, as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The offset it is named after.
+    pub base: Offset,
+    /// The offset after its last record.
+    pub end: Offset,
+    /// The length of its file of batches.
+    pub size_bytes: u32,
+    /// The greatest timestamp in it; -1 if it holds none.
+    pub max_timestamp: i64,
+}
+
+impl<D: Disk> Log<D> {
+    /// Makes an empty log that begins at offset 0. Nothing of it is durable before its first sync. What an
+    /// unfinished creation left behind is removed.
+    pub fn create(
+        disk: D,
+        directory: &str,
+        topic_id: TopicId,
+        config: &LogConfig,
+    ) -> Result<Self, CreateError> {
+        let path = join(directory, METADATA);
+        let text = text_file::read(&disk, &path).map_err(failed("read", &path))?;
+        if let Some(topic_id) = text.as_deref().and_then(partition_metadata::parse) {
+            return Err(CreateError::Exists { directory: directory.to_owned(), topic_id });
+        }
+        if disk.list(directory).is_ok() {
+            disk.remove(directory).map_err(failed("remove the unfinished log", directory))?;
+        }
+        disk.create_directory(directory).map_err(failed("make directory", directory))?;
+        // The recovery points on the disk may still name an earlier topic's log of the same name: what they
+        // say about this one is taken back as for a truncation.
+        let truncation = write_new(&disk, directory, TRUNCATION, &truncation_text(Offset(0)))?;
+        let segment = Segment::create(&disk, directory, Offset(0))?;
+        Ok(Self {
+            disk,
+            directory: directory.to_owned(),
+            topic_id,
+            config: config.clone(),
+            segments: vec![segment],
+            epochs: Epochs::default(),
+            log_start: Offset(0),
+            flushed_end: Offset(0),
+            pending: Pending {
+                files: vec![truncation],
+                metadata: Some(partition_metadata::render(topic_id)),
+                names: true,
+                parent: true,
+                ..Pending::default()
+            },
+            running: None,
+            next_sync: SyncNumber(0),
+            promised: Offset(i64::MAX),
+            truncation: Some(Offset(0)),
+            failed: false,
+        })
+    }
+
+    /// The name of its directory.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The topic it belongs to.
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Gives it other settings, for what is appended from now on.
+    pub fn configure(&mut self, config: &LogConfig) {
+        self.config = config.clone();
+    }
+
+    /// The first offset that clients may read.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// The first offset that lies on this disk; above the log start where older segments are kept elsewhere.
+    pub fn local_log_start(&self) -> Offset {
+        self.segments.first().map_or(self.log_start, |first| first.base.max(self.log_start))
+    }
+
+    /// The offset after the last record.
+    pub fn log_end(&self) -> Offset {
+        self.active().end
+    }
+
+    /// The offset up to which everything is durable, names and leader epochs included.
+    pub fn flushed_end(&self) -> Offset {
+        self.flushed_end
+    }
+
+    /// The length of all its files of batches.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.size)).sum()
+    }
+
+    /// Its segments, oldest first.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = SegmentInfo> + '_ {
+        self.segments.iter().map(|segment| SegmentInfo {
+            base: segment.base,
+            end: segment.end,
+            size_bytes: segment.size,
+            max_timestamp: segment.greatest.map_or(-1, |greatest| greatest.timestamp),
+        })
+    }
+
+    /// The latest leader epoch, with or without records.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.latest()
+    }
+
+    /// The leader epoch of the record at `offset`, or of the one that would follow the last.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.epoch_at(offset)
+    }
+
+    /// Where an epoch ends, as OffsetForLeaderEpoch wants it; `None` for one never heard of.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.epochs.end_of(epoch, self.log_end())
+    }
+
+    /// Notes that a leader begins its epoch at the log's end. Ignored unless it is above all known ones.
+    pub fn assign_epoch(&mut self, epoch: LeaderEpoch) {
+        let log_end = self.log_end();
+        self.pending.epochs |= self.epochs.assign(epoch, log_end);
+    }
+
+    /// Whether the disk has failed under this log. Nothing but reading what is flushed makes sense then.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Moves the log's directory out of the way, durably, under a name that a start recognises as removed
+    /// ([`removal_name`]), and returns that name: the caller removes it, on any thread. The log is no longer
+    /// usable. It must not be under sync, whose files could then end up in a later log of the same name.
+    pub fn remove(&mut self, unique: Uuid) -> Result<String, ChangeError> {
+        if self.running.is_some() {
+            return Err(ChangeError::SyncRunning(self.directory.clone()));
+        }
+        self.failed = true;
+        let name = removal_name(&self.directory, unique);
+        self.disk.rename(&self.directory, &name).map_err(failed("rename", &self.directory))?;
+        self.disk.sync_directory("").map_err(failed("sync directory", ""))?;
+        Ok(name)
+    }
+
+    pub(super) fn active(&self) -> &Segment<D::File> {
+        self.segments.last().expect("a log has a segment")
+    }
+
+    pub(super) fn active_mut(&mut self) -> &mut Segment<D::File> {
+        self.segments.last_mut().expect("a log has a segment")
+    }
+
+    /// The segment that holds `offset`, or would: the last whose base is not above it.
+    pub(super) fn segment_index(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    /// Notes that the disk failed.
+    pub(super) fn fail<E>(&mut self, error: E) -> E {
+        self.failed = true;
+        error
+    }
+
+    pub(super) fn walk_error(&self, segment: Offset, error: WalkError) -> ReadError {
+        match error {
+            WalkError::Io(source) => {
+                ReadError::Disk(DiskError { attempted: "read", path: self.directory.clone(), source })
+            }
+            WalkError::Flaw { position, flaw } => self.corrupt(segment, position, flaw),
+        }
+    }
+
+    pub(super) fn corrupt(&self, segment: Offset, position: u32, flaw: BatchFlaw) -> ReadError {
+        ReadError::Corrupt { directory: self.directory.clone(), segment, position, flaw }
+    }
+}
+
+/// Writes a new small file without syncing it.
+fn write_new<D: Disk>(disk: &D, directory: &str, name: &str, text: &str) -> Result<D::File, DiskError> {
+    let path = join(directory, name);
+    let file = disk.open(&path, OpenMode::Create).map_err(failed("make", &path))?;
+    file.write_at(text.as_bytes(), 0).map_err(failed("write", &path))?;
+    Ok(file)
+}
+
+pub(super) fn truncation_text(offset: Offset) -> String {
+    format!("0\n{offset}\n")
+}
+
+/// A torn checkpoint says nothing, and so takes everything back.
+pub(super) fn parse_truncation(text: &str) -> Offset {
+    let complete = text.strip_prefix("0\n").and_then(|rest| rest.strip_suffix('\n'));
+    complete.and_then(|offset| offset.parse().ok()).map_or(Offset(0), Offset)
+}

@@ -1,0 +1,217 @@
+//! What must be made durable, handed out as a job that any thread may run.
+//!
+//! The order within a job: the bytes of batches, then index entries (of the time index first), then the
+//! leader epochs, then the directory's names, then (once) `partition.metadata`, whose presence says that all
+//! the rest was durable once, then the directory's own name, and last the removal of old segments, which thereby never goes before the durable name of what follows them. One job of a log runs
+//! at a time; what is appended meanwhile belongs to the next.
+
+use std::io;
+
+use super::error::{DiskError, failed};
+use super::index::IndexWrite;
+use super::names::{EPOCHS, METADATA, TRUNCATION, join};
+use super::replica_log::Log;
+use super::text_file;
+use crate::disk::{Disk, DiskFile};
+use crate::ids::Offset;
+
+/// Numbers the syncs of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SyncNumber(pub u64);
+
+/// What must be durable beside the segments' bytes.
+#[derive(Debug)]
+pub(super) struct Pending<F> {
+    /// Small files written once.
+    pub(super) files: Vec<F>,
+    /// The text of `partition.metadata`, which is made last: where it is, the log is whole.
+    pub(super) metadata: Option<String>,
+    pub(super) epochs: bool,
+    /// Names in the log's directory.
+    pub(super) names: bool,
+    /// The name of the log's directory.
+    pub(super) parent: bool,
+    /// Files no longer needed.
+    pub(super) removals: Vec<String>,
+}
+
+impl<F> Default for Pending<F> {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            metadata: None,
+            epochs: false,
+            names: false,
+            parent: false,
+            removals: Vec::new(),
+        }
+    }
+}
+
+/// The job under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    number: SyncNumber,
+    /// What will be durable when it has succeeded; falls if the log is cut meanwhile.
+    pub(super) end: Offset,
+    /// The rolled segments whose index will be on its file.
+    sealed: Vec<Offset>,
+}
+
+/// Everything that has changed in a log since its last job.
+#[derive(Debug, Clone)]
+pub struct SyncJob<D: Disk> {
+    number: SyncNumber,
+    disk: D,
+    directory: String,
+    files: Vec<D::File>,
+    index_writes: Vec<IndexWrite<D::File>>,
+    epochs: Option<String>,
+    metadata: Option<String>,
+    names: bool,
+    parent: bool,
+    removals: Vec<String>,
+}
+
+impl<D: Disk> SyncJob<D> {
+    /// Its number, for [`Log::sync_finished`].
+    pub fn number(&self) -> SyncNumber {
+        self.number
+    }
+
+    /// Does the job; blocks until the disk has done its part. After an error nothing may be assumed.
+    pub fn run(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(DiskFile::sync)?;
+        self.index_writes.iter().try_for_each(IndexWrite::run)?;
+        if let Some(text) = &self.epochs {
+            text_file::replace(&self.disk, &self.directory, EPOCHS, text)?;
+        }
+        if self.names || self.epochs.is_some() {
+            self.disk.sync_directory(&self.directory)?;
+        }
+        if let Some(text) = &self.metadata {
+            text_file::replace_durably(&self.disk, &self.directory, METADATA, text)?;
+        }
+        if self.parent {
+            self.disk.sync_directory("")?;
+        }
+        self.removals.iter().try_for_each(|path| remove_if_there(&self.disk, path))
+    }
+}
+
+fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Whether [`Log::take_sync`] would give a job, now or when the running one has finished.
+    pub fn needs_sync(&self) -> bool {
+        let pending = &self.pending;
+        let more = pending.epochs || pending.names || pending.parent;
+        let active = self.active();
+        // A segment is rolled only when another is made, which is a new name.
+        more || active.dirty || active.index_due || !pending.removals.is_empty()
+    }
+
+    /// What is dirty since the last job; `None` if nothing is, if a job is under way, or if the log has
+    /// failed.
+    pub fn take_sync(&mut self) -> Option<SyncJob<D>> {
+        if self.failed || self.running.is_some() || !self.needs_sync() {
+            return None;
+        }
+        let number = self.next_sync;
+        self.next_sync = SyncNumber(number.0 + 1);
+        let pending = std::mem::take(&mut self.pending);
+        let mut files = pending.files;
+        let mut index_writes = Vec::new();
+        let mut sealed = Vec::new();
+        let active_base = self.active().base;
+        // Only the youngest segments can have changed.
+        let clean = |segment: &super::segment::Segment<D::File>| !segment.dirty && !segment.index_due;
+        let first = self.segments.iter().rposition(|segment| clean(segment) && segment.base != active_base);
+        for segment in self.segments.iter_mut().skip(first.map_or(0, |at| at + 1)) {
+            if std::mem::take(&mut segment.dirty) {
+                files.push(segment.file.clone());
+            }
+            if segment.index_due {
+                index_writes.extend(segment.take_index_writes());
+            }
+            if segment.base != active_base {
+                sealed.push(segment.base);
+            }
+        }
+        self.running = Some(Running { number, end: self.log_end(), sealed });
+        Some(SyncJob {
+            number,
+            disk: self.disk.clone(),
+            directory: self.directory.clone(),
+            files,
+            index_writes,
+            epochs: pending.epochs.then(|| self.epochs.render()),
+            metadata: pending.metadata,
+            names: pending.names,
+            parent: pending.parent,
+            removals: pending.removals,
+        })
+    }
+
+    /// Whether a job is under way.
+    pub fn sync_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Takes a job's result. Success moves the flushed end, which is returned; failure ends the log for
+    /// ever: what a failed sync has lost cannot be known, and syncing again would prove nothing.
+    pub fn sync_finished(&mut self, number: SyncNumber, result: io::Result<()>) -> Result<Offset, DiskError> {
+        let running = self.running.take().expect("a sync that finishes was under way");
+        assert_eq!(running.number, number, "one sync of a log is under way at a time");
+        if let Err(error) = result {
+            return Err(self.fail(failed("sync", &self.directory)(error)));
+        }
+        if self.failed {
+            return Ok(self.flushed_end);
+        }
+        for base in running.sealed {
+            let at = self.segment_index(base);
+            if at + 1 < self.segments.len() {
+                self.segments[at].release_index();
+            }
+        }
+        self.flushed_end = self.flushed_end.max(running.end);
+        Ok(self.flushed_end)
+    }
+
+    /// How many bytes a recovery would scan if the node crashed now, were the recovery point written now:
+    /// those of the active segment that are not flushed, at least.
+    pub fn unflushed(&self) -> bool {
+        self.flushed_end < self.log_end()
+    }
+
+    /// The recovery point, to be written to its checkpoint now. When that is durable, say so with
+    /// [`Log::recovery_point_written`].
+    pub fn take_recovery_point(&mut self) -> Offset {
+        if self.promised != Offset(i64::MAX) {
+            self.promised = self.promised.max(self.flushed_end);
+        }
+        self.flushed_end
+    }
+
+    /// The checkpoint on the disk now says this recovery point. A mark left by a truncation is not needed
+    /// any longer.
+    pub fn recovery_point_written(&mut self, recovery_point: Offset) -> Result<(), DiskError> {
+        if self.failed || recovery_point > self.flushed_end {
+            return Ok(());
+        }
+        self.promised = self.flushed_end;
+        if self.truncation.take().is_some() {
+            let path = join(&self.directory, TRUNCATION);
+            remove_if_there(&self.disk, &path)
+                .map_err(failed("remove", &path))
+                .map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+}

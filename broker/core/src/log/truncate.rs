@@ -1,0 +1,125 @@
+//! Cutting a log at its end, moving its start, closing it.
+
+use super::error::{ChangeError, failed};
+use super::names::{TRUNCATION, index_file, join, log_file, time_index_file};
+use super::recovery::remove_segment;
+use super::replica_log::{Log, truncation_text};
+use super::segment::Segment;
+use super::text_file;
+use crate::disk::Disk;
+use crate::ids::Offset;
+
+impl<D: Disk> Log<D> {
+    /// Cuts the log at the batch that holds `offset`: a follower's divergent tail. Returns the new end. Below
+    /// the first segment it is as [`Log::restart_at`].
+    ///
+    /// Where a recovery point on the disk lies above the cut, it is first taken back by a durable
+    /// `truncation-checkpoint`; otherwise a crash would find a log shorter than it was said to be. Then
+    /// later segments are removed, youngest first, then the file is cut. Every state between recovers to a
+    /// prefix of the old log that is not below the cut.
+    pub fn truncate_to(&mut self, offset: Offset) -> Result<Offset, ChangeError> {
+        if offset >= self.log_end() {
+            return Ok(self.log_end());
+        }
+        if offset < self.segments.first().map_or(offset, |first| first.base) {
+            self.restart_at(offset)?;
+            return Ok(offset);
+        }
+        self.check_usable()?;
+        let at = self.segment_index(offset);
+        let base = self.segments[at].base;
+        let safe = self.segments[at].safe_end_before(offset).map_err(|error| self.walk_error(base, error))?;
+        self.take_back(safe)?;
+        for segment in self.segments.split_off(at + 1).into_iter().rev() {
+            self.remove_now(segment.base)?;
+        }
+        self.pending.names = true;
+        if let Err(error) = self.active_mut().truncate(offset) {
+            self.failed = true;
+            return Err(self.walk_error(base, error).into());
+        }
+        let log_end = self.log_end();
+        self.pending.epochs |= self.epochs.cut_end(log_end);
+        self.lower_flushed(log_end);
+        Ok(log_end)
+    }
+
+    /// Drops everything and begins again at `offset`: a follower that lags behind its leader's log start.
+    pub fn restart_at(&mut self, offset: Offset) -> Result<(), ChangeError> {
+        self.check_usable()?;
+        self.take_back(Offset(0))?;
+        for segment in std::mem::take(&mut self.segments).into_iter().rev() {
+            // The log is failed until it has a segment again.
+            self.failed = true;
+            remove_segment(&self.disk, &self.directory, segment.base)
+                .map_err(failed("empty", &self.directory))?;
+        }
+        self.segments.push(Segment::create(&self.disk, &self.directory, offset)?);
+        self.failed = false;
+        self.pending.names = true;
+        self.pending.epochs |= self.epochs.cut_end(Offset(0));
+        self.log_start = offset;
+        self.flushed_end = offset;
+        if let Some(running) = &mut self.running {
+            running.end = offset;
+        }
+        Ok(())
+    }
+
+    /// Moves the log start up, at most to the log's end, and drops the segments that lie wholly below it.
+    /// Their files go with the next sync. Returns how many that were.
+    pub fn advance_log_start(&mut self, offset: Offset) -> usize {
+        let offset = offset.min(self.log_end());
+        if offset <= self.log_start {
+            return 0;
+        }
+        self.log_start = offset;
+        self.pending.epochs |= self.epochs.cut_start(offset);
+        let below = self.segments.iter().take_while(|segment| segment.end <= offset).count();
+        let dropped = below.min(self.segments.len() - 1);
+        for segment in self.segments.drain(..dropped) {
+            let names = [log_file(segment.base), index_file(segment.base), time_index_file(segment.base)];
+            self.pending.removals.extend(names.iter().map(|name| join(&self.directory, name)));
+        }
+        dropped
+    }
+
+    /// Makes the next sync write all that a proper shutdown leaves behind: after it, the log is whole on the
+    /// disk, indexes included, and its recovery point is its end.
+    pub fn prepare_close(&mut self) {
+        if !self.failed {
+            self.active_mut().prepare_close();
+        }
+    }
+
+    /// Takes back what recovery points on the disk may say above `offset`.
+    fn take_back(&mut self, offset: Offset) -> Result<(), ChangeError> {
+        if offset >= self.promised || self.truncation.is_some_and(|at| at <= offset) {
+            return Ok(());
+        }
+        let text = truncation_text(offset);
+        let written = text_file::replace_durably(&self.disk, &self.directory, TRUNCATION, &text);
+        written
+            .map_err(failed("write the truncation of", &self.directory))
+            .map_err(|error| self.fail(error))?;
+        self.truncation = Some(offset);
+        Ok(())
+    }
+
+    fn remove_now(&mut self, base: Offset) -> Result<(), ChangeError> {
+        let removed = remove_segment(&self.disk, &self.directory, base);
+        removed.map_err(failed("remove a segment of", &self.directory)).map_err(|error| self.fail(error))?;
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<(), ChangeError> {
+        if self.failed { Err(ChangeError::Failed(self.directory.clone())) } else { Ok(()) }
+    }
+
+    fn lower_flushed(&mut self, end: Offset) {
+        self.flushed_end = self.flushed_end.min(end);
+        if let Some(running) = &mut self.running {
+            running.end = running.end.min(end);
+        }
+    }
+}
