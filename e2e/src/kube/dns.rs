@@ -13,9 +13,11 @@ use crate::site::Site;
 pub fn ensure(site: &Site, programs: &Programs, certificates: &Certificates) -> Result<()> {
     let config = kubeconfig::write(&site.path("coredns.kubeconfig"), certificates, "coredns")?;
     let corefile = site.path("Corefile");
+    // Two blocks: the answer for the rest of the world would come before the plugin `kubernetes`.
     let text = format!(
-        ".:53 {{\n  bind {FABRIC_ADDRESS}\n  errors\n  kubernetes cluster.local {{\n    kubeconfig {}\n    \
-         ttl 2\n  }}\n  template ANY ANY . {{\n    rcode NXDOMAIN\n  }}\n  cache 2\n}}\n",
+        "cluster.local:53 in-addr.arpa:53 {{\n  bind {FABRIC_ADDRESS}\n  errors\n  \
+         kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {}\n    ttl 2\n  }}\n  cache 2\n}}\n\
+         .:53 {{\n  bind {FABRIC_ADDRESS}\n  template ANY ANY . {{\n    rcode NXDOMAIN\n  }}\n}}\n",
         config.display()
     );
     kubeconfig::write_if_changed(&corefile, &text)?;

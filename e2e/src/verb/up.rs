@@ -1,10 +1,19 @@
 //! `cargo xtask up`: from a checkout to a running cluster with acknowledged records in it.
 
-use anyhow::{Result, bail};
+use std::fs;
 
-use crate::images;
-use crate::kube::{Programs, cluster};
+use anyhow::{Context, Result, bail};
+
+use crate::command::program;
+use crate::go;
+use crate::helm;
+use crate::images::{self, Images};
+use crate::kcat::Kcat;
+use crate::kube::{Node, Programs, cluster, node};
+use crate::kubectl::Kubectl;
 use crate::packages;
+use crate::quickstart;
+use crate::shim;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
 
@@ -40,20 +49,110 @@ impl Options {
 /// Starts what does not run.
 pub fn run(options: &Options) -> Result<()> {
     say("bringing up a Kubernetes with Ottla; `cargo xtask down` removes it again");
-    if options.context.is_some() {
-        bail!("--context is not there yet");
+    match (&options.context, &options.image_prefix) {
+        (Some(_), _) => bail!("--context is not there yet"),
+        (None, Some(_)) => {
+            bail!("--image-prefix goes with --context: our own cluster takes images from files")
+        }
+        (None, None) => {
+            site::require_root()?;
+            start(&Site::new(site::DEVELOPMENT))
+        }
     }
-    site::require_root()?;
-    start(&Site::new(site::DEVELOPMENT))
 }
 
-/// Starts what does not run of `site`.
+/// Starts what does not run of `site`, with the example in it.
 pub fn start(site: &Site) -> Result<()> {
     let _lock = site.lock()?;
     let steps = Steps::new(site.logs());
-    packages::ensure(&steps, &[packages::KUBERNETES, packages::IMAGES, packages::CLIENTS])?;
-    let programs = Programs::ensure(&steps)?;
-    let pause = images::ensure_pause(&steps)?;
-    cluster::ensure(site, &programs, &[pause], &steps)?;
+    let running = start_kubernetes(site, &steps)?;
+    if !quickstart::is_applied(&running.kubectl) {
+        let applied = steps
+            .run("examples/quickstart.yaml: apply until Ready", |_| quickstart::apply(&running.kubectl))?;
+        let kcat = Kcat::new(shim::path(site, "kcat"));
+        let count = steps.run("send 1,000 records through broker 0, read them through broker 1", |_| {
+            quickstart::prove(&kcat)
+        })?;
+        let proof = format!(
+            "{:.1} s from apply to Ready; {count} records sent through broker 0, read back through broker 1 and found equal",
+            applied.ready_after.as_secs_f64()
+        );
+        fs::write(site.path("proof"), proof).context("note what was proven")?;
+    } else {
+        steps.run("examples/quickstart.yaml: Ready", |_| quickstart::wait(&running.kubectl))?;
+    }
+    summarize(site, &running.kubectl)
+}
+
+/// What [`start_kubernetes`] leaves behind.
+#[derive(Debug)]
+pub struct Running {
+    /// The administrator.
+    pub kubectl: Kubectl,
+}
+
+/// Starts what does not run of Kubernetes and the operator.
+pub fn start_kubernetes(site: &Site, steps: &Steps) -> Result<Running> {
+    packages::ensure(steps, &[packages::KUBERNETES, packages::IMAGES, packages::CLIENTS])?;
+    let programs = Programs::ensure(steps)?;
+    let helm_program = go::HELM.ensure(steps)?.join("helm");
+    let pause = images::ensure_pause(steps)?;
+    let images = images::ensure(steps, images::LOCAL_PREFIX)?;
+    let kubectl = cluster::ensure(site, &programs, &[pause], steps)?;
+    shim::ensure(site, &programs, &helm_program)?;
+    let renewed = load(site, &images, steps)?;
+    let helm = || program(shim::path(site, "helm"));
+    let installed = helm::is_installed(helm);
+    if !installed || renewed {
+        steps.run("helm install ottla", |log| helm::install(helm, &[], log))?;
+    }
+    if installed && renewed {
+        // The tag stays the same from build to build, so Kubernetes sees no change by itself.
+        steps.run("restart the operator with its new image", |_| restart_operator(&kubectl))?;
+        say("          brokers keep the image they run; delete a pod to renew it");
+    }
+    Ok(Running { kubectl })
+}
+
+/// Loads both images into every node; returns whether any was new.
+fn load(site: &Site, images: &Images, steps: &Steps) -> Result<bool> {
+    steps.run("load the images into the nodes", |log| {
+        let mut renewed = false;
+        for node in Node::first(cluster::NODES) {
+            for image in [&images.broker, &images.operator] {
+                renewed |= node::load_image(site, node, &image.archive, log)?;
+            }
+        }
+        Ok(renewed)
+    })
+}
+
+fn restart_operator(kubectl: &Kubectl) -> Result<()> {
+    let deployment = format!("deployment/{}", helm::RELEASE);
+    kubectl.read(&["rollout", "restart", "-n", helm::NAMESPACE, &deployment])?;
+    kubectl.read(&["rollout", "status", "-n", helm::NAMESPACE, &deployment, "--timeout=120s"]).map(|_| ())
+}
+
+/// Says what runs where and how to go on.
+fn summarize(site: &Site, kubectl: &Kubectl) -> Result<()> {
+    let version = go::KUBERNETES.version()?;
+    say(&format!("\nKubernetes {version}, three nodes, in the network {}:", site.fabric().name()));
+    let columns = "NAMESPACE:.metadata.namespace,POD:.metadata.name,NODE:.spec.nodeName,ADDRESS:.status.podIP,PHASE:.status.phase";
+    say(kubectl.read(&["get", "pods", "-A", "-o", &format!("custom-columns={columns}")])?.trim_end());
+    say("");
+    say(kubectl.read(&["get", "kafkacluster,kafkatopic", "-A"])?.trim_end());
+    let bootstrap = quickstart::bootstrap_address(quickstart::CLUSTER, quickstart::NAMESPACE);
+    say(&format!("\nbootstrap   {bootstrap} (inside the cluster's network)"));
+    say(&format!("kubeconfig  {}", site.kubeconfig().display()));
+    say(&format!("logs        {}", site.logs().display()));
+    if let Ok(proof) = fs::read_to_string(site.path("proof")) {
+        say(&format!("proven      {proof}"));
+    }
+    say("\nTo go on:");
+    let bin = |name: &str| shim::path(site, name).display().to_string();
+    say(&format!("  {} describe kafkacluster {}", bin("kubectl"), quickstart::CLUSTER));
+    say(&format!("  echo 'a key:a value' | {} -b {bootstrap} -P -t {} -K:", bin("kcat"), quickstart::TOPIC));
+    say(&format!("  {} -b {bootstrap} -C -t {} -o beginning -e", bin("kcat"), quickstart::TOPIC));
+    say("  (`cargo xtask down` removes all of it)");
     Ok(())
 }

@@ -1,0 +1,126 @@
+//! kcat, a client that nobody here wrote.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::command::{Program, program};
+
+/// How long kcat may take for a thousand records; a broker that does not answer must not block for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// kcat, run in the way that reaches a cluster.
+#[derive(Debug, Clone)]
+pub struct Kcat {
+    executable: PathBuf,
+}
+
+/// A record as kcat shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Kcat {
+    /// kcat by way of the script at `executable`.
+    #[must_use]
+    pub fn new(executable: PathBuf) -> Self {
+        Self { executable }
+    }
+
+    /// Produces `records` through the brokers that `bootstrap` names and waits for all of them to be
+    /// acknowledged by every in-sync replica.
+    pub fn produce(&self, bootstrap: &str, topic: &str, records: &[Record]) -> Result<()> {
+        let lines: String =
+            records.iter().map(|record| format!("{}\t{}\n", record.key, record.value)).collect();
+        self.program(bootstrap)
+            .args(["-P", "-t", topic, "-K", "\t", "-X", "acks=all"])
+            .stdin(lines)
+            .read()
+            .map(|_| ())
+    }
+
+    /// Reads a topic from its beginning to its end, in no particular order of partitions.
+    pub fn consume(&self, bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
+        let text = self
+            .program(bootstrap)
+            .args(["-C", "-t", topic, "-K", "\t", "-o", "beginning", "-e", "-q", "-u"])
+            .args(["-X", "auto.offset.reset=earliest"])
+            .read()?;
+        text.lines()
+            .map(|line| match line.split_once('\t') {
+                Some((key, value)) => Ok(Record { key: key.to_owned(), value: value.to_owned() }),
+                None => bail!("kcat shows a record without a key: {line:?}"),
+            })
+            .collect()
+    }
+
+    /// What kcat knows of the cluster, or of one topic, as JSON.
+    pub fn metadata(&self, bootstrap: &str, topic: Option<&str>) -> Result<serde_json::Value> {
+        let mut program = self.program(bootstrap).args(["-L", "-J"]);
+        if let Some(topic) = topic {
+            program = program.args(["-t", topic]);
+        }
+        Ok(serde_json::from_str(&program.read()?)?)
+    }
+
+    fn program(&self, bootstrap: &str) -> Program {
+        program("timeout").arg(LIMIT.as_secs().to_string()).arg(&self.executable).args(["-b", bootstrap])
+    }
+}
+
+/// `count` records whose keys repeat, so that order within a key can be checked.
+#[must_use]
+pub fn records(count: usize) -> Vec<Record> {
+    const KEYS: usize = 97;
+    (0..count)
+        .map(|number| Record { key: format!("customer-{}", number % KEYS), value: format!("order {number}") })
+        .collect()
+}
+
+/// Fails unless `read` is what was `written`: each record once, and in order within each key.
+pub fn compare(written: &[Record], read: &[Record]) -> Result<()> {
+    let by_key = |records: &[Record]| {
+        // The sort is stable: within a key the order stays as it was.
+        let mut sorted = records.to_vec();
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        sorted
+    };
+    let (written, read) = (by_key(written), by_key(read));
+    if written.len() != read.len() {
+        bail!("{} records were written and {} read back", written.len(), read.len());
+    }
+    match written.iter().zip(&read).find(|(written, read)| written != read) {
+        Some((written, read)) => bail!("written {written:?}, but read in its place {read:?}"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_from_partitions_in_any_order_are_the_same_but_a_changed_order_within_a_key_is_not() {
+        let written = records(200);
+        let mut other_order = written.clone();
+        other_order.sort_by(|a, b| b.key.cmp(&a.key));
+        assert!(compare(&written, &other_order).is_ok());
+        other_order.swap(0, 1);
+        assert_eq!(other_order[0].key, other_order[1].key);
+        assert!(compare(&written, &other_order).is_err());
+    }
+
+    #[test]
+    fn a_lost_and_a_repeated_record_are_found() {
+        let written = records(200);
+        assert!(compare(&written, &written[1..]).is_err());
+        let mut repeated = written.clone();
+        repeated.push(written[7].clone());
+        assert!(compare(&written, &repeated).is_err());
+    }
+}
