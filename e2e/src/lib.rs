@@ -13,6 +13,7 @@ pub mod images;
 pub mod kcat;
 pub mod kube;
 pub mod kubectl;
+pub mod lane;
 pub mod packages;
 pub mod process;
 pub mod quickstart;

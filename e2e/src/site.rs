@@ -14,8 +14,14 @@ use crate::command::{Program, program};
 
 /// The site of `cargo xtask up` and `down`.
 pub const DEVELOPMENT: &str = "dev";
-/// The site of `cargo xtask test`.
+/// The site of the node lane: a whole cluster.
 pub const TEST: &str = "test";
+/// The site of the API lane: etcd and the API server alone.
+pub const API: &str = "api";
+/// The site of the process lane: a control plane whose pods are processes of this machine.
+pub const PROCESS: &str = "process";
+/// Every site there may be.
+pub const ALL: [&str; 4] = [DEVELOPMENT, TEST, API, PROCESS];
 
 /// The names of one site. Nothing need exist of it.
 #[derive(Debug, Clone)]
@@ -112,16 +118,29 @@ impl Site {
         self.path("admin.kubeconfig")
     }
 
-    /// Makes its directory and holds the lock that keeps two runs of `up` or `down` apart.
+    /// Makes its directory and takes the lock that keeps two runs of `up` or `down` apart; fails if another
+    /// holds it.
     pub fn lock(&self) -> Result<File> {
-        fs::create_dir_all(self.logs()).with_context(|| format!("create {}", self.logs().display()))?;
-        // Beside the directory, so that removing the directory does not remove a lock that is held.
-        let path = self.directory.with_extension("lock");
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        let (path, file) = self.lock_file()?;
         if file.try_lock().is_err() {
             bail!("another cargo xtask is at work on the site {:?} (it holds {})", self.name, path.display());
         }
         Ok(file)
+    }
+
+    /// The same for tests, which run side by side: waits for the lock.
+    pub fn wait_for_lock(&self) -> Result<File> {
+        let (path, file) = self.lock_file()?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(file)
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File)> {
+        fs::create_dir_all(self.logs()).with_context(|| format!("create {}", self.logs().display()))?;
+        // Beside the directory, so that removing the directory does not remove a lock that is held.
+        let path = self.directory.with_extension("lock");
+        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok((path, file))
     }
 }
 

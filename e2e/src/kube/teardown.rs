@@ -4,13 +4,13 @@
 //! directory, networks those that carry its name.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::command::program;
 use crate::control_group;
-use crate::kube::network;
+use crate::kube::{Node, network};
 use crate::site::Site;
 use crate::step::Log;
 
@@ -26,6 +26,11 @@ pub fn is_present(site: &Site) -> Result<bool> {
 pub fn remove(site: &Site, log: &Log) -> Result<()> {
     log.line("processes");
     control_group::remove(&site.control_group())?;
+    for socket in shim_sockets(site) {
+        log.line(&format!("socket {}", socket.display()));
+        // A shim that ended by itself has removed its own.
+        let _ = fs::remove_file(socket);
+    }
     for mount in mounts_below(site.directory())? {
         log.line(&format!("unmount {mount}"));
         // Lazily: what a process of somebody else still looks at goes when they stop looking.
@@ -36,6 +41,20 @@ pub fn remove(site: &Site, log: &Log) -> Result<()> {
         network::remove(&network)?;
     }
     Ok(())
+}
+
+/// The sockets of containerd's shims. They lie in a directory that all containerds of the machine share;
+/// which are ours stands in the notes each containerd keeps of its containers.
+fn shim_sockets(site: &Site) -> Vec<PathBuf> {
+    let notes =
+        |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().filter_map(|entry| entry.ok());
+    Node::first(u8::MAX)
+        .map(|node| site.path(&node.name()))
+        .take_while(|directory| directory.exists())
+        .flat_map(|directory| notes(directory.join("run/io.containerd.runtime.v2.task/k8s.io")))
+        .filter_map(|container| fs::read_to_string(container.path().join("address")).ok())
+        .filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from))
+        .collect()
 }
 
 /// Removes the site's directory, logs included.

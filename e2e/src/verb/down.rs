@@ -6,11 +6,11 @@ use crate::kube::teardown;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
 
-/// Removes the development site.
-pub fn run() -> Result<()> {
-    say("removing the development cluster");
+/// Removes the site called `name`.
+pub fn run(name: &str) -> Result<()> {
+    say(&format!("removing the site {name}"));
     site::require_root()?;
-    remove(&Site::new(site::DEVELOPMENT))
+    remove(&Site::new(name))
 }
 
 /// Removes `site` whatever state it is in.

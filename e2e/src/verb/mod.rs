@@ -11,6 +11,7 @@ use crate::command::program;
 use crate::images;
 use crate::packages;
 use crate::repository;
+use crate::site;
 use crate::step::{Steps, say};
 
 const HELP: &str = "\
@@ -19,7 +20,8 @@ cargo xtask VERB
   up [--context NAME] [--image-prefix PREFIX]
           a three-node Kubernetes on this machine with Ottla, a cluster and a topic; with --context, the
           same on a cluster you have (its images are pushed to PREFIX/broker and PREFIX/operator)
-  down    removes what up made
+  down [--site NAME]
+          removes what up made; the tests' sites are called test, api and process
   images [--image-prefix PREFIX]
           builds both images from the Dockerfile and prints the paths of their archives
   check   formatting, clippy, licences, unit tests
@@ -37,7 +39,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
             Ok(())
         }
         Some((&"up", options)) => up::run(&up::Options::parse(options)?),
-        Some((&"down", [])) => down::run(),
+        Some((&"down", [])) => down::run(site::DEVELOPMENT),
+        Some((&"down", ["--site", name])) if site::ALL.contains(name) => down::run(name),
         Some((&"images", options)) => make_images(options),
         Some((&"check", [])) => check::run(),
         Some((&"test", [])) => test::run(),

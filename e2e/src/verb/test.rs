@@ -1,15 +1,63 @@
 //! `cargo xtask test`: everything CI runs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::command::program;
+use crate::kube::teardown;
 use crate::repository;
+use crate::site::{self, Site};
 use crate::step::{Steps, say};
-use crate::verb::check;
+use crate::verb::{check, down};
 
-/// Checks the source.
+/// A lane: the feature that turns its tests on and the site they leave behind.
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    feature: &'static str,
+    site: &'static str,
+}
+
+/// In order of what they cost.
+const LANES: [Lane; 1] = [Lane { feature: "api-lane", site: site::API }];
+
+/// Checks the source, then runs the lanes one after the other.
 pub fn run() -> Result<()> {
     let steps = Steps::new(repository::target().join("xtask-logs"));
     check::source(&steps)?;
+    site::require_root()?;
+    for lane in LANES {
+        run_lane(lane)?;
+    }
     say("everything passed");
+    Ok(())
+}
+
+/// Runs a lane from nothing, and removes its site whatever came of it. After a failure the logs stay.
+fn run_lane(lane: Lane) -> Result<()> {
+    say(&format!("        {}", lane.feature));
+    let site = Site::new(lane.site);
+    down::remove(&site)?;
+    let tests = program(repository::cargo())
+        .args(["test", "--locked", "--package", "e2e", "--features", lane.feature, "--test", "*"])
+        .directory(&repository::root())
+        .show();
+    if tests.is_err() {
+        keep_logs(&site)?;
+    }
+    let removed = down::remove(&site).and_then(|()| teardown::is_present(&site));
+    tests.with_context(|| format!("{} failed", lane.feature))?;
+    anyhow::ensure!(!removed?, "something of the site {} is left after its removal", site.name());
+    Ok(())
+}
+
+fn keep_logs(site: &Site) -> Result<()> {
+    let place = repository::target().join("xtask-logs").join(site.name());
+    if place.exists() {
+        std::fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
+    }
+    if site.logs().exists() {
+        std::fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
+        program("cp").arg("-r").arg(site.logs()).arg(&place).read()?;
+        say(&format!("the logs of the site {} are kept in {}", site.name(), place.display()));
+    }
     Ok(())
 }
