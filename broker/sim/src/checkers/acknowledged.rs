@@ -58,6 +58,29 @@ impl Acknowledged {
         Ok(())
     }
 
+    /// Checks one read that began at an offset: up to its last record nothing acknowledged is missing.
+    pub fn read(
+        &self,
+        partition: TopicPartition,
+        from: Offset,
+        records: &[(Offset, String)],
+    ) -> Result<(), Violation> {
+        let read: BTreeMap<Offset, &String> =
+            records.iter().map(|(offset, value)| (*offset, value)).collect();
+        let Some((last, _)) = read.last_key_value() else { return Ok(()) };
+        let expected = self.records.range((partition, from)..=(partition, *last));
+        for ((_, offset), value) in expected {
+            if read.get(offset) != Some(&value) {
+                let text = format!(
+                    "offset {offset} was acknowledged with {value}; a read from {from} to {last} has {:?} there",
+                    read.get(offset)
+                );
+                return Err(broken(partition, &text));
+            }
+        }
+        Ok(())
+    }
+
     /// The partition's only volume was lost, or its topic deleted: nothing is owed.
     pub fn forget(&mut self, partition: TopicPartition) {
         self.records.retain(|(of, _), _| *of != partition);
@@ -97,6 +120,10 @@ mod tests {
         acknowledged.readable(partition, &records(&[(2, "x"), (3, "a"), (4, "y")])).unwrap();
         assert!(acknowledged.readable(partition, &records(&[(2, "x")])).is_err());
         assert!(acknowledged.readable(partition, &records(&[(2, "x"), (3, "b")])).is_err());
+        acknowledged.read(partition, Offset(4), &[(Offset(4), "y".to_owned())]).unwrap();
+        acknowledged.read(partition, Offset(3), &[(Offset(3), "a".to_owned())]).unwrap();
+        assert!(acknowledged.read(partition, Offset(2), &[(Offset(4), "y".to_owned())]).is_err());
+        assert!(acknowledged.read(partition, Offset(3), &[(Offset(3), "b".to_owned())]).is_err());
         acknowledged.forget(partition);
         acknowledged.readable(partition, &records(&[])).unwrap();
     }
