@@ -4,6 +4,9 @@ mod cli;
 // Used by the server, which follows.
 #[allow(dead_code)]
 mod directories;
+// Used by the server, which follows.
+#[allow(dead_code)]
+mod disk;
 mod properties;
 
 use std::process::ExitCode;

@@ -8,8 +8,10 @@
 //!
 //! Where to go next: [`frame`] cuts a byte stream into frames, [`request`] reads
 //! what a client sent, [`response`] writes the answer, [`fetch_response`] writes
-//! Fetch answers without copying records, [`private`] holds our own RPCs.
+//! Fetch answers without copying records, [`private`] holds our own RPCs,
+//! [`batch`] is about what Produce and Fetch carry.
 
+pub mod batch;
 pub mod error;
 pub mod fetch_response;
 pub mod frame;

@@ -35,6 +35,58 @@ pub(crate) fn read_u32(bytes: &[u8]) -> Option<(u32, usize)> {
     None
 }
 
+/// The most bytes a 64-bit value takes.
+const MAX_U64_BYTES: usize = 10;
+
+/// Appends a signed value, zigzag: small magnitudes are short whatever their sign.
+pub(crate) fn put_zigzag(out: &mut BytesMut, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.put_u8((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.put_u8(rest as u8);
+}
+
+/// Bytes a signed value takes.
+pub(crate) const fn zigzag_bytes(value: i64) -> usize {
+    let bits = 64 - zigzag(value).leading_zeros() as usize;
+    if bits == 0 { 1 } else { bits.div_ceil(7) }
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+/// Takes a signed 64-bit value off the front of `bytes`.
+///
+/// `None` if the bytes end inside it or if it does not fit.
+pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
+    let mut value = 0u64;
+    for (index, &byte) in bytes.iter().take(MAX_U64_BYTES).enumerate() {
+        if index == MAX_U64_BYTES - 1 && byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            *bytes = &bytes[index + 1..];
+            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        }
+    }
+    None
+}
+
+/// Takes a signed 32-bit value off the front of `bytes`.
+pub(crate) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
+    // Most are lengths and deltas of one byte.
+    if let [first @ 0..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        let value = i32::from(*first);
+        return Some((value >> 1) ^ -(value & 1));
+    }
+    i32::try_from(take_i64(bytes)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +109,26 @@ mod tests {
     fn a_value_wider_than_32_bits_is_refused() {
         assert_eq!(read_u32(&[0xff, 0xff, 0xff, 0xff, 0x10]), None);
         assert_eq!(read_u32(&[0xff; 6]), None);
+    }
+
+    #[test]
+    fn signed_values_survive_at_both_ends() {
+        for value in
+            [0, -1, 1, 63, -64, 64, 300, i64::from(i32::MAX), i64::from(i32::MIN), i64::MAX, i64::MIN]
+        {
+            let mut out = BytesMut::new();
+            put_zigzag(&mut out, value);
+            assert_eq!(out.len(), zigzag_bytes(value), "{value}");
+            let mut rest = &out[..];
+            assert_eq!(take_i64(&mut rest), Some(value));
+            assert!(rest.is_empty());
+            let mut rest = &out[..];
+            assert_eq!(take_i32(&mut rest), i32::try_from(value).ok(), "{value}");
+            for cut in 0..out.len() {
+                assert_eq!(take_i64(&mut &out[..cut]), None);
+            }
+        }
+        assert_eq!(take_i64(&mut &[0xff; 11][..]), None);
+        assert_eq!(take_i64(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]), None);
     }
 }

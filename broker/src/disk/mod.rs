@@ -1,0 +1,140 @@
+//! The core's [`Disk`] on real files.
+//!
+//! Owns: the mapping of paths below one root to files, and their descriptors ([`descriptors`]). Plain
+//! `pread`, `pwrite` and `fdatasync` on the caller's thread, which must not be one of the runtime's. No
+//! mmap: a bad sector is to be an error and not a signal.
+
+mod descriptors;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_core::disk::{Disk, DiskFile, OpenMode};
+
+use self::descriptors::{Descriptors, Node};
+
+/// What is assumed where the limit of descriptors cannot be read: the usual soft limit.
+const DESCRIPTORS_LIMIT_USUAL: usize = 1024;
+/// More than this many files are not kept open even where the limit is higher.
+const DESCRIPTORS_MAX: usize = 16_384;
+
+/// Half of the descriptors this process may have: the other half is for connections.
+fn descriptors_max() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
+    (soft.unwrap_or(DESCRIPTORS_LIMIT_USUAL) / 2).min(DESCRIPTORS_MAX)
+}
+
+/// A directory tree below one root. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct RealDisk {
+    root: Arc<PathBuf>,
+    descriptors: Arc<Descriptors>,
+}
+
+/// A file of a [`RealDisk`]. It may have no descriptor at the moment.
+#[derive(Debug, Clone)]
+pub(crate) struct RealFile {
+    node: Arc<Node>,
+    descriptors: Arc<Descriptors>,
+}
+
+impl RealDisk {
+    /// The tree below `root`, which must be a directory. It keeps up to half of the process's descriptors.
+    pub(crate) fn new(root: &Path) -> io::Result<Self> {
+        Self::with_descriptors(root, descriptors_max())
+    }
+
+    /// As [`RealDisk::new`], with another number of descriptors.
+    pub(crate) fn with_descriptors(root: &Path, descriptors_max: usize) -> io::Result<Self> {
+        // Relative roots would follow the process when it changes its directory.
+        let root = fs::canonicalize(root)?;
+        if !root.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let descriptors = Arc::new(Descriptors::new(root.clone(), descriptors_max));
+        Ok(Self { root: Arc::new(root), descriptors })
+    }
+
+    fn full(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.root.as_ref().clone() } else { self.root.join(path) }
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<RealFile> {
+        let node = self.descriptors.open(path, mode)?;
+        Ok(RealFile { node, descriptors: Arc::clone(&self.descriptors) })
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.full(directory))? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_directory(&self, path: &str) -> io::Result<()> {
+        match fs::create_dir(self.full(path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.full(path).is_dir() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.descriptors.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.descriptors.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &str) -> io::Result<()> {
+        File::open(self.full(directory))?.sync_all()
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let file = self.descriptors.file(&self.node)?;
+        let mut read = 0;
+        while read < buffer.len() {
+            match file.read_at(&mut buffer[read..], position + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.descriptors.change(&self.node, |file| file.write_all_at(bytes, position))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.descriptors.change(&self.node, |file| file.set_len(length))
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.descriptors.file(&self.node)?.metadata()?.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.descriptors.sync(&self.node)
+    }
+}

@@ -1,0 +1,117 @@
+use std::path::Path;
+
+use super::*;
+
+fn read(file: &RealFile) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+/// How many descriptors of this process point below a directory.
+fn descriptors_below(root: &Path) -> usize {
+    let links =
+        fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let root = fs::canonicalize(root).unwrap();
+    links.filter(|link| link.starts_with(&root)).count()
+}
+
+#[test]
+fn many_files_share_few_descriptors() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_descriptors(root.path(), 4).unwrap();
+    let files: Vec<RealFile> = (0..50)
+        .map(|i| {
+            let file = disk.open(&format!("f{i}"), OpenMode::Create).unwrap();
+            file.write_at(format!("file {i}").as_bytes(), 0).unwrap();
+            if i % 2 == 0 {
+                file.sync().unwrap();
+            }
+            file
+        })
+        .collect();
+    for round in 0..3 {
+        for (i, file) in files.iter().enumerate() {
+            file.write_at(&[b'0' + round], 20).unwrap();
+            assert_eq!(&read(file)[..6], format!("file {i}").as_bytes()[..6].to_vec());
+            assert!(descriptors_below(root.path()) <= 4);
+        }
+    }
+    files.iter().for_each(|file| file.sync().unwrap());
+}
+
+#[test]
+fn handles_follow_renames_of_files_and_directories() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    disk.create_directory("a").unwrap();
+    disk.create_directory("a").unwrap();
+    let one = disk.open("a/1", OpenMode::Create).unwrap();
+    one.write_at(b"one", 0).unwrap();
+    let two = disk.open("a/2", OpenMode::Create).unwrap();
+    two.write_at(b"two", 0).unwrap();
+    disk.rename("a", "b").unwrap();
+    assert_eq!((read(&one), read(&two)), (b"one".to_vec(), b"two".to_vec()));
+    disk.rename("b/1", "b/2").unwrap();
+    assert_eq!(read(&one), b"one");
+    assert_eq!(read(&disk.open("b/2", OpenMode::Existing).unwrap()), b"one");
+    assert_eq!(disk.list("b").unwrap(), ["2"]);
+    assert!(disk.open("b/1", OpenMode::Existing).is_err());
+    // A name that only begins the same is not below.
+    disk.create_directory("bb").unwrap();
+    let other = disk.open("bb/1", OpenMode::Create).unwrap();
+    disk.rename("b", "c").unwrap();
+    other.write_at(b"bb", 0).unwrap();
+    assert_eq!(read(&disk.open("bb/1", OpenMode::Existing).unwrap()), b"bb");
+}
+
+#[test]
+fn a_removed_file_takes_changes_and_a_new_one_of_its_name_is_another() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    let old = disk.open("a", OpenMode::Create).unwrap();
+    old.write_at(b"old", 0).unwrap();
+    old.sync().unwrap();
+    // Takes the only descriptor away.
+    let _other = disk.open("b", OpenMode::Create).unwrap();
+    disk.remove("a").unwrap();
+    assert_eq!(read_error(&old), io::ErrorKind::NotFound);
+    old.write_at(b"x", 0).unwrap();
+    old.sync().unwrap();
+    let new = disk.open("a", OpenMode::Create).unwrap();
+    assert_eq!(new.length().unwrap(), 0);
+    new.write_at(b"new", 0).unwrap();
+    old.write_at(b"y", 0).unwrap();
+    assert_eq!(read(&new), b"new");
+}
+
+fn read_error(file: &RealFile) -> io::ErrorKind {
+    file.read_at(&mut [0], 0).unwrap_err().kind()
+}
+
+#[test]
+fn reading_stops_at_the_end_and_lengths_are_set() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(root.path()).unwrap();
+    assert_eq!(disk.open("a", OpenMode::Existing).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let file = disk.open("a", OpenMode::Create).unwrap();
+    file.write_at(b"abc", 5).unwrap();
+    assert_eq!(read(&file), b"\0\0\0\0\0abc");
+    let mut buffer = [1; 4];
+    assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 2);
+    file.set_length(6).unwrap();
+    assert_eq!(read(&file), b"\0\0\0\0\0a");
+    file.sync().unwrap();
+    disk.sync_directory("").unwrap();
+}
+
+#[test]
+fn the_same_path_is_the_same_file_whoever_opened_it() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(root.path()).unwrap();
+    let one = disk.open("a", OpenMode::Create).unwrap();
+    let two = disk.clone().open("a", OpenMode::Existing).unwrap();
+    one.write_at(b"1", 0).unwrap();
+    assert_eq!(read(&two), b"1");
+    assert!(Arc::ptr_eq(&one.node, &two.node));
+}
