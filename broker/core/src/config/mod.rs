@@ -17,6 +17,7 @@ mod file;
 mod key;
 mod layers;
 mod listeners;
+mod reference;
 mod topic;
 mod topic_keys;
 mod value;
@@ -32,6 +33,7 @@ pub use file::{BrokerConfigError, Origin, Problem, Setting, Warning, WarningKind
 pub use key::{ConfigType, DefaultValue, Importance, Key, Support, Synonym, UpdateMode, Validator};
 pub use layers::{Described, Layers, Settings, Source, SourcedValue};
 pub use listeners::Listener;
+pub use reference::reference_markdown;
 pub use topic::{
     ByteCount, CleanupPolicy, Compression, Durability, Limit, TimestampType, TopicConfig, TopicConfigError,
 };

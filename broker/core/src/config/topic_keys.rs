@@ -41,7 +41,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     Key::list(
         "cleanup.policy",
         "delete",
-        "What becomes of old data. \"delete\" drops whole segments by age and size; \"compact\" keeps the last record of each key; both may be combined; an empty list keeps everything.",
+        "What becomes of old data. \"delete\" drops whole segments by age and size; \"compact\" keeps the last record of each key; both may be combined; an empty list keeps everything. Compaction itself is not built yet: a topic with \"compact\" alone keeps everything.",
     )
     .valid(Validator::ListOf(&["compact", "delete"]))
     .synonyms(&[broker_key("log.cleanup.policy", ConfigType::List, "delete")]),
