@@ -22,4 +22,3 @@ pub mod shim;
 pub mod site;
 pub mod step;
 pub mod verb;
-pub mod wire;

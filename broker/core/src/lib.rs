@@ -6,9 +6,11 @@
 //! trait, [`disk::Disk`].
 
 pub mod config;
+pub mod controller;
 pub mod disk;
 pub mod ids;
 pub mod log;
 pub mod metadata;
 pub mod planted;
+pub mod quorum;
 pub mod time;

@@ -20,7 +20,6 @@ pub mod request;
 pub mod response;
 pub mod version;
 
-mod guard;
 mod varint;
 
 pub use kafka_protocol::{ResponseError, messages, protocol};

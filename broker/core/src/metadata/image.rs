@@ -37,6 +37,17 @@ pub enum Fencing {
     InControlledShutdown,
 }
 
+/// The levels of one feature that a broker can run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeatureRange {
+    /// The feature's name, such as `metadata.version`.
+    pub name: String,
+    /// The lowest level it can run.
+    pub level_min: i16,
+    /// The highest level it can run.
+    pub level_max: i16,
+}
+
 /// A broker as it registered (BrokerRegistration, key 62).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
@@ -50,8 +61,10 @@ pub struct Broker {
     pub endpoints: Vec<Endpoint>,
     /// `broker.rack`.
     pub rack: Option<String>,
-    /// Its log directories.
+    /// Its log directories, sorted.
     pub directories: Vec<DirectoryId>,
+    /// The range of levels of each feature that it can run (KIP-584), by name.
+    pub features: Vec<FeatureRange>,
     /// In service or not.
     pub fencing: Fencing,
 }
@@ -153,6 +166,9 @@ pub struct Image {
     pub configs: OrdMap<ConfigResource, OrdMap<String, String>>,
     /// The voters of the metadata quorum.
     pub voters: OrdMap<NodeId, Arc<Voter>>,
+    /// Controllers that follow the metadata log without a vote. One of them may bear the id of a voter whose
+    /// volume was lost: it is about to take that voter's place (KIP-853).
+    pub learners: OrdMap<NodeId, Arc<Voter>>,
 }
 
 impl Image {

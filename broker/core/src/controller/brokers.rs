@@ -1,0 +1,165 @@
+//! Brokers: registering, living, being fenced, stopping (rules 61 and 62 of the protocol, decision 14).
+//!
+//! ```text
+//! registered → fenced ──caught up──▶ unfenced ──wants to stop──▶ in controlled shutdown
+//!                 ▲                     │ session over                 │ may stop, or session over
+//!                 └─────────────────────┴──────────────────────────────┘
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::error::OperationError;
+use super::features::check_features;
+use super::operation::{
+    Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply, UnregisterBroker,
+};
+use super::partitions::{broker_leaves, broker_returns, leads_anything};
+use super::state::{Outcome, State};
+use crate::ids::{BrokerEpoch, NodeId};
+use crate::metadata::image::{Broker, Fencing};
+use crate::metadata::record::{self, BrokerRegistrationChange, Record};
+use crate::time::Monotonic;
+
+impl State {
+    /// BrokerRegistration. The epoch of the reply is filled in when the record has its offset.
+    pub(super) fn register_broker(
+        &self,
+        now: Monotonic,
+        request: &RegisterBroker,
+    ) -> Result<Outcome, OperationError> {
+        let id = request.node_id;
+        if request.cluster_id != self.image.cluster_id {
+            return Err(OperationError::InconsistentClusterId);
+        }
+        let mut directories = request.directories.clone();
+        directories.sort_unstable();
+        self.check_registration(request, &directories)?;
+        check_features(&self.image, &request.features)?;
+        let mut records = Vec::new();
+        if let Some(before) = self.image.brokers.get(&id) {
+            let other_process = before.incarnation_id != request.incarnation_id;
+            // A process that holds the same directories has their locks, so the one before is gone.
+            let same_directories = before.directories == directories;
+            if other_process && !same_directories && self.has_session(now, id) {
+                return Err(OperationError::DuplicateBrokerRegistration(id));
+            }
+            if before.fencing != Fencing::Fenced {
+                records.extend(broker_leaves(&self.image, id));
+            }
+        }
+        records.push(Record::RegisterBroker(record::RegisterBroker {
+            node_id: id,
+            incarnation_id: request.incarnation_id,
+            endpoints: request.endpoints.clone(),
+            rack: request.rack.clone(),
+            directories,
+            features: request.features.clone(),
+            fencing: Fencing::Fenced,
+            epoch: None,
+        }));
+        Ok(Outcome { records, reply: Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(-1) }) })
+    }
+
+    /// UnregisterBroker. What it alone replicated stays without a leader until it comes back.
+    pub(super) fn unregister_broker(&self, request: &UnregisterBroker) -> Result<Outcome, OperationError> {
+        let id = request.node_id;
+        let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
+        let mut records = broker_leaves(&self.image, id);
+        records.push(Record::UnregisterBroker(record::UnregisterBroker { node_id: id, epoch: broker.epoch }));
+        Ok(Outcome { records, reply: Reply::UnregisterBroker })
+    }
+
+    /// BrokerHeartbeat.
+    pub(super) fn heartbeat(&self, request: &Heartbeat) -> Result<Outcome, OperationError> {
+        let id = request.node_id;
+        let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
+        if broker.epoch != request.epoch {
+            return Err(OperationError::StaleBrokerEpoch { node_id: id });
+        }
+        let caught_up = i64::try_from(request.metadata_offset.0).is_ok_and(|offset| offset >= broker.epoch.0);
+        let mut should_shut_down = false;
+        let next = match (broker.fencing, request.want_shutdown) {
+            (Fencing::Fenced, true) => {
+                should_shut_down = true;
+                Fencing::Fenced
+            }
+            (Fencing::Fenced, false) if caught_up && !request.want_fence => Fencing::Unfenced,
+            (Fencing::Fenced, false) => Fencing::Fenced,
+            (Fencing::Unfenced, true) => Fencing::InControlledShutdown,
+            (Fencing::Unfenced, false) if request.want_fence => Fencing::Fenced,
+            (Fencing::Unfenced, false) => Fencing::Unfenced,
+            (Fencing::InControlledShutdown, _) if self.may_shut_down(id) => {
+                should_shut_down = true;
+                Fencing::Fenced
+            }
+            (Fencing::InControlledShutdown, _) => Fencing::InControlledShutdown,
+        };
+        let records = self.change_fencing(broker, next);
+        let fenced = next == Fencing::Fenced;
+        let reply = Reply::Heartbeat(HeartbeatReply { caught_up, fenced, should_shut_down });
+        Ok(Outcome { records, reply })
+    }
+
+    /// What fences the brokers whose session is over.
+    pub(super) fn fence_silent_brokers(&self, now: Monotonic) -> Vec<(NodeId, Vec<Record>)> {
+        let serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
+        serving
+            .filter(|broker| !self.has_session(now, broker.node_id))
+            .map(|broker| (broker.node_id, self.change_fencing(broker, Fencing::Fenced)))
+            .collect()
+    }
+
+    fn check_registration(
+        &self,
+        request: &RegisterBroker,
+        directories: &[crate::ids::DirectoryId],
+    ) -> Result<(), OperationError> {
+        let id = request.node_id;
+        let refuse = |text: String| Err(OperationError::InvalidRegistration(text));
+        if id.0 < 0 {
+            return refuse(format!("broker id {id} is negative"));
+        }
+        if request.endpoints.is_empty() {
+            return refuse(format!("broker {id} names no listener"));
+        }
+        let listeners: BTreeSet<&str> =
+            request.endpoints.iter().map(|endpoint| endpoint.listener.as_str()).collect();
+        if listeners.len() != request.endpoints.len() {
+            return refuse(format!("broker {id} names a listener twice"));
+        }
+        if directories.is_empty() || directories.iter().any(|directory| directory.0.is_nil()) {
+            return refuse(format!("broker {id} names no log directory"));
+        }
+        if directories.windows(2).any(|pair| pair[0] == pair[1]) {
+            return refuse(format!("broker {id} names a log directory twice"));
+        }
+        let shared = self.image.brokers.values().find(|other| {
+            other.node_id != id && other.directories.iter().any(|directory| directories.contains(directory))
+        });
+        match shared {
+            Some(other) => refuse(format!("broker {id} names a log directory of broker {}", other.node_id)),
+            None => Ok(()),
+        }
+    }
+
+    fn change_fencing(&self, broker: &Broker, next: Fencing) -> Vec<Record> {
+        let id = broker.node_id;
+        let mut records = match (broker.fencing, next) {
+            (before, after) if before == after => return Vec::new(),
+            (_, Fencing::Unfenced) => broker_returns(&self.image, id),
+            (_, Fencing::Fenced | Fencing::InControlledShutdown) => broker_leaves(&self.image, id),
+        };
+        let change = BrokerRegistrationChange { node_id: id, epoch: broker.epoch, fencing: next };
+        records.push(Record::BrokerRegistrationChange(change));
+        records
+    }
+
+    /// A broker may stop when it leads nothing and every other broker in service knows so.
+    fn may_shut_down(&self, id: NodeId) -> bool {
+        let Some(since) = self.shutdowns.get(&id) else { return false };
+        let others_know = self.image.live_brokers().filter(|broker| broker.node_id != id).all(|broker| {
+            self.sessions.get(&broker.node_id).is_some_and(|session| session.metadata_offset >= *since)
+        });
+        others_know && !leads_anything(&self.image, id)
+    }
+}

@@ -1,0 +1,506 @@
+//! One controller, whole: the quorum, the active controller, the committed image, and the rules that order them.
+//!
+//! The binary's driver and the simulator run exactly this. How to drive it:
+//! 1. Give inputs: [`ControllerNode::tick`] (at least every [`NodeConfig::tick`]), [`ControllerNode::message`],
+//!    [`ControllerNode::request`], [`ControllerNode::persisted`].
+//! 2. After one or several of them take [`ControllerNode::ready`] and carry it out: send what is to be sent, give
+//!    the [`Persist`] to the disk's thread (`RaftStore::persist`), in order, answer the tickets, publish the image.
+//! 3. Report every finished [`Persist`] with [`ControllerNode::persisted`]. A failed one ends the node:
+//!    [`Effects::fatal`] says so, and the process must exit.
+//!
+//! Nothing here waits: messages that promise something leave with a later `ready`, once the disk has it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::error::OperationError;
+use super::operation::{
+    FetchMetadata, FetchMetadataSnapshot, FetchedMetadata, Operation, Reply, RestartSafety, SnapshotPart,
+    Ticket,
+};
+use super::quorum::{Observer, describe_quorum, next_voters};
+use super::safety::restart_safety;
+use super::state::{Controller, ControllerConfig, ControllerEvent};
+use crate::ids::{MetadataOffset, NodeId, Term};
+use crate::metadata::feed::encode_feed;
+use crate::metadata::image::Image;
+use crate::metadata::record::Record;
+use crate::quorum::machine::{OpenError, Outgoing, QuorumEvent};
+use crate::quorum::message::Envelope;
+use crate::quorum::store::{Persist, PersistAction};
+use crate::quorum::{Peer, Quorum, QuorumConfig, Recovered, SnapshotId};
+use crate::time::Monotonic;
+
+/// Fetches of one broker that wait for something new; more than a broker ever has open.
+const FETCHES_PARKED_MAX: usize = 1_000;
+
+/// A read that the quorum did not confirm in this time is answered NOT_CONTROLLER.
+const READ_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How a controller behaves.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The metadata quorum.
+    pub quorum: QuorumConfig,
+    /// The active controller.
+    pub controller: ControllerConfig,
+    /// A snapshot is taken after so many bytes of records (`metadata.log.max.record.bytes.between.snapshots`).
+    pub snapshot_after_bytes: u64,
+}
+
+impl NodeConfig {
+    /// Kafka's defaults.
+    pub fn new(quorum: QuorumConfig) -> Self {
+        let controller = ControllerConfig::new(quorum.me.node_id);
+        Self { quorum, controller, snapshot_after_bytes: 20 << 20 }
+    }
+
+    /// How often [`ControllerNode::tick`] must be called.
+    pub fn tick(&self) -> Duration {
+        self.quorum.tick
+    }
+}
+
+/// How a [`Persist`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PersistOutcome {
+    /// It is durable.
+    Durable,
+    /// It is not, or nobody knows. The text is for the log.
+    Failed(String),
+}
+
+/// Something worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is described at its type")]
+pub enum NodeEvent {
+    Quorum(QuorumEvent),
+    Controller(ControllerEvent),
+    /// A message could not be read.
+    BadMessage {
+        /// Why.
+        reason: String,
+    },
+    /// A snapshot was taken, and the log before it let go.
+    SnapshotTaken(SnapshotId),
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be sent at once. May be lost, repeated and reordered.
+    pub send: Vec<Outgoing>,
+    /// To be made durable, after every one before.
+    pub persist: Option<Persist>,
+    /// To be answered.
+    pub replies: Vec<(Ticket, Result<Reply, OperationError>)>,
+    /// The committed image, if it is another than before.
+    pub image: Option<Image>,
+    /// To be logged.
+    pub events: Vec<NodeEvent>,
+    /// Why this process must exit now.
+    pub fatal: Option<String>,
+}
+
+#[derive(Debug)]
+struct Job {
+    number: u64,
+    raft: Option<u64>,
+    snapshot: Option<Image>,
+}
+
+#[derive(Debug)]
+struct ParkedFetch {
+    ticket: Ticket,
+    ends: Monotonic,
+    fetch: FetchMetadata,
+}
+
+#[derive(Debug)]
+struct ParkedRead {
+    ticket: Ticket,
+    ends: Monotonic,
+    request: RestartSafety,
+    /// What must be applied before the answer, once the quorum has confirmed that this node leads.
+    index: Option<MetadataOffset>,
+}
+
+/// A controller.
+#[derive(Debug)]
+pub struct ControllerNode {
+    config: NodeConfig,
+    quorum: Quorum,
+    controller: Controller,
+    image: Image,
+    effects: Effects,
+    jobs: VecDeque<Job>,
+    next_job: u64,
+    bytes_since_snapshot: u64,
+    snapshotting: bool,
+    fetches: Vec<ParkedFetch>,
+    reads: BTreeMap<u64, ParkedRead>,
+    next_read: u64,
+    observers: BTreeMap<NodeId, Observer>,
+    now: Monotonic,
+}
+
+impl ControllerNode {
+    /// Starts a controller from what its disk held.
+    pub fn open(recovered: Recovered, config: NodeConfig, now: Monotonic) -> Result<Self, OpenError> {
+        let image = recovered.image.clone();
+        let quorum = Quorum::open(recovered, config.quorum.clone(), now)?;
+        let controller = Controller::new(config.controller.clone());
+        let effects = Effects { image: Some(image.clone()), ..Effects::default() };
+        Ok(Self {
+            config,
+            quorum,
+            controller,
+            image,
+            effects,
+            jobs: VecDeque::new(),
+            next_job: 1,
+            bytes_since_snapshot: 0,
+            snapshotting: false,
+            fetches: Vec::new(),
+            reads: BTreeMap::new(),
+            next_read: 1,
+            observers: BTreeMap::new(),
+            now,
+        })
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Monotonic) {
+        self.now = self.now.max(now);
+        self.quorum.tick(now);
+        if self.controller.is_active() {
+            let quorum = &mut self.quorum;
+            let events = self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
+            self.effects.events.extend(events.into_iter().map(NodeEvent::Controller));
+            self.mend_voters();
+        }
+        self.end_waits();
+    }
+
+    /// Takes bytes from another controller.
+    pub fn message(&mut self, now: Monotonic, bytes: &[u8]) {
+        self.now = self.now.max(now);
+        match Envelope::decode(bytes) {
+            Ok(envelope) => self.quorum.step(now, envelope),
+            Err(error) => self.effects.events.push(NodeEvent::BadMessage { reason: error.to_string() }),
+        }
+    }
+
+    /// Takes a request. It is answered under its ticket, in this `ready` or a later one.
+    pub fn request(&mut self, now: Monotonic, ticket: Ticket, operation: Operation) {
+        self.now = self.now.max(now);
+        let result = match operation {
+            Operation::FetchMetadata(fetch) => self.fetch(ticket, fetch),
+            Operation::FetchMetadataSnapshot(fetch) => {
+                self.fetch_snapshot(fetch).map(|part| self.reply(ticket, Reply::FetchMetadataSnapshot(part)))
+            }
+            Operation::DescribeQuorum => self.describe(ticket),
+            Operation::RestartSafety(request) => self.read(ticket, request),
+            operation @ (Operation::RegisterBroker(_)
+            | Operation::Heartbeat(_)
+            | Operation::UnregisterBroker(_)
+            | Operation::CreateTopics(_)
+            | Operation::DeleteTopics(_)
+            | Operation::CreatePartitions(_)
+            | Operation::IncrementalAlterConfigs(_)) => {
+                let quorum = &mut self.quorum;
+                self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
+            }
+        };
+        if let Err(error) = result {
+            self.refuse(ticket, error);
+        }
+    }
+
+    /// Takes the end of a [`Persist`].
+    pub fn persisted(&mut self, now: Monotonic, number: u64, outcome: PersistOutcome) {
+        self.now = self.now.max(now);
+        match outcome {
+            PersistOutcome::Durable => {}
+            PersistOutcome::Failed(error) => {
+                self.effects.fatal = Some(format!("the metadata log could not be written: {error}"));
+                return;
+            }
+        }
+        while self.jobs.front().is_some_and(|job| job.number <= number) {
+            let Some(job) = self.jobs.pop_front() else { break };
+            if let Some(raft) = job.raft {
+                self.quorum.persisted(raft);
+            }
+            if let Some(image) = job.snapshot {
+                self.effects.events.push(NodeEvent::SnapshotTaken(SnapshotId::of(&image)));
+                self.snapshotting = false;
+                self.quorum.compact(image);
+            }
+        }
+    }
+
+    /// Hands leadership to another voter, if this node leads and there is one; before a planned stop.
+    pub fn resign(&mut self) {
+        self.quorum.resign();
+    }
+
+    /// What is to be done now.
+    pub fn ready(&mut self) -> Effects {
+        let before = self.image.offset;
+        let mut actions = Vec::new();
+        let mut raft = None;
+        loop {
+            let ready = self.quorum.ready();
+            self.effects.send.extend(ready.send);
+            self.effects.events.extend(ready.events.into_iter().map(NodeEvent::Quorum));
+            if let Some(persist) = ready.persist {
+                actions.extend(persist.actions);
+                raft = Some(persist.number);
+            }
+            for (number, index) in ready.reads {
+                if let Some(read) = self.reads.get_mut(&number) {
+                    read.index = Some(index);
+                }
+            }
+            let idle = ready.committed.is_empty() && ready.installed.is_none();
+            if let Some(image) = ready.installed {
+                self.image = image;
+                self.bytes_since_snapshot = 0;
+            }
+            for entry in ready.committed {
+                self.bytes_since_snapshot += entry.payload.len() as u64;
+                if let Err(reason) = self.apply(entry.offset, entry.term, &entry.payload) {
+                    self.effects.fatal = Some(reason);
+                    return std::mem::take(&mut self.effects);
+                }
+                self.quorum.applied(&entry, &self.image);
+            }
+            self.follow_leadership();
+            if idle && !self.quorum.has_ready() {
+                break;
+            }
+        }
+        self.persist(actions, raft);
+        let replies = self.controller.committed(self.image.offset);
+        self.effects.replies.extend(replies);
+        self.answer_waits();
+        if self.image.offset != before {
+            self.effects.image = Some(self.image.clone());
+        }
+        std::mem::take(&mut self.effects)
+    }
+}
+
+/// What can be asked at any time.
+impl ControllerNode {
+    /// The committed image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Whether this is the active controller.
+    pub fn is_active(&self) -> bool {
+        self.controller.is_active()
+    }
+
+    /// The active controller, as far as known.
+    pub fn leader(&self) -> Option<Peer> {
+        self.quorum.leader()
+    }
+
+    /// The quorum, for checkers and metrics.
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+}
+
+impl ControllerNode {
+    fn apply(&mut self, offset: MetadataOffset, term: Term, payload: &[u8]) -> Result<(), String> {
+        let records = Record::decode_batch(payload)
+            .map_err(|error| format!("metadata entry {offset} cannot be read: {error}"))?;
+        self.image.replay_entry(offset, term, &records).map_err(|error| error.to_string())
+    }
+
+    fn persist(&mut self, mut actions: Vec<PersistAction>, raft: Option<u64>) {
+        let snapshot = self.snapshot_due().then(|| self.image.clone());
+        if let Some(image) = &snapshot {
+            self.snapshotting = true;
+            self.bytes_since_snapshot = 0;
+            actions.push(PersistAction::Snapshot { image: image.clone() });
+        }
+        if actions.is_empty() {
+            return;
+        }
+        let number = self.next_job;
+        self.next_job += 1;
+        self.jobs.push_back(Job { number, raft, snapshot });
+        self.effects.persist = Some(Persist { number, actions });
+    }
+
+    fn snapshot_due(&self) -> bool {
+        !self.snapshotting
+            && !self.quorum.installing()
+            && self.bytes_since_snapshot >= self.config.snapshot_after_bytes
+    }
+
+    /// Becomes active once everything of earlier terms is applied, which the first entry of the own term shows.
+    fn follow_leadership(&mut self) {
+        let leads = self.quorum.leads();
+        if self.controller.is_active() && (!leads || self.controller_term() != self.quorum.term()) {
+            let leader = self.leader_id();
+            let replies = self.controller.deactivate(leader);
+            self.effects.replies.extend(replies);
+            self.effects.events.push(NodeEvent::Controller(ControllerEvent::Inactive));
+            self.refuse_waits(leader);
+            self.observers.clear();
+        }
+        if !self.controller.is_active() && leads && self.image.term == self.quorum.term() {
+            let quorum = &mut self.quorum;
+            self.controller.activate(self.now, self.image.clone(), &mut |payload| quorum.propose(payload));
+            let term = self.quorum.term();
+            self.effects.events.push(NodeEvent::Controller(ControllerEvent::Active { term }));
+        }
+    }
+
+    fn controller_term(&self) -> Term {
+        self.controller.image().map_or(Term(0), |image| image.term)
+    }
+
+    fn leader_id(&self) -> Option<NodeId> {
+        self.quorum.leader().map(|leader| leader.node_id)
+    }
+
+    fn mend_voters(&mut self) {
+        let Some(table) = next_voters(&self.quorum) else { return };
+        let record = Record::Voters(table.clone());
+        if let Ok(offset) = self.quorum.propose_voters(table) {
+            self.controller.note(offset, &[record]);
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.effects.replies.push((ticket, Ok(reply)));
+    }
+
+    fn refuse(&mut self, ticket: Ticket, error: OperationError) {
+        let deposed = matches!(error, OperationError::NotController { .. });
+        let error = if deposed { self.not_controller() } else { error };
+        self.effects.replies.push((ticket, Err(error)));
+    }
+
+    fn not_controller(&self) -> OperationError {
+        OperationError::NotController { leader: self.leader_id() }
+    }
+
+    fn describe(&mut self, ticket: Ticket) -> Result<(), OperationError> {
+        if !self.controller.is_active() {
+            return Err(self.not_controller());
+        }
+        let me = self.config.quorum.me.node_id;
+        let description = describe_quorum(me, &self.quorum, self.observers.iter());
+        self.reply(ticket, Reply::DescribeQuorum(description));
+        Ok(())
+    }
+
+    fn fetch(&mut self, ticket: Ticket, fetch: FetchMetadata) -> Result<(), OperationError> {
+        if !self.controller.is_active() || self.fetches.len() >= FETCHES_PARKED_MAX {
+            return Err(self.not_controller());
+        }
+        let caught_up = fetch.after >= self.image.offset;
+        let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
+            log_end: fetch.after,
+            last_contact: self.now,
+            last_caught_up: None,
+        });
+        observer.log_end = fetch.after;
+        observer.last_contact = self.now;
+        if caught_up {
+            observer.last_caught_up = Some(self.now);
+        }
+        // A broker has one fetch open; a second one means that it gave up the first.
+        let given_up: Vec<ParkedFetch> =
+            self.fetches.extract_if(.., |parked| parked.fetch.node_id == fetch.node_id).collect();
+        for parked in given_up {
+            self.answer_fetch(&parked);
+        }
+        let parked = ParkedFetch { ticket, ends: self.now.plus(fetch.wait_max), fetch };
+        if caught_up && parked.ends > self.now {
+            self.fetches.push(parked);
+        } else {
+            self.answer_fetch(&parked);
+        }
+        Ok(())
+    }
+
+    fn answer_fetch(&mut self, parked: &ParkedFetch) {
+        let entries = self.quorum.read(parked.fetch.after, parked.fetch.bytes_max);
+        let answer = match (entries, self.quorum.latest_snapshot()) {
+            (Some(entries), _) => FetchedMetadata::Entries {
+                bytes: encode_feed(entries.iter().map(|entry| (entry.offset, entry.term, &entry.payload))),
+                committed: self.image.offset,
+            },
+            (None, Some(snapshot)) => FetchedMetadata::UseSnapshot(snapshot),
+            (None, None) => return self.refuse(parked.ticket, OperationError::SnapshotNotFound),
+        };
+        self.reply(parked.ticket, Reply::FetchMetadata(answer));
+    }
+
+    fn fetch_snapshot(&mut self, fetch: FetchMetadataSnapshot) -> Result<SnapshotPart, OperationError> {
+        let chunk = self.quorum.snapshot_chunk(fetch.id, fetch.position, fetch.bytes_max);
+        let chunk = chunk.ok_or(OperationError::SnapshotNotFound)?;
+        Ok(SnapshotPart { id: chunk.id, size: chunk.size, position: chunk.position, bytes: chunk.bytes })
+    }
+
+    fn read(&mut self, ticket: Ticket, request: RestartSafety) -> Result<(), OperationError> {
+        if !self.controller.is_active() {
+            return Err(self.not_controller());
+        }
+        let number = self.next_read;
+        self.next_read += 1;
+        self.quorum.read_index(number).map_err(|_| self.not_controller())?;
+        let ends = self.now.plus(READ_WAIT_MAX);
+        self.reads.insert(number, ParkedRead { ticket, ends, request, index: None });
+        Ok(())
+    }
+
+    /// Answers what waited for something to be applied.
+    fn answer_waits(&mut self) {
+        let applied = self.image.offset;
+        let news: Vec<ParkedFetch> =
+            self.fetches.extract_if(.., |parked| parked.fetch.after < applied).collect();
+        for parked in news {
+            self.answer_fetch(&parked);
+        }
+        let confirmed = |read: &ParkedRead| read.index.is_some_and(|index| index <= applied);
+        let reads: Vec<ParkedRead> =
+            self.reads.extract_if(.., |_, read| confirmed(read)).map(|(_, r)| r).collect();
+        for read in reads {
+            let verdict = restart_safety(self.now, &self.image, &self.quorum.progress(), &read.request);
+            self.reply(read.ticket, Reply::RestartSafety(verdict));
+        }
+    }
+
+    /// Answers what waited long enough.
+    fn end_waits(&mut self) {
+        let now = self.now;
+        let over: Vec<ParkedFetch> = self.fetches.extract_if(.., |parked| parked.ends <= now).collect();
+        for parked in over {
+            self.answer_fetch(&parked);
+        }
+        let reads: Vec<ParkedRead> =
+            self.reads.extract_if(.., |_, read| read.ends <= now).map(|(_, r)| r).collect();
+        for read in reads {
+            self.refuse(read.ticket, OperationError::NotController { leader: None });
+        }
+    }
+
+    fn refuse_waits(&mut self, leader: Option<NodeId>) {
+        let fetches = self.fetches.drain(..).map(|parked| parked.ticket);
+        let reads = std::mem::take(&mut self.reads).into_values().map(|read| read.ticket);
+        let tickets: Vec<Ticket> = fetches.chain(reads).collect();
+        let refusals =
+            tickets.into_iter().map(|ticket| (ticket, Err(OperationError::NotController { leader })));
+        self.effects.replies.extend(refusals);
+    }
+}

@@ -1,0 +1,320 @@
+//! What only the active controller has: an image that runs ahead of what is committed, the sessions of brokers,
+//! and replies that wait for their records.
+//!
+//! A request is decided against the speculative image, its records are proposed and replayed there at once, and
+//! the reply is parked until the entry is committed. When leadership is lost all of this is dropped and every
+//! parked request is answered NOT_CONTROLLER: whether its records are committed is then for the next active
+//! controller to say. On becoming active every broker's session starts anew with its full length, since nobody
+//! could have renewed it meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::error::OperationError;
+use super::features::first_features;
+use super::operation::{Heartbeat, Operation, Reply, Ticket};
+use crate::config::{Layers, Settings};
+use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
+use crate::metadata::image::{ConfigResource, Fencing, Image};
+use crate::metadata::record::Record;
+use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
+use crate::time::Monotonic;
+
+/// What the active controller needs to know of its own configuration.
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    /// This node.
+    pub node_id: NodeId,
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// `delete.topic.enable`
+    pub delete_topics: bool,
+    /// `broker.session.timeout.ms`
+    pub session_timeout: Duration,
+    /// What the properties file sets, for the defaults of topics.
+    pub fixed: Settings,
+}
+
+impl ControllerConfig {
+    /// Kafka's defaults.
+    pub fn new(node_id: NodeId) -> Self {
+        Self {
+            node_id,
+            num_partitions: 1,
+            default_replication_factor: 1,
+            delete_topics: true,
+            session_timeout: Duration::from_secs(9),
+            fixed: Settings::new(),
+        }
+    }
+
+    /// What lies below a topic's own configuration.
+    pub(super) fn layers(&self, image: &Image) -> Layers {
+        let of = |resource| image.configs.get(&resource).cloned().unwrap_or_default();
+        Layers {
+            broker: of(ConfigResource::Broker(self.node_id)),
+            cluster: of(ConfigResource::BrokerDefault),
+            fixed: self.fixed.clone(),
+        }
+    }
+}
+
+/// What a decision leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// To be written as one entry; nothing if nothing changes.
+    pub records: Vec<Record>,
+    /// To be sent when they are committed.
+    pub reply: Reply,
+}
+
+/// A broker as the active controller hears it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) ends: Monotonic,
+    /// The last entry that the broker said it applied.
+    pub(super) metadata_offset: MetadataOffset,
+}
+
+/// What decisions are made from.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(super) image: Image,
+    pub(super) sessions: BTreeMap<NodeId, Session>,
+    /// Where in the log each broker that is stopping said so.
+    pub(super) shutdowns: BTreeMap<NodeId, MetadataOffset>,
+    seen: Monotonic,
+}
+
+/// Something that the active controller did by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControllerEvent {
+    /// It takes requests from now on.
+    Active {
+        /// In which term.
+        term: Term,
+    },
+    /// It does not any more.
+    Inactive,
+    /// A broker was not heard for the length of its session.
+    SessionOver {
+        /// Which.
+        node_id: NodeId,
+    },
+}
+
+/// The active controller, or one that could become it.
+#[derive(Debug)]
+pub struct Controller {
+    config: ControllerConfig,
+    state: Option<State>,
+    parked: VecDeque<(MetadataOffset, Ticket, Result<Reply, OperationError>)>,
+}
+
+/// Puts an entry into the log.
+pub(super) type Propose<'a> = dyn FnMut(Bytes) -> Result<MetadataOffset, NotLeader> + 'a;
+
+impl State {
+    /// A state with every session just begun.
+    pub(super) fn new(image: Image, config: &ControllerConfig, now: Monotonic) -> Self {
+        let session = Session { ends: now.plus(config.session_timeout), metadata_offset: MetadataOffset(0) };
+        let sessions = image.brokers.keys().map(|id| (*id, session)).collect();
+        let stopping =
+            image.brokers.values().filter(|broker| broker.fencing == Fencing::InControlledShutdown);
+        let shutdowns = stopping.map(|broker| (broker.node_id, image.offset)).collect();
+        Self { image, sessions, shutdowns, seen: now }
+    }
+
+    /// What a request leads to. Nothing changes by asking.
+    pub fn decide(
+        &self,
+        config: &ControllerConfig,
+        now: Monotonic,
+        operation: &Operation,
+    ) -> Result<Outcome, OperationError> {
+        match operation {
+            Operation::RegisterBroker(request) => self.register_broker(now, request),
+            Operation::Heartbeat(request) => self.heartbeat(request),
+            Operation::UnregisterBroker(request) => self.unregister_broker(request),
+            Operation::CreateTopics(request) => Ok(self.create_topics(config, request)),
+            Operation::DeleteTopics(request) => Ok(self.delete_topics(config, request)),
+            Operation::CreatePartitions(request) => Ok(self.create_partitions(request)),
+            Operation::IncrementalAlterConfigs(request) => {
+                Ok(self.incremental_alter_configs(config, request))
+            }
+            Operation::DescribeQuorum
+            | Operation::FetchMetadata(_)
+            | Operation::FetchMetadataSnapshot(_)
+            | Operation::RestartSafety(_) => {
+                Err(OperationError::InvalidRequest("it reads the quorum, and decides nothing".to_owned()))
+            }
+        }
+    }
+
+    pub(super) fn has_session(&self, now: Monotonic, id: NodeId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.ends > now)
+    }
+}
+
+impl Controller {
+    /// An inactive controller.
+    pub fn new(config: ControllerConfig) -> Self {
+        Self { config, state: None, parked: VecDeque::new() }
+    }
+
+    /// Whether it takes requests.
+    pub fn is_active(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// The speculative image, while active.
+    pub fn image(&self) -> Option<&Image> {
+        self.state.as_ref().map(|state| &state.image)
+    }
+
+    /// Starts to take requests: `image` holds everything that earlier terms committed. The first active
+    /// controller of a cluster writes what a new cluster starts with.
+    pub(super) fn activate(&mut self, now: Monotonic, image: Image, propose: &mut Propose<'_>) {
+        self.state = Some(State::new(image, &self.config, now));
+        let first = self.image().map(first_features).unwrap_or_default();
+        self.write(&first, propose);
+    }
+
+    /// Drops everything that is not committed. Returns what to answer.
+    pub(super) fn deactivate(
+        &mut self,
+        leader: Option<NodeId>,
+    ) -> Vec<(Ticket, Result<Reply, OperationError>)> {
+        self.state = None;
+        let refuse = |(_, ticket, _)| (ticket, Err(OperationError::NotController { leader }));
+        self.parked.drain(..).map(refuse).collect()
+    }
+
+    /// Takes a request. Its reply comes from [`Controller::committed`].
+    pub(super) fn operate(
+        &mut self,
+        now: Monotonic,
+        ticket: Ticket,
+        operation: &Operation,
+        propose: &mut Propose<'_>,
+    ) -> Result<(), OperationError> {
+        let state = self.state.as_ref().ok_or(OperationError::NotController { leader: None })?;
+        let outcome = state.decide(&self.config, now, operation);
+        let reply = outcome.and_then(|outcome| self.carry_out(now, operation, outcome, propose));
+        // Also a refusal, and a reply without records, may rest on what is not yet committed.
+        let behind = self.state.as_ref().map(|state| state.image.offset).unwrap_or_default();
+        self.parked.push_back((behind, ticket, reply));
+        Ok(())
+    }
+
+    /// Fences brokers whose session is over.
+    pub(super) fn tick(&mut self, now: Monotonic, propose: &mut Propose<'_>) -> Vec<ControllerEvent> {
+        let Some(state) = &mut self.state else { return Vec::new() };
+        state.forgive_own_pause(now, self.config.session_timeout);
+        let mut events = Vec::new();
+        // One broker an entry: each decision sees the one before.
+        while let Some((node_id, records)) =
+            self.state.as_ref().and_then(|state| state.fence_silent_brokers(now).into_iter().next())
+        {
+            if !self.write(&records, propose) {
+                break;
+            }
+            events.push(ControllerEvent::SessionOver { node_id });
+        }
+        events
+    }
+
+    /// Hands out the replies up to an offset that is committed and applied.
+    pub(super) fn committed(
+        &mut self,
+        offset: MetadataOffset,
+    ) -> Vec<(Ticket, Result<Reply, OperationError>)> {
+        let mut replies = Vec::new();
+        while self.parked.front().is_some_and(|(behind, _, _)| *behind <= offset) {
+            replies.extend(self.parked.pop_front().map(|(_, ticket, reply)| (ticket, reply)));
+        }
+        replies
+    }
+
+    /// Notes an entry that was proposed by somebody else than this: a change of voters.
+    pub(super) fn note(&mut self, offset: MetadataOffset, records: &[Record]) {
+        if let Some(state) = &mut self.state {
+            let term = state.image.term;
+            state.image.replay_entry(offset, term, records).expect("a change of voters contradicts nothing");
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Monotonic,
+        operation: &Operation,
+        outcome: Outcome,
+        propose: &mut Propose<'_>,
+    ) -> Result<Reply, OperationError> {
+        let mut reply = outcome.reply;
+        if !outcome.records.is_empty() {
+            if Record::encode_batch(&outcome.records).len() > ENTRY_BYTES_MAX {
+                return Err(OperationError::PolicyViolation(
+                    "the request changes too much at once".to_owned(),
+                ));
+            }
+            if !self.write(&outcome.records, propose) {
+                return Err(OperationError::NotController { leader: None });
+            }
+        }
+        let Some(state) = &mut self.state else { return Ok(reply) };
+        let ends = now.plus(self.config.session_timeout);
+        match (operation, &mut reply) {
+            (Operation::RegisterBroker(request), Reply::RegisterBroker(registered)) => {
+                registered.epoch = BrokerEpoch(i64::try_from(state.image.offset.0).unwrap_or(i64::MAX));
+                state.sessions.insert(request.node_id, Session { ends, metadata_offset: MetadataOffset(0) });
+                state.shutdowns.remove(&request.node_id);
+            }
+            (Operation::Heartbeat(request), _) => state.heard(ends, request),
+            (Operation::UnregisterBroker(request), _) => {
+                state.sessions.remove(&request.node_id);
+            }
+            _ => {}
+        }
+        Ok(reply)
+    }
+
+    fn write(&mut self, records: &[Record], propose: &mut Propose<'_>) -> bool {
+        let Some(state) = &mut self.state else { return false };
+        if records.is_empty() {
+            return true;
+        }
+        let Ok(offset) = propose(Record::encode_batch(records)) else { return false };
+        let term = state.image.term;
+        state.image.replay_entry(offset, term, records).expect("records decided on this image fit it");
+        true
+    }
+}
+
+impl State {
+    fn heard(&mut self, ends: Monotonic, request: &Heartbeat) {
+        let id = request.node_id;
+        self.sessions.insert(id, Session { ends, metadata_offset: request.metadata_offset });
+        let stopping = self.image.brokers.get(&id).map(|broker| broker.fencing);
+        if stopping == Some(Fencing::InControlledShutdown) {
+            self.shutdowns.entry(id).or_insert(self.image.offset);
+        } else {
+            self.shutdowns.remove(&id);
+        }
+    }
+
+    /// If this process did not run for a while, the brokers' heartbeats wait unread; it is not their silence.
+    fn forgive_own_pause(&mut self, now: Monotonic, session_timeout: Duration) {
+        let pause = now.since(self.seen);
+        self.seen = self.seen.max(now);
+        if pause > session_timeout / 4 {
+            for session in self.sessions.values_mut() {
+                session.ends = session.ends.plus(pause);
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Making and removing topics, and adding partitions (rules 14 to 16 of the protocol).
+
+use std::collections::BTreeMap;
+
+use super::error::OperationError;
+use super::operation::{
+    CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, MorePartitions, NewTopic,
+    Reply, TopicReference,
+};
+use super::partitions::new_partition;
+use super::placement::{Candidate, plan_placement};
+use super::state::{ControllerConfig, Outcome, State};
+use crate::config::TopicConfig;
+use crate::ids::{NodeId, PartitionIndex, TopicId, TopicName};
+use crate::metadata::image::{ConfigResource, Fencing, Image, Topic};
+use crate::metadata::record::{ConfigRecord, PartitionRecord, Record, RemoveTopic, TopicRecord};
+
+/// Partitions that one request may make, as in Kafka: one request is one entry of the metadata log.
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Ids below this are reserved (KIP-516).
+const TOPIC_ID_MIN: u128 = 100;
+
+impl State {
+    /// CreateTopics.
+    pub(super) fn create_topics(&self, config: &ControllerConfig, request: &CreateTopics) -> Outcome {
+        // Later topics of the request see earlier ones, so that names collide and leaders are spread.
+        let mut image = self.image.clone();
+        let mut records = Vec::new();
+        let mut partitions = 0;
+        let mut results = Vec::new();
+        for topic in &request.topics {
+            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            let result = if twice {
+                Err(OperationError::InvalidRequest(format!(
+                    "topic \"{}\" is in the request twice",
+                    topic.name
+                )))
+            } else {
+                create_topic(&image, config, topic)
+            };
+            let result = result.and_then(|(made, created)| {
+                partitions += usize::try_from(created.partitions).unwrap_or(usize::MAX);
+                limit_partitions(partitions)?;
+                Ok((made, created))
+            });
+            results.push(result.map(|(made, created)| {
+                replay_all(&mut image, &made);
+                records.extend(made);
+                if request.validate_only {
+                    CreatedTopic { id: TopicId::default(), ..created }
+                } else {
+                    created
+                }
+            }));
+        }
+        if request.validate_only {
+            records.clear();
+        }
+        Outcome { records, reply: Reply::CreateTopics(results) }
+    }
+
+    /// DeleteTopics.
+    pub(super) fn delete_topics(&self, config: &ControllerConfig, request: &DeleteTopics) -> Outcome {
+        let mut image = self.image.clone();
+        let mut records = Vec::new();
+        let mut results = Vec::new();
+        for reference in &request.topics {
+            let result = if config.delete_topics {
+                find(&image, reference)
+            } else {
+                Err(OperationError::TopicDeletionDisabled)
+            };
+            results.push(result.inspect(|deleted| {
+                let removal = [Record::RemoveTopic(RemoveTopic { id: deleted.id })];
+                replay_all(&mut image, &removal);
+                records.extend(removal);
+            }));
+        }
+        Outcome { records, reply: Reply::DeleteTopics(results) }
+    }
+
+    /// CreatePartitions.
+    pub(super) fn create_partitions(&self, request: &CreatePartitions) -> Outcome {
+        let mut image = self.image.clone();
+        let mut records: Vec<Record> = Vec::new();
+        let mut results = Vec::new();
+        for topic in &request.topics {
+            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            let result = if twice {
+                Err(OperationError::InvalidRequest(format!(
+                    "topic \"{}\" is in the request twice",
+                    topic.name
+                )))
+            } else {
+                more_partitions(&image, topic)
+            };
+            let result = result.and_then(|made| limit_partitions(records.len() + made.len()).map(|()| made));
+            results.push(result.map(|made| {
+                replay_all(&mut image, &made);
+                records.extend(made);
+            }));
+        }
+        if request.validate_only {
+            records.clear();
+        }
+        Outcome { records, reply: Reply::CreatePartitions(results) }
+    }
+}
+
+fn replay_all(image: &mut Image, records: &[Record]) {
+    for record in records {
+        image.replay(image.offset, record).expect("records decided on this image fit it");
+    }
+}
+
+fn limit_partitions(count: usize) -> Result<(), OperationError> {
+    if count <= PARTITIONS_PER_REQUEST_MAX {
+        return Ok(());
+    }
+    Err(OperationError::PolicyViolation(format!(
+        "one request may make at most {PARTITIONS_PER_REQUEST_MAX} partitions"
+    )))
+}
+
+fn create_topic(
+    image: &Image,
+    config: &ControllerConfig,
+    topic: &NewTopic,
+) -> Result<(Vec<Record>, CreatedTopic), OperationError> {
+    let name =
+        TopicName::parse(&topic.name).map_err(|error| OperationError::InvalidTopic(error.to_string()))?;
+    check_name(image, &name)?;
+    if topic.id.0.as_u128() < TOPIC_ID_MIN || image.topics.contains_key(&topic.id) {
+        return Err(OperationError::InvalidRequest(format!("topic id {} cannot be given", topic.id)));
+    }
+    let replicas = if topic.assignments.is_empty() {
+        let count = new_partition_count(config, topic.partitions)?;
+        let factor = replication_factor(config, topic.replication_factor)?;
+        place(image, &[], count, factor)?
+    } else {
+        manual_assignment(image, topic)?
+    };
+    let settings = check_configs(image, config, topic)?;
+    let created = CreatedTopic {
+        id: topic.id,
+        partitions: i32::try_from(replicas.len()).unwrap_or(i32::MAX),
+        replication_factor: replicas
+            .first()
+            .map_or(0, |first| i16::try_from(first.len()).unwrap_or(i16::MAX)),
+    };
+    let mut records = vec![Record::Topic(TopicRecord { id: topic.id, name: name.clone() })];
+    records.extend(settings.into_iter().map(|(key, value)| {
+        Record::Config(ConfigRecord {
+            resource: ConfigResource::Topic(name.clone()),
+            name: key,
+            value: Some(value),
+        })
+    }));
+    records.extend(partition_records(image, topic.id, 0, replicas));
+    Ok((records, created))
+}
+
+fn partition_records(
+    image: &Image,
+    topic_id: TopicId,
+    first: i32,
+    replicas: Vec<Vec<NodeId>>,
+) -> Vec<Record> {
+    (first..)
+        .zip(replicas)
+        .map(|(index, replicas)| {
+            let partition = new_partition(image, replicas);
+            Record::Partition(PartitionRecord { topic_id, index: PartitionIndex(index), partition })
+        })
+        .collect()
+}
+
+fn check_name(image: &Image, name: &TopicName) -> Result<(), OperationError> {
+    if image.topic_ids.contains_key(name) {
+        return Err(OperationError::TopicAlreadyExists(name.to_string()));
+    }
+    // Metric names map '.' to '_', so two such topics could not be told apart.
+    let mapped = |name: &TopicName| name.as_str().replace('.', "_");
+    if name.as_str().contains(['.', '_']) {
+        let collides = image.topic_ids.keys().find(|other| mapped(other) == mapped(name));
+        if let Some(other) = collides {
+            return Err(OperationError::InvalidTopic(format!(
+                "topic \"{name}\" collides with the existing topic \"{other}\": they differ only in '.' and '_'"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn new_partition_count(config: &ControllerConfig, asked: i32) -> Result<usize, OperationError> {
+    let count = if asked == -1 { config.num_partitions } else { asked };
+    let count = usize::try_from(count).ok().filter(|count| *count > 0);
+    let count = count.ok_or_else(|| {
+        OperationError::InvalidPartitions(format!("number of partitions {asked} is not positive"))
+    })?;
+    limit_partitions(count)?;
+    Ok(count)
+}
+
+fn replication_factor(config: &ControllerConfig, asked: i16) -> Result<usize, OperationError> {
+    let factor = if asked == -1 { config.default_replication_factor } else { asked };
+    match usize::try_from(factor) {
+        Ok(1) => Ok(1),
+        Ok(0) | Err(_) => Err(OperationError::InvalidReplicationFactor(format!(
+            "replication factor {asked} is not positive"
+        ))),
+        Ok(more) => Err(not_yet(more)),
+    }
+}
+
+fn not_yet(factor: usize) -> OperationError {
+    OperationError::InvalidReplicationFactor(format!(
+        "replication factor {factor} is not supported yet: this release keeps one replica of each partition, use 1"
+    ))
+}
+
+fn place(
+    image: &Image,
+    existing: &[&Topic],
+    count: usize,
+    factor: usize,
+) -> Result<Vec<Vec<NodeId>>, OperationError> {
+    let mut candidates: BTreeMap<NodeId, Candidate> = image
+        .live_brokers()
+        .map(|broker| {
+            let candidate = Candidate {
+                node_id: broker.node_id,
+                rack: broker.rack.clone(),
+                leads: 0,
+                leads_of_topic: 0,
+                replicas_of_topic: 0,
+            };
+            (broker.node_id, candidate)
+        })
+        .collect();
+    if candidates.len() < factor {
+        return Err(OperationError::InvalidReplicationFactor(
+            match (image.brokers.len(), candidates.len()) {
+                (0, _) => "no broker is registered".to_owned(),
+                (_, 0) => "all brokers are currently fenced or shutting down".to_owned(),
+                (_, live) => {
+                    format!("replication factor {factor} is larger than the number of live brokers, {live}")
+                }
+            },
+        ));
+    }
+    for partition in image.topics.values().flat_map(|topic| topic.partitions.values()) {
+        let leader = partition.leader.or_else(|| partition.replicas.first().copied());
+        if let Some(candidate) = leader.and_then(|leader| candidates.get_mut(&leader)) {
+            candidate.leads += 1;
+        }
+    }
+    for partition in existing.iter().flat_map(|topic| topic.partitions.values()) {
+        for (position, replica) in partition.replicas.iter().enumerate() {
+            if let Some(candidate) = candidates.get_mut(replica) {
+                candidate.replicas_of_topic += 1;
+                candidate.leads_of_topic += usize::from(position == 0);
+            }
+        }
+    }
+    Ok(plan_placement(candidates.into_values().collect(), count, factor))
+}
+
+fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, OperationError> {
+    if topic.partitions != -1 || topic.replication_factor != -1 {
+        return Err(OperationError::InvalidRequest(
+            "a manual assignment demands that the number of partitions and the replication factor are -1"
+                .to_owned(),
+        ));
+    }
+    limit_partitions(topic.assignments.len())?;
+    let by_index: BTreeMap<PartitionIndex, &Vec<NodeId>> =
+        topic.assignments.iter().map(|(index, replicas)| (*index, replicas)).collect();
+    let consecutive = (0..).zip(by_index.keys()).all(|(expected, index)| index.0 == expected);
+    if by_index.len() != topic.assignments.len() || !consecutive {
+        return Err(OperationError::InvalidReplicaAssignment(
+            "the partitions of a manual assignment must be 0, 1, 2, … each once".to_owned(),
+        ));
+    }
+    let lists: Vec<Vec<NodeId>> = by_index.into_values().cloned().collect();
+    check_assignment(image, &lists)?;
+    Ok(lists)
+}
+
+fn check_assignment(image: &Image, lists: &[Vec<NodeId>]) -> Result<(), OperationError> {
+    let refuse = |text: String| Err(OperationError::InvalidReplicaAssignment(text));
+    for (index, replicas) in lists.iter().enumerate() {
+        if replicas.is_empty() {
+            return refuse(format!("the manual assignment of partition {index} is empty"));
+        }
+        if replicas.len() != lists[0].len() {
+            return refuse("all partitions must have the same number of replicas".to_owned());
+        }
+        for (position, id) in replicas.iter().enumerate() {
+            if replicas[..position].contains(id) {
+                return refuse(format!("the manual assignment of partition {index} names broker {id} twice"));
+            }
+            if !image.brokers.contains_key(id) {
+                return refuse(format!(
+                    "the manual assignment of partition {index} names broker {id}, which is not registered"
+                ));
+            }
+        }
+        if replicas.len() > 1 {
+            return Err(not_yet(replicas.len()));
+        }
+        let live =
+            |id: &NodeId| image.brokers.get(id).is_some_and(|broker| broker.fencing == Fencing::Unfenced);
+        if !replicas.iter().any(live) {
+            return refuse(format!(
+                "all brokers in the manual assignment of partition {index} are fenced or shutting down"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_configs(
+    image: &Image,
+    config: &ControllerConfig,
+    topic: &NewTopic,
+) -> Result<BTreeMap<String, String>, OperationError> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in &topic.configs {
+        let value = value
+            .as_ref()
+            .ok_or_else(|| OperationError::InvalidConfig(format!("topic config \"{key}\" has no value")))?;
+        if settings.insert(key.clone(), value.clone()).is_some() {
+            return Err(OperationError::InvalidRequest(format!(
+                "topic config \"{key}\" is in the request twice"
+            )));
+        }
+    }
+    let overrides = settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    TopicConfig::validate(&overrides, &config.layers(image))
+        .map_err(|error| OperationError::InvalidConfig(error.to_string()))?;
+    Ok(settings)
+}
+
+fn find(image: &Image, reference: &TopicReference) -> Result<DeletedTopic, OperationError> {
+    let topic = match reference {
+        TopicReference::Name(name) => TopicName::parse(name)
+            .ok()
+            .and_then(|name| image.topic(&name))
+            .ok_or_else(|| OperationError::UnknownTopic(name.clone()))?,
+        TopicReference::Id(id) => {
+            image.topics.get(id).ok_or_else(|| OperationError::UnknownTopicId(id.to_string()))?
+        }
+    };
+    Ok(DeletedTopic { id: topic.id, name: topic.name.clone() })
+}
+
+fn more_partitions(image: &Image, request: &MorePartitions) -> Result<Vec<Record>, OperationError> {
+    let unknown = || OperationError::UnknownTopic(request.name.clone());
+    let name = TopicName::parse(&request.name).map_err(|_| unknown())?;
+    let topic = image.topic(&name).ok_or_else(unknown)?;
+    let present = topic.partitions.len();
+    let refuse = |text: String| Err(OperationError::InvalidPartitions(text));
+    let Some(count) = usize::try_from(request.count).ok().filter(|count| *count > 0) else {
+        return refuse(format!("number of partitions {} is not positive", request.count));
+    };
+    if count < present {
+        return refuse(format!("topic \"{name}\" has {present} partitions, which cannot become {count}"));
+    }
+    if count == present {
+        return refuse(format!("topic \"{name}\" has {present} partitions already"));
+    }
+    let added = count - present;
+    limit_partitions(added)?;
+    let replicas = match &request.assignments {
+        None => place(image, &[topic.as_ref()], added, 1)?,
+        Some(lists) if lists.len() != added => {
+            return Err(OperationError::InvalidReplicaAssignment(format!(
+                "{added} partitions are added, but {} are assigned",
+                lists.len()
+            )));
+        }
+        Some(lists) => {
+            check_assignment(image, lists)?;
+            lists.clone()
+        }
+    };
+    let first = i32::try_from(present).unwrap_or(i32::MAX);
+    Ok(partition_records(image, topic.id, first, replicas))
+}

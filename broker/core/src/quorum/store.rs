@@ -1,0 +1,511 @@
+//! What a member of the quorum keeps on disk: its vote, its log, its snapshots.
+//!
+//! In one directory:
+//! - `<sequence 20>.log`: frames, appended only. A frame is
+//!   ```text
+//!   magic     4 bytes "OTTF"
+//!   length    u32 big-endian, of the payload
+//!   sequence  u64 big-endian, one more than the frame before, across files; a file is named after its first
+//!   crc       u32 big-endian: CRC-32C of directory id, length, sequence, payload
+//!   payload   uvarint kind, then
+//!             0 start:  hard state, uvarint 0 or 1, and if 1 the id of the snapshot that replaces what came before
+//!             1 append: hard state, list of entries
+//!             and a tagged section
+//!   ```
+//!   A hard state is term, vote (0 is nobody) and commit, each a uvarint. The last one counts. An entry
+//!   replaces what was at its index and takes everything after it away, so nothing is ever overwritten.
+//! - `<offset 20>-<term 10>.checkpoint`: a snapshot (`snapshot.rs`), written beside, synced, renamed.
+//!
+//! One frame is one sync, and the next is written only after it, so a crash can tear the last frame only. A
+//! broken frame with a whole one after it is damage, and the node refuses to start: to cut it there would take
+//! back votes and acknowledgements.
+
+use std::io;
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType};
+
+use super::frame::{Frame, FrameBody, find_frame, read_frame};
+use super::identity::RaftId;
+use super::message::payload;
+use super::snapshot::{self, SnapshotError, SnapshotId};
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::ids::{ClusterId, DirectoryId, MetadataOffset, Term};
+use crate::metadata::image::Image;
+use crate::metadata::record::{Record, Voters};
+
+/// A file that is longer gets a successor. Small, so that a snapshot frees most of the log.
+const SEGMENT_BYTES_MAX: u64 = 8 << 20;
+
+/// What raft must not forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HardState {
+    /// The term this node is in.
+    pub term: Term,
+    /// For whom it voted in that term.
+    pub vote: Option<RaftId>,
+    /// What it knows to be committed.
+    pub commit: MetadataOffset,
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Where it is.
+    pub offset: MetadataOffset,
+    /// The term it was written in.
+    pub term: Term,
+    /// Whether it changes who votes.
+    pub changes_voters: bool,
+    /// Its record batch.
+    pub payload: Bytes,
+}
+
+/// Work for the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Persist {
+    /// What to report when it is done.
+    pub number: u64,
+    /// What to do, in order.
+    pub actions: Vec<PersistAction>,
+}
+
+/// One step of a [`Persist`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum PersistAction {
+    /// Append to the log.
+    Append {
+        /// The hard state from now on.
+        hard_state: HardState,
+        /// The entries.
+        entries: Vec<LogEntry>,
+    },
+    /// Replace everything by a snapshot that came from the leader.
+    Install {
+        /// Which.
+        id: SnapshotId,
+        /// All of it.
+        bytes: Bytes,
+    },
+    /// Write a snapshot of this image and let go of the log that it covers.
+    Snapshot {
+        /// What was applied.
+        image: Image,
+    },
+}
+
+/// What was found on disk.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recovered {
+    /// The last hard state.
+    pub hard_state: HardState,
+    /// The last snapshot; the empty image if there is none.
+    pub image: Image,
+    /// The entries after it.
+    pub entries: Vec<LogEntry>,
+}
+
+/// A metadata log that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk failed.
+    #[error("the metadata log cannot be read or written")]
+    Io(#[from] io::Error),
+    /// Something that was durable is damaged.
+    #[error("file \"{file}\" of the metadata log is damaged at byte {position}: {problem}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where in it.
+        position: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A snapshot is damaged.
+    #[error("snapshot \"{file}\" of the metadata log is damaged")]
+    Snapshot {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        source: SnapshotError,
+    },
+}
+
+impl LogEntry {
+    pub(crate) fn from_raft(entry: &Entry) -> Self {
+        Self {
+            offset: MetadataOffset(entry.index),
+            term: Term(entry.term),
+            changes_voters: entry.get_entry_type() != EntryType::EntryNormal,
+            payload: payload(entry),
+        }
+    }
+
+    pub(crate) fn to_raft(&self) -> Entry {
+        let mut entry = Entry { index: self.offset.0, term: self.term.0, ..Entry::default() };
+        if self.changes_voters {
+            entry.set_entry_type(EntryType::EntryConfChangeV2);
+            entry.context = self.payload.clone();
+        } else {
+            entry.data = self.payload.clone();
+        }
+        entry
+    }
+}
+
+impl HardState {
+    pub(crate) fn from_raft(state: &raft::eraftpb::HardState) -> Self {
+        Self {
+            term: Term(state.term),
+            vote: Some(RaftId(state.vote)).filter(|vote| vote.0 != 0),
+            commit: MetadataOffset(state.commit),
+        }
+    }
+
+    pub(crate) fn to_raft(self) -> raft::eraftpb::HardState {
+        raft::eraftpb::HardState {
+            term: self.term.0,
+            vote: self.vote.map_or(0, |vote| vote.0),
+            commit: self.commit.0,
+            ..raft::eraftpb::HardState::default()
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Segment<F> {
+    name: String,
+    file: F,
+    length: u64,
+    /// The highest offset of an entry ever written to it.
+    highest: MetadataOffset,
+}
+
+/// The directory of one member. Used by one thread, that of its syncs.
+#[derive(Debug)]
+pub struct RaftStore<D: Disk> {
+    disk: D,
+    directory: String,
+    directory_id: DirectoryId,
+    segments: Vec<Segment<D::File>>,
+    next_sequence: u64,
+    hard_state: HardState,
+    failed: bool,
+}
+
+impl<D: Disk> RaftStore<D> {
+    /// Prepares an empty directory. The first voters of a cluster all begin with the same snapshot, which names
+    /// them; whoever comes later begins with nothing and is told by the leader.
+    pub fn format(
+        disk: &D,
+        directory: &str,
+        cluster_id: ClusterId,
+        first_voters: Option<&Voters>,
+    ) -> io::Result<()> {
+        disk.create_directory(directory)?;
+        if let Some(voters) = first_voters {
+            let mut image = Image::default();
+            let records = [Record::ClusterId(cluster_id), Record::Voters(voters.clone())];
+            image.replay_entry(MetadataOffset(1), Term(1), &records).map_err(io::Error::other)?;
+            write_checkpoint(disk, directory, SnapshotId::of(&image), &snapshot::encode(&image))?;
+        }
+        disk.sync_directory(directory)?;
+        disk.sync_directory(parent(directory))
+    }
+
+    /// Reads what is there and cuts off what a crash left unfinished.
+    pub fn open(
+        disk: D,
+        directory: &str,
+        directory_id: DirectoryId,
+    ) -> Result<(Self, Recovered), StoreError> {
+        let mut store = Self {
+            disk,
+            directory: directory.to_owned(),
+            directory_id,
+            segments: Vec::new(),
+            next_sequence: 0,
+            hard_state: HardState::default(),
+            failed: false,
+        };
+        let names = store.disk.list(directory)?;
+        for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+            store.disk.remove(&store.path(name))?;
+        }
+        let image = store.newest_snapshot(&names)?;
+        let mut logs: Vec<&String> = names.iter().filter(|name| name.ends_with(LOG)).collect();
+        logs.sort_unstable();
+        let mut entries = Entries::after(SnapshotId::of(&image));
+        for (position, name) in logs.iter().enumerate() {
+            store.recover_segment(name, position + 1 == logs.len(), &mut entries)?;
+        }
+        let entries = entries.finish().map_err(|problem| StoreError::Damaged {
+            file: logs.first().map_or_else(String::new, |name| (*name).clone()),
+            position: 0,
+            problem,
+        })?;
+        let last = entries.last().map_or(image.offset, |entry| entry.offset);
+        if store.hard_state.commit > last {
+            return Err(StoreError::Damaged {
+                file: logs.last().map_or_else(String::new, |name| (*name).clone()),
+                position: 0,
+                problem: format!(
+                    "entry {} was committed, but the log ends at {last}",
+                    store.hard_state.commit
+                ),
+            });
+        }
+        store.hard_state.commit = store.hard_state.commit.max(image.offset);
+        store.hard_state.term = store.hard_state.term.max(image.term);
+        let hard_state = store.hard_state;
+        Ok((store, Recovered { hard_state, image, entries }))
+    }
+
+    /// Makes it durable. An error is final: what is on the disk is unknown, and the node must stop.
+    pub fn persist(&mut self, work: &Persist) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier write to the metadata log failed"));
+        }
+        self.failed = true;
+        for action in &work.actions {
+            match action {
+                PersistAction::Append { hard_state, entries } => self.append(*hard_state, entries)?,
+                PersistAction::Install { id, bytes } => self.install(*id, bytes)?,
+                PersistAction::Snapshot { image } => self.snapshot(image)?,
+            }
+        }
+        self.failed = false;
+        Ok(())
+    }
+
+    fn append(&mut self, hard_state: HardState, entries: &[LogEntry]) -> io::Result<()> {
+        self.hard_state = hard_state;
+        if self.segments.last().is_none_or(|segment| segment.length >= SEGMENT_BYTES_MAX) {
+            self.roll(None)?;
+        }
+        let body = FrameBody::Append { hard_state, entries: entries.to_vec() };
+        self.write_frame(body)
+    }
+
+    fn install(&mut self, id: SnapshotId, bytes: &[u8]) -> io::Result<()> {
+        write_checkpoint(&self.disk, &self.directory, id, bytes)?;
+        self.roll(Some(id))?;
+        let old = self.segments.len() - 1;
+        self.remove_segments(old)?;
+        self.remove_checkpoints_before(id)
+    }
+
+    fn snapshot(&mut self, image: &Image) -> io::Result<()> {
+        let id = SnapshotId::of(image);
+        write_checkpoint(&self.disk, &self.directory, id, &snapshot::encode(image))?;
+        self.roll(None)?;
+        let covered = self.segments.iter().take_while(|segment| segment.highest <= id.offset).count();
+        self.remove_segments(covered.min(self.segments.len() - 1))?;
+        self.remove_checkpoints_before(id)
+    }
+
+    /// Begins a new file. It repeats the hard state, so that older ones can go.
+    fn roll(&mut self, replaced_by: Option<SnapshotId>) -> io::Result<()> {
+        let name = format!("{:020}{LOG}", self.next_sequence);
+        let file = self.disk.open(&self.path(&name), OpenMode::Create)?;
+        // A crash may have left a file of this name with a torn first frame.
+        file.set_length(0)?;
+        self.segments.push(Segment { name, file, length: 0, highest: MetadataOffset(0) });
+        self.write_frame(FrameBody::Start { hard_state: self.hard_state, replaced_by })?;
+        self.disk.sync_directory(&self.directory)
+    }
+
+    fn write_frame(&mut self, body: FrameBody) -> io::Result<()> {
+        let highest = body.highest_offset();
+        let frame = Frame { sequence: self.next_sequence, body };
+        let bytes = frame.encode(self.directory_id);
+        let segment = self.segments.last_mut().expect("a file is open before a frame is written");
+        segment.file.write_at(&bytes, segment.length)?;
+        segment.file.sync()?;
+        segment.length += bytes.len() as u64;
+        segment.highest = segment.highest.max(highest);
+        self.next_sequence += 1;
+        Ok(())
+    }
+
+    /// Removes the oldest files, oldest first, so that a crash leaves no gap.
+    fn remove_segments(&mut self, count: usize) -> io::Result<()> {
+        for segment in self.segments.drain(..count) {
+            self.disk.remove(&format!("{}/{}", self.directory, segment.name))?;
+            self.disk.sync_directory(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    fn remove_checkpoints_before(&self, newest: SnapshotId) -> io::Result<()> {
+        for name in self.disk.list(&self.directory)? {
+            if parse_checkpoint(&name).is_some_and(|id| id < newest) {
+                self.disk.remove(&self.path(&name))?;
+            }
+        }
+        self.disk.sync_directory(&self.directory)
+    }
+
+    fn newest_snapshot(&self, names: &[String]) -> Result<Image, StoreError> {
+        let newest = names.iter().filter_map(|name| Some((parse_checkpoint(name)?, name))).max();
+        let Some((id, name)) = newest else { return Ok(Image::default()) };
+        let bytes = read_file(&self.disk.open(&self.path(name), OpenMode::Existing)?)?;
+        let damaged = |source| StoreError::Snapshot { file: name.clone(), source };
+        let image = snapshot::decode(&bytes).map_err(damaged)?;
+        if SnapshotId::of(&image) != id {
+            return Err(damaged(SnapshotError::Checksum));
+        }
+        Ok(image)
+    }
+
+    fn recover_segment(
+        &mut self,
+        name: &str,
+        is_last: bool,
+        entries: &mut Entries,
+    ) -> Result<(), StoreError> {
+        let damaged = |position: usize, problem: &str| StoreError::Damaged {
+            file: name.to_owned(),
+            position: position as u64,
+            problem: problem.to_owned(),
+        };
+        let first = name.strip_suffix(LOG).and_then(|name| name.parse::<u64>().ok());
+        let first = first.ok_or_else(|| damaged(0, "its name is no sequence number"))?;
+        if self.segments.is_empty() {
+            self.next_sequence = first;
+        } else if self.next_sequence != first {
+            return Err(damaged(0, "the file before it is missing or cut short"));
+        }
+        let file = self.disk.open(&self.path(name), OpenMode::Existing)?;
+        let bytes = read_file(&file)?;
+        let mut segment = Segment { name: name.to_owned(), file, length: 0, highest: MetadataOffset(0) };
+        let mut position = 0;
+        while position < bytes.len() {
+            let Some((frame, length)) = read_frame(&bytes[position..], self.directory_id, self.next_sequence)
+            else {
+                let later = find_frame(&bytes[position..], self.directory_id, self.next_sequence);
+                if !is_last || later.is_some() {
+                    return Err(damaged(position, "its checksum is wrong, and it is not the last"));
+                }
+                segment.file.set_length(position as u64)?;
+                segment.file.sync()?;
+                break;
+            };
+            let frame = frame.map_err(|error| damaged(position, &error.to_string()))?;
+            segment.highest = segment.highest.max(frame.highest_offset());
+            self.hard_state = frame.hard_state();
+            entries.take(frame).map_err(|problem| damaged(position, &problem))?;
+            self.next_sequence += 1;
+            position += length;
+        }
+        segment.length = position as u64;
+        if position > 0 {
+            self.segments.push(segment);
+        } else if is_last {
+            self.disk.remove(&self.path(name))?;
+            self.disk.sync_directory(&self.directory)?;
+        } else {
+            return Err(damaged(0, "it is empty, and it is not the last"));
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+}
+
+/// The entries after a snapshot, as frame after frame is read.
+struct Entries {
+    snapshot: SnapshotId,
+    /// The term of the entry at the snapshot's offset, if the log has one.
+    term_at_snapshot: Option<Term>,
+    entries: Vec<LogEntry>,
+    /// One past the last entry read, if any was.
+    end: Option<u64>,
+}
+
+impl Entries {
+    fn after(snapshot: SnapshotId) -> Self {
+        Self { snapshot, term_at_snapshot: None, entries: Vec::new(), end: None }
+    }
+
+    fn take(&mut self, frame: FrameBody) -> Result<(), String> {
+        match frame {
+            FrameBody::Start { replaced_by: None, .. } => {}
+            FrameBody::Start { replaced_by: Some(id), .. } => {
+                self.entries.clear();
+                self.term_at_snapshot = (id.offset == self.snapshot.offset).then_some(id.term);
+                self.end = Some(id.offset.0 + 1);
+            }
+            FrameBody::Append { entries, .. } => {
+                for entry in entries {
+                    self.push(entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: LogEntry) -> Result<(), String> {
+        let offset = entry.offset;
+        if self.end.is_some_and(|end| offset.0 > end) {
+            return Err(format!("entry {offset} leaves a gap"));
+        }
+        self.end = Some(offset.0 + 1);
+        self.entries.retain(|kept| kept.offset < offset);
+        if offset == self.snapshot.offset {
+            self.term_at_snapshot = Some(entry.term);
+        }
+        if offset > self.snapshot.offset {
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<LogEntry>, String> {
+        // A crash between a snapshot's arrival and the note of it in the log: what follows belongs to another history.
+        if self.term_at_snapshot.is_some_and(|term| term != self.snapshot.term) {
+            return Ok(Vec::new());
+        }
+        match self.entries.first() {
+            Some(first) if first.offset.0 != self.snapshot.offset.0 + 1 => Err(format!(
+                "the log begins at entry {}, but the last snapshot ends at {}",
+                first.offset, self.snapshot.offset
+            )),
+            _ => Ok(self.entries),
+        }
+    }
+}
+
+const LOG: &str = ".log";
+const CHECKPOINT: &str = ".checkpoint";
+const TEMPORARY: &str = ".tmp";
+
+fn parse_checkpoint(name: &str) -> Option<SnapshotId> {
+    let (offset, term) = name.strip_suffix(CHECKPOINT)?.split_once('-')?;
+    Some(SnapshotId { offset: MetadataOffset(offset.parse().ok()?), term: Term(term.parse().ok()?) })
+}
+
+fn write_checkpoint<D: Disk>(disk: &D, directory: &str, id: SnapshotId, bytes: &[u8]) -> io::Result<()> {
+    let path = format!("{directory}/{id}{CHECKPOINT}");
+    let temporary = format!("{path}{TEMPORARY}");
+    let file = disk.open(&temporary, OpenMode::Create)?;
+    file.set_length(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_directory(directory)
+}
+
+fn read_file<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn parent(directory: &str) -> &str {
+    directory.rsplit_once('/').map_or("", |(parent, _)| parent)
+}

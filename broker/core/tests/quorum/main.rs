@@ -1,0 +1,6 @@
+//! The metadata quorum and the active controller, several of them in one thread: messages are delivered by hand,
+//! disks are the simulator's, time is a number.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod elections;
+mod rig;

@@ -1,0 +1,329 @@
+//! A cluster of controllers on simulated disks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use ottla_core::config::Address;
+use ottla_core::controller::node::NodeConfig;
+use ottla_core::controller::operation::{CreateTopics, Heartbeat, NewTopic, RegisterBroker};
+use ottla_core::controller::{
+    ControllerNode, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket, supported_features,
+};
+use ottla_core::ids::{
+    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId, Term, TopicId,
+};
+use ottla_core::metadata::image::{Endpoint, Image, Voter};
+use ottla_core::metadata::record::Voters;
+use ottla_core::quorum::store::Persist;
+use ottla_core::quorum::{Peer, QuorumConfig, RaftStore};
+use ottla_core::time::Monotonic;
+use ottla_sim::disk::{CrashKind, SimDisk};
+use ottla_sim::rng::Rng;
+use uuid::Uuid;
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(0xc1u128 << 64));
+pub(crate) const DIRECTORY: &str = "__cluster_metadata-0";
+
+pub(crate) fn directory(number: u128) -> DirectoryId {
+    DirectoryId(Uuid::from_u128(number << 64 | 7))
+}
+
+fn address(id: NodeId) -> Address {
+    Address { host: format!("controller-{id}"), port: 9090 }
+}
+
+pub(crate) fn voter(id: NodeId, directory_id: DirectoryId) -> Voter {
+    let endpoint = Endpoint {
+        listener: "CONTROLLER".to_owned(),
+        host: address(id).host,
+        port: 9090,
+        security_protocol: 0,
+    };
+    Voter { node_id: id, directory_id, endpoints: vec![endpoint] }
+}
+
+pub(crate) struct Member {
+    pub(crate) directory_id: DirectoryId,
+    pub(crate) disk: SimDisk,
+    pub(crate) running: Option<(ControllerNode, RaftStore<SimDisk>)>,
+    pub(crate) replies: BTreeMap<Ticket, Result<Reply, OperationError>>,
+    pub(crate) events: Vec<NodeEvent>,
+    /// Work for the disk that is held back.
+    pub(crate) held: VecDeque<Persist>,
+    pub(crate) hold_disk: bool,
+    pub(crate) fatal: Option<String>,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) members: BTreeMap<NodeId, Member>,
+    pub(crate) now: Monotonic,
+    /// Messages between these pairs are lost.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) snapshot_after_bytes: u64,
+    network: VecDeque<(NodeId, NodeId, Bytes)>,
+    tickets: u64,
+    rng: Rng,
+    leaders: BTreeMap<Term, NodeId>,
+}
+
+impl Cluster {
+    /// A cluster of so many voters, formatted and not yet started.
+    pub(crate) fn new(voters: i32) -> Self {
+        let mut cluster = Self {
+            members: BTreeMap::new(),
+            now: Monotonic(1_000),
+            cut: BTreeSet::new(),
+            snapshot_after_bytes: 20 << 20,
+            network: VecDeque::new(),
+            tickets: 0,
+            rng: Rng::new(7),
+            leaders: BTreeMap::new(),
+        };
+        let ids = || (0..voters).map(NodeId);
+        let directory_of = |id: NodeId| directory(100 + u128::try_from(id.0).unwrap());
+        let table =
+            Voters { voters: ids().map(|id| voter(id, directory_of(id))).collect(), learners: Vec::new() };
+        for id in ids() {
+            cluster.add(id, directory_of(id), Some(&table));
+        }
+        cluster
+    }
+
+    /// Adds a formatted disk.
+    pub(crate) fn add(&mut self, id: NodeId, directory_id: DirectoryId, voters: Option<&Voters>) {
+        let disk = SimDisk::new(self.rng.fork(&format!("disk {id} {directory_id}")));
+        RaftStore::format(&disk, DIRECTORY, CLUSTER, voters).unwrap();
+        let member = Member {
+            directory_id,
+            disk,
+            running: None,
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            held: VecDeque::new(),
+            hold_disk: false,
+            fatal: None,
+        };
+        self.members.insert(id, member);
+    }
+
+    /// A started cluster.
+    pub(crate) fn started(voters: i32) -> Self {
+        let mut cluster = Self::new(voters);
+        for id in cluster.ids() {
+            cluster.start(id);
+        }
+        cluster
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.members.keys().copied().collect()
+    }
+
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).unwrap();
+        let (store, recovered) =
+            RaftStore::open(member.disk.clone(), DIRECTORY, member.directory_id).unwrap();
+        let me = Peer { node_id: id, directory_id: member.directory_id, address: address(id) };
+        let mut quorum = QuorumConfig::new(CLUSTER, me);
+        quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();
+        let config =
+            NodeConfig { snapshot_after_bytes: self.snapshot_after_bytes, ..NodeConfig::new(quorum) };
+        let node = ControllerNode::open(recovered, config, self.now).unwrap();
+        member.running = Some((node, store));
+        member.held.clear();
+        self.drain(id);
+    }
+
+    pub(crate) fn stop(&mut self, id: NodeId, kind: CrashKind) {
+        let member = self.members.get_mut(&id).unwrap();
+        member.running = None;
+        member.held.clear();
+        member.disk = member.disk.crash(kind);
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &ControllerNode {
+        &self.members[&id].running.as_ref().unwrap().0
+    }
+
+    pub(crate) fn image(&self, id: NodeId) -> &Image {
+        self.node(id).image()
+    }
+
+    pub(crate) fn active(&self) -> Option<NodeId> {
+        let running = |id: &NodeId| self.members[id].running.is_some();
+        let ids = self.ids();
+        ids.into_iter().filter(running).find(|id| self.node(*id).is_active())
+    }
+
+    /// Lets time pass in steps of a tick, everything delivered in between.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now.0 + ms;
+        while self.now.0 < end {
+            self.now = Monotonic((self.now.0 + 50).min(end));
+            for id in self.ids() {
+                if let Some((node, _)) = &mut self.members.get_mut(&id).unwrap().running {
+                    node.tick(self.now);
+                }
+                self.drain(id);
+            }
+            self.deliver();
+        }
+    }
+
+    /// Lets time pass until it holds; fails if it does not within a minute.
+    pub(crate) fn pass_until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        for _ in 0..1_200 {
+            if holds(self) {
+                return;
+            }
+            self.pass(50);
+        }
+        panic!("it never came about: {what}");
+    }
+
+    pub(crate) fn wait_active(&mut self) -> NodeId {
+        self.pass_until("an active controller", |cluster| cluster.active().is_some());
+        self.active().unwrap()
+    }
+
+    pub(crate) fn deliver(&mut self) {
+        while let Some((from, to, bytes)) = self.network.pop_front() {
+            if self.cut.contains(&(from, to)) {
+                continue;
+            }
+            let now = self.now;
+            if let Some(member) = self.members.get_mut(&to)
+                && let Some((node, _)) = &mut member.running
+            {
+                node.message(now, &bytes);
+                self.drain(to);
+            }
+        }
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn isolate(&mut self, id: NodeId) {
+        for other in self.ids() {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    /// Sends a request and returns its ticket.
+    pub(crate) fn ask(&mut self, id: NodeId, operation: Operation) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let now = self.now;
+        let (node, _) = self.members.get_mut(&id).unwrap().running.as_mut().unwrap();
+        node.request(now, ticket, operation);
+        self.drain(id);
+        ticket
+    }
+
+    pub(crate) fn reply(&self, id: NodeId, ticket: Ticket) -> Option<&Result<Reply, OperationError>> {
+        self.members[&id].replies.get(&ticket)
+    }
+
+    /// Sends a request and waits for its reply.
+    pub(crate) fn call(&mut self, id: NodeId, operation: Operation) -> Result<Reply, OperationError> {
+        let ticket = self.ask(id, operation);
+        self.deliver();
+        self.pass_until("a reply", |cluster| cluster.reply(id, ticket).is_some());
+        self.members.get_mut(&id).unwrap().replies.remove(&ticket).unwrap()
+    }
+
+    /// Registers a broker and unfences it.
+    pub(crate) fn broker_up(&mut self, active: NodeId, broker: NodeId) -> BrokerEpoch {
+        let request = registration(broker, 1);
+        let Ok(Reply::RegisterBroker(registered)) = self.call(active, Operation::RegisterBroker(request))
+        else {
+            panic!("broker {broker} is not registered");
+        };
+        let Reply::Heartbeat(reply) = self.call(active, heartbeat(broker, registered.epoch)).unwrap() else {
+            panic!("another reply");
+        };
+        assert!(!reply.fenced);
+        registered.epoch
+    }
+
+    /// Runs everything that a member has to do.
+    fn drain(&mut self, id: NodeId) {
+        loop {
+            let Some(member) = self.members.get_mut(&id) else { return };
+            let Some((node, store)) = &mut member.running else { return };
+            let effects = node.ready();
+            member.replies.extend(effects.replies);
+            for event in &effects.events {
+                if let NodeEvent::Quorum(ottla_core::quorum::machine::QuorumEvent::BecameLeader { term }) =
+                    event
+                {
+                    let leader = self.leaders.entry(*term).or_insert(id);
+                    assert_eq!(*leader, id, "one leader in term {term}");
+                }
+            }
+            member.events.extend(effects.events);
+            if effects.fatal.is_some() {
+                member.fatal = effects.fatal;
+                member.running = None;
+                return;
+            }
+            for outgoing in effects.send {
+                let to = outgoing.address.host.strip_prefix("controller-").unwrap().parse().unwrap();
+                self.network.push_back((id, NodeId(to), outgoing.bytes));
+            }
+            if let Some(persist) = effects.persist {
+                member.held.push_back(persist);
+            }
+            if member.hold_disk {
+                return;
+            }
+            let Some(work) = member.held.pop_front() else { return };
+            let outcome = match store.persist(&work) {
+                Ok(()) => PersistOutcome::Durable,
+                Err(error) => PersistOutcome::Failed(error.to_string()),
+            };
+            node.persisted(self.now, work.number, outcome);
+        }
+    }
+}
+
+pub(crate) fn registration(broker: NodeId, incarnation: u128) -> RegisterBroker {
+    RegisterBroker {
+        node_id: broker,
+        cluster_id: CLUSTER,
+        incarnation_id: IncarnationId(Uuid::from_u128(incarnation)),
+        endpoints: vec![Endpoint {
+            listener: "PLAIN".to_owned(),
+            host: format!("broker-{broker}"),
+            port: 9092,
+            security_protocol: 0,
+        }],
+        rack: None,
+        directories: vec![directory(500 + u128::try_from(broker.0).unwrap())],
+        features: supported_features(),
+    }
+}
+
+pub(crate) fn heartbeat(broker: NodeId, epoch: BrokerEpoch) -> Operation {
+    Operation::Heartbeat(Heartbeat {
+        node_id: broker,
+        epoch,
+        metadata_offset: MetadataOffset(u64::MAX >> 2),
+        want_fence: false,
+        want_shutdown: false,
+    })
+}
+
+pub(crate) fn create(name: &str, id: u128, partitions: i32) -> Operation {
+    Operation::CreateTopics(CreateTopics {
+        topics: vec![NewTopic {
+            name: name.to_owned(),
+            id: TopicId(Uuid::from_u128(1_000 + id)),
+            partitions,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }],
+        validate_only: false,
+    })
+}
