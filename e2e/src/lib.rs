@@ -22,3 +22,4 @@ pub mod shim;
 pub mod site;
 pub mod step;
 pub mod verb;
+pub mod wire;

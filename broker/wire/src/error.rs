@@ -40,6 +40,12 @@ pub enum DecodeError {
         /// The version the peer named.
         version: i16,
     },
+    /// The message exists, but no schema guards its decoder (see the `guard` module).
+    #[error("no schema guards messages of api key {key}")]
+    NoSchema {
+        /// The key of the message.
+        key: i16,
+    },
     /// The bytes end before the message does.
     #[error("message ends early while reading {what}")]
     Truncated {

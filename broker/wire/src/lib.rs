@@ -20,6 +20,7 @@ pub mod request;
 pub mod response;
 pub mod version;
 
+mod guard;
 mod varint;
 
 pub use kafka_protocol::{ResponseError, messages, protocol};

@@ -4,6 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request};
 
 use crate::error::{DecodeError, EncodeError};
+use crate::guard::Direction;
 use crate::request::{decode_message, finish_frame, put_message, skip_tagged_fields};
 use crate::version;
 
@@ -97,10 +98,10 @@ pub fn decode_header_rest(api_key: i16, api_version: i16, frame: &mut Bytes) -> 
 /// Reads the body of the response to a request of type `R`.
 ///
 /// # Errors
-/// If the version does not exist, the bytes are not such a response, or bytes are
-/// left over after it.
+/// If the version does not exist, the bytes are not such a response, bytes are left
+/// over after it, or no schema guards the message.
 pub fn decode_body<R: Request>(api_version: i16, body: Bytes) -> Result<R::Response, DecodeError> {
-    decode_message::<R::Response>(R::KEY, api_version, body)
+    decode_message::<R::Response>(Direction::Response, R::KEY, api_version, body)
 }
 
 #[cfg(test)]
