@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::address::{Address, ListenerName, StaticVoter, reachable};
 use super::file::{CheckedFile, Problem, Setting, Warning};
-use super::layers::Settings;
 use super::listeners::{Listener, Listeners};
-use super::topic::{ByteCount, Limit};
+use super::{ByteCount, Limit, Settings};
 use crate::ids::NodeId;
 
 /// What a node does (`process.roles`).

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::key::{DefaultValue, Key, Support};
-use super::layers::{Layers, Settings};
-use super::value::{InvalidValue, Value};
-use super::{broker_key, broker_keys, topic_key};
+use super::{
+    BrokerSettingError, DefaultValue, Key, Layers, Settings, Support, Value, broker_key, broker_keys,
+    check_broker_setting,
+};
 
 /// Where a setting was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,9 +39,9 @@ pub struct Setting {
 /// Why a node cannot start with its settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerConfigError {
-    /// A key does not take its value.
+    /// A key that there must not be, or that does not take its value.
     #[error(transparent)]
-    Invalid(#[from] InvalidValue),
+    Setting(BrokerSettingError),
     /// A key that must be there is not.
     #[error("config \"{key}\" is missing: wanted {wanted}")]
     Missing {
@@ -49,14 +49,6 @@ pub enum BrokerConfigError {
         key: &'static str,
         /// What would have been right.
         wanted: String,
-    },
-    /// A key of ZooKeeper mode.
-    #[error(
-        "config \"{key}\" belongs to ZooKeeper mode: Ottla runs in KRaft mode only, with process.roles, node.id and controller.quorum.bootstrap.servers"
-    )]
-    ZooKeeper {
-        /// The key.
-        key: String,
     },
     /// The keys are right one by one, but not together.
     #[error("config \"{key}\": {rule}")]
@@ -158,19 +150,13 @@ impl<'a> CheckedFile<'a> {
 
     fn check_one(&mut self, setting: &Setting) {
         let Setting { key, value, origin } = setting;
-        if is_zookeeper_key(key) {
-            self.problem(Some(*origin), BrokerConfigError::ZooKeeper { key: key.clone() });
-            return;
-        }
-        let Some(row) = broker_key(key) else {
-            let meant = topic_key(key).and_then(|row| row.synonyms.first()).map(|synonym| synonym.name);
-            self.warn(setting, WarningKind::Unknown { meant });
-            return;
-        };
         // Values that are lists of addresses and the like are looked into where they are resolved.
-        let parsed = match row.parse(value) {
-            Ok(parsed) => parsed,
-            Err(error) => return self.problem(Some(*origin), error.into()),
+        let (row, parsed) = match check_broker_setting(key, value) {
+            Ok(fine) => fine,
+            Err(BrokerSettingError::Unknown { meant, .. }) => {
+                return self.warn(setting, WarningKind::Unknown { meant });
+            }
+            Err(error) => return self.problem(Some(*origin), BrokerConfigError::Setting(error)),
         };
         if let Support::Inert(why) = row.support
             && row.default_value().as_ref() != Some(&parsed)
@@ -270,10 +256,4 @@ impl<'a> CheckedFile<'a> {
 /// The row of a key that the code names; a slip in a name is found by the first test that resolves a file.
 fn row(key: &str) -> &'static Key {
     broker_key(key).expect("the key has a row")
-}
-
-fn is_zookeeper_key(key: &str) -> bool {
-    key.starts_with("zookeeper.")
-        || ["broker.id.generation.enable", "control.plane.listener.name", "reserved.broker.max.id"]
-            .contains(&key)
 }

@@ -8,7 +8,7 @@ use super::{broker_keys, topic_keys};
 const INTRODUCTION: &str = "\
 # Configuration keys
 
-This page is generated from the table in `broker/core/src/config`; do not edit it. How to set keys is told in
+This page is generated from the table in `broker/config`; do not edit it. How to set keys is told in
 [configuration.md](../configuration.md).
 
 Keys have the names, types and defaults of Apache Kafka 4.3 wherever Kafka has them, with two exceptions:
@@ -90,15 +90,11 @@ mod tests {
     #[test]
     fn a_key_is_described_by_its_row() {
         let mut text = String::new();
-        describe(&mut text, super::super::topic_key("retention.ms").expect("a row"), UpdateShown::No);
+        describe(&mut text, crate::topic_key("retention.ms").expect("a row"), UpdateShown::No);
         assert!(text.contains("Otherwise from `log.retention.ms`, then `log.retention.minutes`"), "{text}");
         assert!(text.contains("*long; default `604800000`; a whole number from -1 to"), "{text}");
         text.clear();
-        describe(
-            &mut text,
-            super::super::broker_key("authorizer.class.name").expect("a row"),
-            UpdateShown::Yes,
-        );
+        describe(&mut text, crate::broker_key("authorizer.class.name").expect("a row"), UpdateShown::Yes);
         assert!(text.contains("**Default only:** authorization is not built yet"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The metadata quorum, registration of brokers, and what the controller decides by itself.
 
-use super::super::key::{ConfigType, Key, Validator};
+use crate::key::{ConfigType, Key, Validator};
 
 pub(super) const KEYS: &[Key] = &[
     Key::list(

@@ -1,6 +1,6 @@
 //! Connections, requests, and the threads that serve them.
 
-use super::super::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key};
 
 const NO_POOLS: &str = "connections share one pool of threads, one per core";
 const NO_QUOTAS: &str = "client quotas are not built yet";

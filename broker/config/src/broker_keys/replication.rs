@@ -1,6 +1,6 @@
 //! Replication between brokers.
 
-use super::super::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key};
 
 const ONE_REPLICA: &str = "partitions have one replica yet";
 const NO_THROTTLE: &str = "replication is not throttled yet";

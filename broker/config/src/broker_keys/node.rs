@@ -1,7 +1,7 @@
 //! Who a node is, where it listens, where its data lies.
 
-use super::super::key::{ConfigType, Key, Validator};
 use super::other_name;
+use crate::key::{ConfigType, Key, Validator};
 
 pub(super) const KEYS: &[Key] = &[
     Key::required("process.roles", ConfigType::List, "What the node does: \"broker\" stores data and serves clients, \"controller\" votes on the cluster's metadata. Both in one process is fine for small clusters.")

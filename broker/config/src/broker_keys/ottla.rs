@@ -1,6 +1,6 @@
 //! Ottla's own keys. Kafka has none of them.
 
-use super::super::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key};
 
 pub(super) const KEYS: &[Key] = &[
     Key::unset(

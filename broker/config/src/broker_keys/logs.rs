@@ -1,6 +1,6 @@
 //! Logs on disk, where no topic key carries the setting.
 
-use super::super::key::Key;
+use crate::key::Key;
 
 const NO_COMPACTION: &str = "logs are not compacted yet";
 

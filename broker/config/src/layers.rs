@@ -177,8 +177,8 @@ fn in_unit_of_topic(value: Value, synonym: &Synonym) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::topic_key;
     use super::*;
+    use crate::topic_key;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

@@ -1,6 +1,6 @@
 //! Tiered storage.
 
-use super::super::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key};
 
 const NO_TIERS: &str = "tiered storage is not built yet";
 

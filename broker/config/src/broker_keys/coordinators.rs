@@ -1,6 +1,6 @@
 //! Consumer groups, share groups and transactions.
 
-use super::super::key::{ConfigType, Key, Validator};
+use crate::key::{ConfigType, Key, Validator};
 
 const NO_GROUPS: &str = "consumer groups are not built yet";
 const NO_SHARE: &str = "share groups are not built yet";
@@ -174,7 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "share.coordinator.state.topic.replication.factor",
         ConfigType::Short,
-        super::super::key::DefaultValue::Text("3"),
+        crate::key::DefaultValue::Text("3"),
         "Replicas of the topic that holds share groups' state.",
     )
     .at_least(1)
@@ -182,7 +182,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "share.coordinator.state.topic.min.isr",
         ConfigType::Short,
-        super::super::key::DefaultValue::Text("2"),
+        crate::key::DefaultValue::Text("2"),
         "min.insync.replicas of that topic.",
     )
     .at_least(1)

@@ -2,7 +2,7 @@
 //! would leave a cluster open if they were ignored accept their default only, and a listener that asks for
 //! a protocol other than PLAINTEXT is refused.
 
-use super::super::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key};
 
 const NO_TLS: &str = "TLS is not built yet; no listener can use it";
 const NO_SASL: &str = "SASL is not built yet; no listener can use it";
