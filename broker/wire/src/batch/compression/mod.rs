@@ -3,6 +3,9 @@
 //! Decompression is bounded: a batch of a megabyte can claim to hold gigabytes. The
 //! bound is checked while the output grows, never after.
 
+mod snappy;
+mod zstandard;
+
 use std::io::{self, Read, Write};
 
 /// What a batch may hold when decompressed. Producers fill batches up to
@@ -134,11 +137,9 @@ pub fn decompress(codec: Codec, payload: &[u8], max_bytes: u32) -> Result<Vec<u8
     match codec {
         Codec::None => bounded(payload, max_bytes).map_err(corrupt)?,
         Codec::Gzip => bounded(flate2::bufread::MultiGzDecoder::new(payload), max_bytes).map_err(corrupt)?,
-        Codec::Snappy => snappy(payload, max_bytes).map_err(corrupt)?,
+        Codec::Snappy => snappy::decompress(payload, max_bytes).map_err(corrupt)?,
         Codec::Lz4 => bounded(lz4_flex::frame::FrameDecoder::new(payload), max_bytes).map_err(corrupt)?,
-        Codec::Zstd => zstd::stream::read::Decoder::with_buffer(payload)
-            .and_then(|decoder| bounded(decoder, max_bytes))
-            .map_err(corrupt)?,
+        Codec::Zstd => zstandard::decompress(payload, max_bytes).map_err(corrupt)?,
     }
     .ok_or(DecompressError::TooLong { max: max_bytes })
 }
@@ -148,55 +149,6 @@ fn bounded(reader: impl Read, max_bytes: u32) -> io::Result<Option<Vec<u8>>> {
     let mut out = Vec::new();
     reader.take(u64::from(max_bytes) + 1).read_to_end(&mut out)?;
     Ok((out.len() <= max_bytes as usize).then_some(out))
-}
-
-/// xerial's framing: this, a version and a compatible version, then blocks, each
-/// after its length. Data without it is one raw block, as some clients send.
-const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-const XERIAL_HEADER_BYTES: usize = 16;
-const XERIAL_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
-/// The block size of the Java client.
-const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
-
-fn snappy(payload: &[u8], max_bytes: u32) -> io::Result<Option<Vec<u8>>> {
-    let mut out = Vec::new();
-    if !payload.starts_with(&XERIAL_MAGIC) {
-        return Ok(snappy_block(payload, &mut out, max_bytes)?.then_some(out));
-    }
-    let mut rest = payload;
-    while !rest.is_empty() {
-        // Streams put end to end have a header each.
-        if rest.starts_with(&XERIAL_MAGIC) {
-            rest = rest.get(XERIAL_HEADER_BYTES..).ok_or(io::ErrorKind::UnexpectedEof)?;
-            continue;
-        }
-        let (length, after) = rest.split_first_chunk::<4>().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let (block, after) = after.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !snappy_block(block, &mut out, max_bytes)? {
-            return Ok(None);
-        }
-        rest = after;
-    }
-    Ok(Some(out))
-}
-
-/// Appends one block, or returns false if that would pass the bound. The block's own
-/// statement of its length is checked before it is believed.
-fn snappy_block(block: &[u8], out: &mut Vec<u8>, max_bytes: u32) -> io::Result<bool> {
-    let start = out.len();
-    let length = snap::raw::decompress_len(block)?;
-    if start + length > max_bytes as usize {
-        return Ok(false);
-    }
-    // Snappy writes at most 64 bytes for 3 bytes of input.
-    if length / 64 > block.len() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    out.resize(start + length, 0);
-    let written = snap::raw::Decoder::new().decompress(block, &mut out[start..])?;
-    out.truncate(start + written);
-    Ok(true)
 }
 
 /// Compresses a payload.
@@ -212,9 +164,9 @@ pub fn compress(compression: Compression, payload: &[u8]) -> io::Result<Vec<u8>>
             encoder.write_all(payload)?;
             encoder.finish()
         }
-        Compression::Snappy => snappy_compress(payload),
+        Compression::Snappy => snappy::compress(payload),
         Compression::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), Vec::new());
             encoder.write_all(payload)?;
             Ok(encoder.finish()?)
         }
@@ -222,21 +174,14 @@ pub fn compress(compression: Compression, payload: &[u8]) -> io::Result<Vec<u8>>
     }
 }
 
-fn gzip_level(level: u32) -> flate2::Compression {
-    flate2::Compression::new(level.min(9))
+/// Blocks of the Java client's size. Readers set a block aside before they read it, so
+/// larger ones make small batches dear.
+fn lz4_frame() -> lz4_flex::frame::FrameInfo {
+    lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB)
 }
 
-fn snappy_compress(payload: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(XERIAL_HEADER_BYTES + payload.len() / 2);
-    out.extend_from_slice(&XERIAL_MAGIC);
-    out.extend_from_slice(&XERIAL_VERSIONS);
-    let mut encoder = snap::raw::Encoder::new();
-    for chunk in payload.chunks(XERIAL_BLOCK_BYTES) {
-        let block = encoder.compress_vec(chunk)?;
-        out.extend_from_slice(&(block.len() as u32).to_be_bytes());
-        out.extend_from_slice(&block);
-    }
-    Ok(out)
+fn gzip_level(level: u32) -> flate2::Compression {
+    flate2::Compression::new(level.min(9))
 }
 
 #[cfg(test)]
@@ -311,6 +256,17 @@ mod tests {
                 "{codec:?}"
             );
             assert!(decompress(codec, &[0x55; 40], MAX_DECOMPRESSED_BYTES).is_err(), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_zstd_failure_leaves_nothing_behind_for_the_next_batch() {
+        let good = compress(Compression::of(Codec::Zstd), &sample()).unwrap();
+        let frames = [&good[..], &good[..]].concat();
+        for bad in [&good[..good.len() / 2], &[0x55; 40], &good[..0]] {
+            assert!(decompress(Codec::Zstd, bad, MAX_DECOMPRESSED_BYTES).is_err());
+            assert_eq!(decompress(Codec::Zstd, &good, MAX_DECOMPRESSED_BYTES).unwrap(), sample());
+            assert_eq!(decompress(Codec::Zstd, &frames, MAX_DECOMPRESSED_BYTES).unwrap(), sample().repeat(2));
         }
     }
 }
