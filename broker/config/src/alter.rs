@@ -268,8 +268,8 @@ mod tests {
             "config \"node.id\" cannot change while a broker runs; set it in the properties file and restart"
         );
         assert_eq!(
-            refused(Cluster, Set, "leader.replication.throttled.rate", "5"),
-            "config \"leader.replication.throttled.rate\" can be set on a single broker only, not on all"
+            refused(Cluster, Set, "ssl.keystore.location", "5"),
+            "config \"ssl.keystore.location\" can be set on a single broker only, not on all"
         );
         assert_eq!(
             refused(Topic, Append, "cleanup.policy", "shred"),

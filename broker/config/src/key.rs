@@ -248,6 +248,10 @@ impl Key {
         Self::new(name, ConfigType::Boolean, DefaultValue::Text(default), doc)
     }
 
+    pub(crate) const fn short(name: &'static str, default: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ConfigType::Short, DefaultValue::Text(default), doc)
+    }
+
     pub(crate) const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Self {
         Self::new(name, ConfigType::Int, DefaultValue::Text(default), doc)
     }

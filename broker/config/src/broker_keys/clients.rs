@@ -98,9 +98,13 @@ pub(super) const KEYS: &[Key] = &[
     Key::list("metric.reporters", "", "Java classes that receive metrics.")
         .low()
         .inert("metrics are served over HTTP, see ottla.http.listener"),
-    Key::list("early.start.listeners", "", "Listeners that open before the broker has registered.")
-        .low()
-        .inert("controller listeners open first"),
+    Key::unset(
+        "early.start.listeners",
+        ConfigType::List,
+        "Listeners that open before the broker has registered.",
+    )
+    .low()
+    .inert("controller listeners open first"),
     Key::unset("client.quota.callback.class", ConfigType::Class, "A Java class that decides quotas.")
         .low()
         .default_only("Ottla loads no Java classes"),

@@ -52,14 +52,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::long("leader.imbalance.check.interval.seconds", "300", "How often leadership is compared with the preferred one.")
         .at_least(1)
         .inert("with one replica the preferred leader is the only one"),
-    Key::int("leader.imbalance.per.broker.percentage", "10", "How far a broker's leadership may be from the preferred one before it is moved back.")
-        .inert("with one replica the preferred leader is the only one"),
     Key::unset("create.topic.policy.class.name", ConfigType::Class, "A Java class that may refuse new topics.").default_only("Ottla loads no Java classes").low(),
     Key::unset("alter.config.policy.class.name", ConfigType::Class, "A Java class that may refuse changed configs.").default_only("Ottla loads no Java classes").low(),
-    Key::int("num.partitions", "1", "How many partitions a new topic gets when its creator does not say.").at_least(1).cluster_wide(),
+    Key::int("num.partitions", "1", "How many partitions a new topic gets when its creator does not say.").at_least(1),
     Key::int("default.replication.factor", "1", "How many replicas a new topic's partitions get when its creator does not say.")
-        .valid(Validator::Between(1, 32_767))
-        .cluster_wide(),
+        .valid(Validator::Between(1, 32_767)),
     Key::boolean("auto.create.topics.enable", "true", "Whether asking for an unknown topic creates it, where the client allows it too.").high(),
     Key::boolean("delete.topic.enable", "true", "Whether topics can be deleted.").high(),
 ];

@@ -1,10 +1,16 @@
 //! Consumer groups, share groups and transactions.
 
-use crate::key::{ConfigType, Key, Validator};
+use crate::key::{Key, Validator};
 
 const NO_GROUPS: &str = "consumer groups are not built yet";
 const NO_SHARE: &str = "share groups are not built yet";
 const NO_TXN: &str = "transactions are not built yet";
+
+fn is_migration_policy(text: &str) -> bool {
+    ["disabled", "downgrade", "upgrade", "bidirectional"]
+        .iter()
+        .any(|policy| policy.eq_ignore_ascii_case(text))
+}
 
 pub(super) const KEYS: &[Key] = &[
     Key::int(
@@ -15,10 +21,14 @@ pub(super) const KEYS: &[Key] = &[
     .at_least(1)
     .high()
     .inert(NO_GROUPS),
-    Key::int("offsets.topic.replication.factor", "3", "Replicas of the topic that holds committed offsets.")
-        .at_least(1)
-        .high()
-        .inert(NO_GROUPS),
+    Key::short(
+        "offsets.topic.replication.factor",
+        "3",
+        "Replicas of the topic that holds committed offsets.",
+    )
+    .at_least(1)
+    .high()
+    .inert(NO_GROUPS),
     Key::int(
         "offsets.topic.segment.bytes",
         "104857600",
@@ -79,7 +89,7 @@ pub(super) const KEYS: &[Key] = &[
         .inert(NO_GROUPS),
     Key::int(
         "group.coordinator.append.linger.ms",
-        "5",
+        "-1",
         "How long a coordinator's records wait to be written together.",
     )
     .at_least(-1)
@@ -136,7 +146,10 @@ pub(super) const KEYS: &[Key] = &[
         "bidirectional",
         "Between which protocols a live group may move.",
     )
-    .valid(Validator::OneOf(&["disabled", "downgrade", "upgrade", "bidirectional"]))
+    .valid(Validator::Custom {
+        wanted: "one of disabled, downgrade, upgrade, bidirectional",
+        accepts: is_migration_policy,
+    })
     .inert(NO_GROUPS),
     Key::int("group.share.delivery.count.limit", "5", "How often a record is delivered to a share group.")
         .at_least(2)
@@ -171,22 +184,16 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_least(1)
     .inert(NO_SHARE),
-    Key::new(
+    Key::short(
         "share.coordinator.state.topic.replication.factor",
-        ConfigType::Short,
-        crate::key::DefaultValue::Text("3"),
+        "3",
         "Replicas of the topic that holds share groups' state.",
     )
     .at_least(1)
     .inert(NO_SHARE),
-    Key::new(
-        "share.coordinator.state.topic.min.isr",
-        ConfigType::Short,
-        crate::key::DefaultValue::Text("2"),
-        "min.insync.replicas of that topic.",
-    )
-    .at_least(1)
-    .inert(NO_SHARE),
+    Key::short("share.coordinator.state.topic.min.isr", "2", "min.insync.replicas of that topic.")
+        .at_least(1)
+        .inert(NO_SHARE),
     Key::int(
         "transaction.state.log.num.partitions",
         "50",
@@ -195,7 +202,7 @@ pub(super) const KEYS: &[Key] = &[
     .at_least(1)
     .high()
     .inert(NO_TXN),
-    Key::int(
+    Key::short(
         "transaction.state.log.replication.factor",
         "3",
         "Replicas of the topic that holds transactions.",

@@ -45,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .valid(Validator::NotEmpty)
     .high()
-    .synonyms(&[other_name("log.dir", ConfigType::String)]),
-    Key::unset("log.dir", ConfigType::String, "The data directory, if log.dirs is not set.").high(),
+    .synonyms(&[other_name("log.dir", ConfigType::List)]),
+    Key::unset("log.dir", ConfigType::List, "The data directories, if log.dirs is not set.").high(),
     Key::unset("metadata.log.dir", ConfigType::String, "The directory that holds the cluster's metadata. Unset: the first of log.dirs.").high(),
 ];

@@ -72,7 +72,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .low()
     .inert("a waiting request is removed as it is answered"),
-    Key::unset("replica.selector.class", ConfigType::Class, "How consumers find the nearest replica.")
+    Key::unset("replica.selector.class", ConfigType::String, "How consumers find the nearest replica.")
         .inert(ONE_REPLICA),
     Key::int("replication.quota.window.num", "11", "How many samples a replication quota looks at.")
         .at_least(1)
@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
         "How many bytes per second a broker serves to throttled followers.",
     )
     .at_least(0)
-    .per_broker()
+    .cluster_wide()
     .inert(NO_THROTTLE),
     Key::long(
         "follower.replication.throttled.rate",
@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
         "How many bytes per second a broker copies for throttled replicas.",
     )
     .at_least(0)
-    .per_broker()
+    .cluster_wide()
     .inert(NO_THROTTLE),
     Key::long(
         "replica.alter.log.dirs.io.max.bytes.per.second",
@@ -104,8 +104,12 @@ pub(super) const KEYS: &[Key] = &[
         "How fast replicas move between directories.",
     )
     .at_least(0)
-    .per_broker()
+    .cluster_wide()
     .inert("replicas do not move between directories yet"),
-    Key::int("num.replica.alter.log.dirs.threads", "1", "Threads that move replicas between directories.")
-        .inert("replicas do not move between directories yet"),
+    Key::unset(
+        "num.replica.alter.log.dirs.threads",
+        ConfigType::Int,
+        "Threads that move replicas between directories.",
+    )
+    .inert("replicas do not move between directories yet"),
 ];

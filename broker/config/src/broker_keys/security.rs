@@ -2,7 +2,7 @@
 //! would leave a cluster open if they were ignored accept their default only, and a listener that asks for
 //! a protocol other than PLAINTEXT is refused.
 
-use crate::key::{ConfigType, Key};
+use crate::key::{ConfigType, DefaultValue, Key};
 
 const NO_TLS: &str = "TLS is not built yet; no listener can use it";
 const NO_SASL: &str = "SASL is not built yet; no listener can use it";
@@ -16,9 +16,14 @@ pub(super) const KEYS: &[Key] = &[
     Key::boolean("allow.everyone.if.no.acl.found", "false", "Whether a resource without a rule is open.")
         .low()
         .inert(NO_AUTHORIZER),
-    Key::unset("principal.builder.class", ConfigType::Class, "A Java class that names clients.")
-        .low()
-        .default_only("Ottla loads no Java classes"),
+    Key::new(
+        "principal.builder.class",
+        ConfigType::Class,
+        DefaultValue::Text("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"),
+        "A Java class that names clients.",
+    )
+    .low()
+    .default_only("Ottla loads no Java classes"),
     Key::list("sasl.enabled.mechanisms", "GSSAPI", "How clients may log in.").per_broker().inert(NO_SASL),
     Key::string("sasl.mechanism.inter.broker.protocol", "GSSAPI", "How brokers log in to each other.")
         .per_broker()
@@ -70,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .per_broker()
     .inert(NO_TLS),
-    Key::list("ssl.principal.mapping.rules", "DEFAULT", "How a certificate's name becomes a principal.")
+    Key::string("ssl.principal.mapping.rules", "DEFAULT", "How a certificate's name becomes a principal.")
         .inert(NO_TLS),
     Key::unset(
         "delegation.token.secret.key",

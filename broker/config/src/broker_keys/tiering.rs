@@ -13,13 +13,13 @@ pub(super) const KEYS: &[Key] = &[
     .default_only(NO_TIERS),
     Key::unset(
         "remote.log.storage.manager.class.name",
-        ConfigType::Class,
+        ConfigType::String,
         "The Java class that talks to remote storage.",
     )
     .inert(NO_TIERS),
-    Key::unset(
+    Key::string(
         "remote.log.metadata.manager.class.name",
-        ConfigType::Class,
+        "org.apache.kafka.server.log.remote.metadata.storage.TopicBasedRemoteLogMetadataManager",
         "The Java class that keeps track of remote segments.",
     )
     .inert(NO_TIERS),
