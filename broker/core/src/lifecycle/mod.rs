@@ -1,0 +1,341 @@
+//! What a broker does toward the controller: find the active one, register, follow the metadata log, come into
+//! service, show that it lives, stop in order.
+//!
+//! [`Lifecycle`] is one machine, step/ready: time and replies in; requests and images out. The driver sends each
+//! [`Call`] to its address and reports what came back under its number. Nothing is ever waited for here.
+//!
+//! ```text
+//! Starting ─registered─▶ Fenced ─caught up, logs recovered─▶ Running ─shut_down()─▶ Stopping ─▶ Stopped
+//!     ▲                     │  ▲                                │
+//!     └──epoch is stale─────┘  └────────fenced by controller────┘
+//! ```
+
+mod finder;
+mod follower;
+mod registration;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use self::finder::Finder;
+pub use self::follower::FollowError;
+use self::follower::Follower;
+use self::registration::Registration;
+use crate::config::Address;
+use crate::controller::OperationError;
+use crate::controller::operation::{Operation, RegisterBroker, Reply};
+use crate::ids::{BrokerEpoch, NodeId};
+use crate::metadata::image::Image;
+use crate::time::Monotonic;
+
+/// The name of the follower's calls in events.
+const FETCH: &str = "metadata fetch";
+
+/// The pause after a refusal that time may heal, such as an id whose last holder's session is not over.
+const REFUSED_BACKOFF: Duration = Duration::from_millis(500);
+
+/// How a broker behaves toward the controller.
+#[derive(Debug, Clone)]
+pub struct LifecycleConfig {
+    /// What it registers with. A new process has a new incarnation.
+    pub registration: RegisterBroker,
+    /// Where controllers may be found (`controller.quorum.bootstrap.servers`).
+    pub controllers: Vec<Address>,
+    /// `broker.heartbeat.interval.ms`
+    pub heartbeat_interval: Duration,
+    /// How long to wait for a reply before asking another controller (`controller.quorum.request.timeout.ms`).
+    pub request_timeout: Duration,
+    /// The pause after a failure (`controller.quorum.retry.backoff.ms`).
+    pub retry_backoff: Duration,
+}
+
+impl LifecycleConfig {
+    /// Kafka's defaults, but for a longer pause after a failure.
+    pub fn new(registration: RegisterBroker, controllers: Vec<Address>) -> Self {
+        Self {
+            registration,
+            controllers,
+            heartbeat_interval: Duration::from_secs(2),
+            request_timeout: Duration::from_secs(2),
+            retry_backoff: Duration::from_millis(50),
+        }
+    }
+}
+
+/// A request's own number, given back with what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallNumber(pub u64);
+
+/// A request to a controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// To be given back with the reply.
+    pub number: CallNumber,
+    /// The controller to ask.
+    pub to: Address,
+    /// The request.
+    pub operation: Operation,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The controller could not be reached, or the connection broke.
+    #[error("the controller cannot be reached")]
+    Unreachable,
+    /// The controller refused.
+    #[error(transparent)]
+    Refused(#[from] OperationError),
+}
+
+/// Where a broker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerState {
+    /// Not registered yet.
+    Starting,
+    /// Registered, and its logs are not yet recovered.
+    Recovering,
+    /// Registered, and not in service.
+    Fenced,
+    /// In service.
+    Running,
+    /// On its way out.
+    Stopping,
+    /// It may exit.
+    Stopped,
+}
+
+/// Something worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifecycleEvent {
+    /// The broker is part of the cluster.
+    Registered {
+        /// Under this epoch.
+        epoch: BrokerEpoch,
+    },
+    /// It is in service.
+    Unfenced,
+    /// It is not in service.
+    Fenced,
+    /// A request did not succeed; it is repeated.
+    Failed {
+        /// Which request.
+        what: &'static str,
+        /// At which controller.
+        at: Address,
+        /// Why.
+        reason: CallError,
+    },
+    /// It may exit.
+    Stopped,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct LifecycleEffects {
+    /// To be sent.
+    pub calls: Vec<Call>,
+    /// The image that is committed, if it is another than before.
+    pub image: Option<Image>,
+    /// To be logged.
+    pub events: Vec<LifecycleEvent>,
+    /// Why this process must exit now.
+    pub fatal: Option<String>,
+}
+
+/// A broker toward the controller.
+#[derive(Debug)]
+pub struct Lifecycle {
+    config: LifecycleConfig,
+    finder: Finder,
+    registration: Registration,
+    follower: Follower,
+    effects: LifecycleEffects,
+    next_call: u64,
+    /// Whom each call on its way was sent to.
+    asked: BTreeMap<CallNumber, Address>,
+    in_service: bool,
+    now: Monotonic,
+}
+
+impl Lifecycle {
+    /// A broker that just started.
+    pub fn new(config: LifecycleConfig, now: Monotonic) -> Self {
+        Self {
+            finder: Finder::new(config.controllers.clone()),
+            registration: Registration::default(),
+            follower: Follower::new(config.registration.node_id),
+            effects: LifecycleEffects::default(),
+            next_call: 1,
+            asked: BTreeMap::new(),
+            in_service: false,
+            now,
+            config,
+        }
+    }
+
+    /// Lets time pass. Call it at least every 50 ms, or at [`Lifecycle::wakes_at`].
+    pub fn tick(&mut self, now: Monotonic) {
+        self.now = self.now.max(now);
+    }
+
+    /// When something is to be done without any input.
+    pub fn wakes_at(&self) -> Monotonic {
+        self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config))
+    }
+
+    /// The logs are recovered: the broker may come into service.
+    pub fn recovered(&mut self) {
+        self.registration.recovered();
+    }
+
+    /// Stops in order: the controller moves what this broker leads, then [`BrokerState::Stopped`] is reached. A
+    /// driver that waited long enough exits without.
+    pub fn shut_down(&mut self) {
+        self.registration.shut_down();
+    }
+
+    /// Takes what came of a call.
+    pub fn replied(&mut self, now: Monotonic, number: CallNumber, result: Result<Reply, CallError>) {
+        self.now = self.now.max(now);
+        let Some(at) = self.asked.remove(&number) else { return };
+        let what = if self.follower.awaits(number) {
+            self.followed(number, result).map_err(|reason| (FETCH, reason))
+        } else if self.registration.awaits(number) {
+            let what = self.registration.name();
+            self.registered(number, result).map_err(|reason| (what, reason))
+        } else {
+            return;
+        };
+        if let Err((what, reason)) = what {
+            self.failed(what, at, reason);
+        }
+    }
+
+    /// What is to be done now.
+    pub fn ready(&mut self) -> LifecycleEffects {
+        let now = self.now;
+        let late = [
+            (FETCH, self.follower.timed_out(now, &self.config)),
+            (self.registration.name(), self.registration.timed_out(now, &self.config)),
+        ];
+        for (what, number) in late {
+            if let Some(at) = number.and_then(|number| self.asked.remove(&number)) {
+                self.failed(what, at, CallError::Unreachable);
+            }
+        }
+        let offset = self.follower.image().offset;
+        if let Some(operation) = self.registration.next(now, &self.config, offset) {
+            let number = self.call(operation);
+            self.registration.sent(number, now);
+        }
+        if self.registration.state(false) != BrokerState::Stopped
+            && let Some(operation) = self.follower.next(now)
+        {
+            let number = self.call(operation);
+            self.follower.sent(number, now);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Where the broker stands.
+    pub fn state(&self) -> BrokerState {
+        self.registration.state(self.in_service)
+    }
+
+    /// The epoch of the current registration.
+    pub fn epoch(&self) -> Option<BrokerEpoch> {
+        self.registration.epoch()
+    }
+
+    /// The committed metadata, as far as it was pulled.
+    pub fn image(&self) -> &Image {
+        self.follower.image()
+    }
+
+    /// The controller that is asked at the moment: where requests of clients are forwarded to.
+    pub fn controller(&self) -> &Address {
+        self.finder.current()
+    }
+
+    /// The broker's id.
+    pub fn node_id(&self) -> NodeId {
+        self.config.registration.node_id
+    }
+
+    fn call(&mut self, operation: Operation) -> CallNumber {
+        let number = CallNumber(self.next_call);
+        self.next_call += 1;
+        let to = self.finder.current().clone();
+        self.asked.insert(number, to.clone());
+        self.effects.calls.push(Call { number, to, operation });
+        number
+    }
+
+    fn followed(&mut self, number: CallNumber, result: Result<Reply, CallError>) -> Result<(), CallError> {
+        let before = self.follower.image().offset;
+        match self.follower.replied(number, result) {
+            Ok(()) => {}
+            Err(FollowError::Call(error)) => return Err(error),
+            Err(FollowError::Contents(reason)) => {
+                self.effects.fatal = Some(format!("the cluster's metadata cannot be used: {reason}"));
+            }
+        }
+        if self.follower.image().offset != before {
+            self.new_image();
+        }
+        Ok(())
+    }
+
+    fn new_image(&mut self) {
+        let image = self.follower.image();
+        self.finder.learn(image);
+        let me = image.brokers.get(&self.config.registration.node_id);
+        let in_service = self.registration.is_in_service(me.map(AsRef::as_ref));
+        if in_service != self.in_service {
+            self.in_service = in_service;
+            self.effects.events.push(if in_service {
+                LifecycleEvent::Unfenced
+            } else {
+                LifecycleEvent::Fenced
+            });
+        }
+        self.effects.image = Some(self.follower.image().clone());
+    }
+
+    fn registered(&mut self, number: CallNumber, result: Result<Reply, CallError>) -> Result<(), CallError> {
+        let before = (self.registration.epoch(), self.registration.state(false));
+        let result = self.registration.replied(number, result, self.now, &self.config);
+        if let Some(epoch) = self.registration.epoch().filter(|epoch| before.0 != Some(*epoch)) {
+            self.effects.events.push(LifecycleEvent::Registered { epoch });
+            self.new_image();
+            self.effects.image = None;
+        }
+        if self.registration.state(false) == BrokerState::Stopped && before.1 != BrokerState::Stopped {
+            self.effects.events.push(LifecycleEvent::Stopped);
+        }
+        result
+    }
+
+    fn failed(&mut self, what: &'static str, at: Address, reason: CallError) {
+        match &reason {
+            CallError::Unreachable => self.finder.try_next(&at),
+            CallError::Refused(OperationError::NotController { leader }) => {
+                self.finder.redirect(&at, *leader)
+            }
+            CallError::Refused(
+                OperationError::InconsistentClusterId
+                | OperationError::InvalidRegistration(_)
+                | OperationError::UnsupportedVersion(_),
+            ) => self.effects.fatal = Some(format!("the controller refuses this broker: {reason}")),
+            CallError::Refused(_) => {}
+        }
+        let refused = matches!(&reason, CallError::Refused(error) if !matches!(error, OperationError::NotController { .. }));
+        let pause = if refused { REFUSED_BACKOFF } else { self.config.retry_backoff };
+        match what {
+            FETCH => self.follower.retry_at(self.now.plus(pause)),
+            _ => self.registration.retry_at(self.now.plus(pause)),
+        }
+        self.effects.events.push(LifecycleEvent::Failed { what, at, reason });
+    }
+}

@@ -1,0 +1,163 @@
+//! Registering, heartbeats, and stopping in order.
+
+use std::time::Duration;
+
+use super::{BrokerState, CallError, CallNumber, LifecycleConfig};
+use crate::controller::OperationError;
+use crate::controller::operation::{Heartbeat, Operation, Reply};
+use crate::ids::{BrokerEpoch, MetadataOffset};
+use crate::metadata::image::{Broker, Fencing};
+use crate::time::Monotonic;
+
+/// How often a broker that wants to stop asks whether it may. Others must hear of its new leaders first, which
+/// takes them a round trip.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+pub(super) struct Registration {
+    epoch: Option<BrokerEpoch>,
+    logs_recovered: bool,
+    wants_shutdown: bool,
+    stopped: bool,
+    /// What the last heartbeat said.
+    said: Option<Heartbeat>,
+    waits_for: Option<(CallNumber, Monotonic)>,
+    next_at: Monotonic,
+}
+
+impl Registration {
+    pub(super) fn epoch(&self) -> Option<BrokerEpoch> {
+        self.epoch
+    }
+
+    pub(super) fn recovered(&mut self) {
+        self.logs_recovered = true;
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        self.wants_shutdown = true;
+        // Nobody knows of it, so nobody needs to be told.
+        self.stopped |= self.epoch.is_none() && self.waits_for.is_none();
+    }
+
+    pub(super) fn is_in_service(&self, me: Option<&Broker>) -> bool {
+        me.is_some_and(|me| Some(me.epoch) == self.epoch && me.fencing == Fencing::Unfenced)
+    }
+
+    pub(super) fn state(&self, in_service: bool) -> BrokerState {
+        match (self.epoch, in_service) {
+            _ if self.stopped => BrokerState::Stopped,
+            _ if self.wants_shutdown => BrokerState::Stopping,
+            (None, _) => BrokerState::Starting,
+            (Some(_), true) => BrokerState::Running,
+            (Some(_), false) if !self.logs_recovered => BrokerState::Recovering,
+            (Some(_), false) => BrokerState::Fenced,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        if self.epoch.is_none() { "broker registration" } else { "broker heartbeat" }
+    }
+
+    pub(super) fn awaits(&self, number: CallNumber) -> bool {
+        self.waits_for.is_some_and(|(waits_for, _)| waits_for == number)
+    }
+
+    pub(super) fn wakes_at(&self, config: &LifecycleConfig) -> Monotonic {
+        self.waits_for.map_or(self.next_at, |(_, since)| since.plus(config.request_timeout))
+    }
+
+    /// Gives up a call that takes too long, if there is one.
+    pub(super) fn timed_out(&mut self, now: Monotonic, config: &LifecycleConfig) -> Option<CallNumber> {
+        let late = self.waits_for.take_if(|(_, since)| now.since(*since) >= config.request_timeout);
+        late.map(|(number, _)| number)
+    }
+
+    /// Sets the time of the next request, unless one is on its way.
+    pub(super) fn retry_at(&mut self, at: Monotonic) {
+        if self.waits_for.is_none() {
+            self.next_at = at;
+        }
+    }
+
+    pub(super) fn next(
+        &mut self,
+        now: Monotonic,
+        config: &LifecycleConfig,
+        applied: MetadataOffset,
+    ) -> Option<Operation> {
+        if self.stopped || self.waits_for.is_some() {
+            return None;
+        }
+        if now < self.next_at && !self.has_news(applied) {
+            return None;
+        }
+        let Some(epoch) = self.epoch else {
+            return Some(Operation::RegisterBroker(config.registration.clone()));
+        };
+        let heartbeat = Heartbeat {
+            node_id: config.registration.node_id,
+            epoch,
+            metadata_offset: applied,
+            want_fence: !self.logs_recovered,
+            want_shutdown: self.wants_shutdown,
+        };
+        self.said = Some(heartbeat);
+        Some(Operation::Heartbeat(heartbeat))
+    }
+
+    pub(super) fn sent(&mut self, number: CallNumber, now: Monotonic) {
+        self.waits_for = Some((number, now));
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        number: CallNumber,
+        result: Result<Reply, CallError>,
+        now: Monotonic,
+        config: &LifecycleConfig,
+    ) -> Result<(), CallError> {
+        debug_assert!(self.awaits(number), "the caller asks first");
+        self.waits_for = None;
+        match result {
+            Ok(Reply::RegisterBroker(registered)) => {
+                self.epoch = Some(registered.epoch);
+                self.said = None;
+                self.next_at = now;
+                Ok(())
+            }
+            Ok(Reply::Heartbeat(heard)) => {
+                self.stopped = self.wants_shutdown && heard.should_shut_down;
+                let pause = if self.wants_shutdown { STOP_INTERVAL } else { config.heartbeat_interval };
+                self.next_at = now.plus(pause);
+                Ok(())
+            }
+            Ok(_) => Err(CallError::Unreachable),
+            Err(error) => {
+                let lost = matches!(
+                    error,
+                    CallError::Refused(
+                        OperationError::StaleBrokerEpoch { .. } | OperationError::BrokerIdNotRegistered(_)
+                    )
+                );
+                if lost {
+                    self.epoch = None;
+                    self.said = None;
+                    // Whoever took the id over, or unregistered it, wants this broker gone anyway.
+                    self.stopped = self.wants_shutdown;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a heartbeat now would say something that the last did not, and that somebody waits for.
+    fn has_news(&self, applied: MetadataOffset) -> bool {
+        let (Some(epoch), Some(said)) = (self.epoch, self.said) else { return false };
+        let caught_up =
+            |offset: MetadataOffset| i64::try_from(offset.0).is_ok_and(|offset| offset >= epoch.0);
+        said.want_fence == self.logs_recovered
+            || said.want_shutdown != self.wants_shutdown
+            || (caught_up(applied) && !caught_up(said.metadata_offset))
+    }
+}

@@ -1,0 +1,169 @@
+//! Brokers toward the active controller.
+
+use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
+use ottla_core::controller::{Operation, OperationError, Reply};
+use ottla_core::ids::{IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex};
+use ottla_core::lifecycle::BrokerState;
+use ottla_core::metadata::image::{Fencing, Partition};
+use ottla_sim::disk::CrashKind;
+use uuid::Uuid;
+
+use crate::rig::{Cluster, create, directory, heartbeat, registration};
+
+fn partition(cluster: &Cluster, active: NodeId) -> Partition {
+    let topic = cluster.image(active).topics.values().next().unwrap();
+    Partition::clone(&topic.partitions[&PartitionIndex(0)])
+}
+
+fn fencing(cluster: &Cluster, active: NodeId, broker: i32) -> Fencing {
+    cluster.image(active).brokers[&NodeId(broker)].fencing
+}
+
+#[test]
+fn a_broker_finds_the_controller_registers_and_comes_into_service() {
+    let mut cluster = Cluster::started(3);
+    cluster.wait_active();
+    for id in 0..3 {
+        cluster.start_broker(NodeId(id), 1);
+    }
+    let before = cluster.now;
+    cluster.pass_until("all are in service", |cluster| {
+        cluster.brokers.values().all(|broker| broker.state() == BrokerState::Running)
+    });
+    assert!(cluster.now.since(before).as_millis() <= 300, "no time-out is waited for");
+    let active = cluster.active().unwrap();
+    cluster.pass(100);
+    for broker in cluster.brokers.values() {
+        assert_eq!(broker.image(), cluster.image(active));
+    }
+}
+
+#[test]
+fn brokers_follow_the_next_controller_and_stay_in_service() {
+    let mut cluster = Cluster::started(3);
+    let first = cluster.wait_active();
+    for id in 0..3 {
+        cluster.start_broker(NodeId(id), 1);
+    }
+    cluster.pass(1_000);
+    cluster.stop(first, CrashKind::Process);
+    let second = cluster.wait_active();
+    cluster.call(second, create("a", 1, 3)).unwrap();
+    cluster.pass(12_000);
+    for broker in cluster.brokers.values() {
+        assert_eq!(broker.state(), BrokerState::Running);
+        assert_eq!(broker.image().topics.len(), 1);
+    }
+}
+
+#[test]
+fn a_silent_broker_is_fenced_and_its_partitions_have_no_leader_until_it_is_back() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.start_broker(NodeId(5), 1);
+    cluster.pass(500);
+    cluster.call(active, create("a", 1, 1)).unwrap();
+    let before = partition(&cluster, active);
+    assert_eq!((before.leader, before.leader_epoch), (Some(NodeId(5)), LeaderEpoch(0)));
+    cluster.brokers.remove(&NodeId(5));
+    cluster.pass(8_000);
+    assert_eq!(fencing(&cluster, active, 5), Fencing::Unfenced, "its session is not over yet");
+    cluster.pass(3_000);
+    assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
+    let fenced = partition(&cluster, active);
+    assert_eq!((fenced.leader, fenced.leader_epoch), (None, LeaderEpoch(1)));
+    assert_eq!(fenced.isr, [NodeId(5)], "the last replica in sync stays it");
+    cluster.start_broker(NodeId(5), 2);
+    cluster.pass(500);
+    let back = partition(&cluster, active);
+    assert_eq!((back.leader, back.leader_epoch), (Some(NodeId(5)), LeaderEpoch(2)));
+    assert_eq!(back.partition_epoch, PartitionEpoch(2));
+}
+
+#[test]
+fn a_restarted_process_with_the_same_directories_takes_over_at_once() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.start_broker(NodeId(5), 1);
+    cluster.pass(500);
+    let before = cluster.brokers[&NodeId(5)].epoch().unwrap();
+    cluster.start_broker(NodeId(5), 2);
+    cluster.pass(300);
+    let broker = &cluster.brokers[&NodeId(5)];
+    assert_eq!(broker.state(), BrokerState::Running);
+    assert!(broker.epoch().unwrap() > before);
+    let stale = cluster.call(active, heartbeat(NodeId(5), before));
+    assert_eq!(stale, Err(OperationError::StaleBrokerEpoch { node_id: NodeId(5) }));
+}
+
+#[test]
+fn another_process_with_other_directories_waits_for_the_end_of_the_session() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.broker_up(active, NodeId(5));
+    let other = RegisterBroker {
+        incarnation_id: IncarnationId(Uuid::from_u128(2)),
+        directories: vec![directory(900)],
+        ..registration(NodeId(5), 2)
+    };
+    let result = cluster.call(active, Operation::RegisterBroker(other.clone()));
+    assert_eq!(result, Err(OperationError::DuplicateBrokerRegistration(NodeId(5))));
+    cluster.pass(9_500);
+    assert!(cluster.call(active, Operation::RegisterBroker(other)).is_ok());
+}
+
+#[test]
+fn a_broker_is_unfenced_only_after_it_applied_its_own_registration() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    let request = Operation::RegisterBroker(registration(NodeId(5), 1));
+    let Ok(Reply::RegisterBroker(registered)) = cluster.call(active, request) else { panic!("refused") };
+    let epoch = registered.epoch;
+    let mut beat = |offset: i64| {
+        let heartbeat = Heartbeat {
+            node_id: NodeId(5),
+            epoch,
+            metadata_offset: MetadataOffset(u64::try_from(offset).unwrap()),
+            want_fence: false,
+            want_shutdown: false,
+        };
+        match cluster.call(active, Operation::Heartbeat(heartbeat)) {
+            Ok(Reply::Heartbeat(reply)) => (reply.caught_up, reply.fenced),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(beat(epoch.0 - 1), (false, true));
+    assert_eq!(beat(epoch.0), (true, false));
+}
+
+#[test]
+fn a_broker_that_stops_in_order_leads_nothing_when_it_is_let_go() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.start_broker(NodeId(5), 1);
+    cluster.start_broker(NodeId(6), 1);
+    cluster.pass(500);
+    cluster.call(active, create("a", 1, 2)).unwrap();
+    cluster.brokers.get_mut(&NodeId(5)).unwrap().shut_down();
+    cluster.pass_until("it may stop", |cluster| cluster.brokers[&NodeId(5)].state() == BrokerState::Stopped);
+    let leads = |cluster: &Cluster, broker| {
+        let topic = cluster.image(active).topics.values().next().unwrap().clone();
+        topic.partitions.values().filter(|partition| partition.leader == Some(NodeId(broker))).count()
+    };
+    assert_eq!((leads(&cluster, 5), leads(&cluster, 6)), (0, 1));
+    assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
+}
+
+#[test]
+fn sessions_begin_anew_with_a_new_controller() {
+    let mut cluster = Cluster::started(3);
+    let first = cluster.wait_active();
+    cluster.broker_up(first, NodeId(5));
+    cluster.pass(6_000);
+    cluster.stop(first, CrashKind::Process);
+    let second = cluster.wait_active();
+    cluster.pass(7_000);
+    assert_eq!(fencing(&cluster, second, 5), Fencing::Unfenced, "the new one has not waited a session yet");
+    cluster.pass(3_000);
+    assert_eq!(fencing(&cluster, second, 5), Fencing::Fenced);
+}
