@@ -127,11 +127,28 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{c}')
 }
 
+/// Lines end in `\n`, `\r\n` or `\r`.
+fn natural_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(['\n', '\r']) else { return rest.take() };
+        let length = if text[end..].starts_with("\r\n") { 2 } else { 1 };
+        rest = Some(&text[end + length..]);
+        Some(&text[..end])
+    })
+}
+
 fn logical_lines(text: &str) -> Vec<LogicalLine> {
     let mut lines: Vec<LogicalLine> = Vec::new();
     let mut continued = false;
-    for (line, number) in text.split('\n').zip(1..) {
-        let line = line.strip_suffix('\r').unwrap_or(line).trim_start_matches(is_space);
+    for (line, number) in natural_lines(text).zip(1..) {
+        let line = line.trim_start_matches(is_space);
+        // A line that is nothing but a backslash has not begun yet, and a comment may follow it.
+        if continued && lines.last().is_some_and(|before| before.text.is_empty()) {
+            lines.pop();
+            continued = false;
+        }
         if !continued && (line.is_empty() || line.starts_with(['#', '!'])) {
             continue;
         }
@@ -275,6 +292,8 @@ mod tests {
         reads("a=b\\\n# no comment", &[("a", "b# no comment", 1)]);
         reads("a=b\\\n\nc=d", &[("a", "b", 1), ("c", "d", 3)]);
         reads("a=b\\", &[("a", "b", 1)]);
+        reads("a=b\rc=d\r\ne=f", &[("a", "b", 1), ("c", "d", 2), ("e", "f", 3)]);
+        reads("\\\n# a comment\na=b", &[("a", "b", 3)]);
     }
 
     #[test]
