@@ -341,7 +341,8 @@ impl ControllerNode {
     fn snapshot_due(&self) -> bool {
         !self.snapshotting
             && !self.quorum.installing()
-            && self.bytes_since_snapshot >= self.config.snapshot_after_bytes
+            && (self.bytes_since_snapshot >= self.config.snapshot_after_bytes
+                || self.quorum.snapshot_lacks_member())
     }
 
     /// Becomes active once everything of earlier terms is applied, which the first entry of the own term shows.

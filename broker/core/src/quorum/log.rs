@@ -49,6 +49,11 @@ impl MemoryLog {
         self.start.offset.0 + 1
     }
 
+    /// Whether the last snapshot names this member.
+    pub(crate) fn snapshot_names(&self, id: u64) -> bool {
+        self.conf_state.voters.contains(&id) || self.conf_state.learners.contains(&id)
+    }
+
     /// Appends entries; the first replaces what is at its index, and all after it go.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
@@ -150,8 +155,10 @@ impl Storage for MemoryLog {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        if self.snapshot.offset.0 < request_index || self.snapshot.offset.0 == 0 {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        // Raft throws away a snapshot that does not name the node it comes to.
+        let useless = !self.snapshot_names(to);
+        if self.snapshot.offset.0 < request_index || self.snapshot.offset.0 == 0 || useless {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         let mut snapshot = Snapshot::default();

@@ -533,6 +533,12 @@ impl Quorum {
         self.held.latest()
     }
 
+    /// Whether a member came after the newest snapshot: it could not be brought in with that one.
+    pub fn snapshot_lacks_member(&self) -> bool {
+        let mut members = ids(&self.table.voters).into_iter().chain(ids(&self.table.learners));
+        members.any(|id| !self.raw.store().snapshot_names(id))
+    }
+
     /// A part of a snapshot.
     pub fn snapshot_chunk(&mut self, id: SnapshotId, position: u64, bytes_max: usize) -> Option<Chunk> {
         self.held.chunk(self.now, id, position, bytes_max)
