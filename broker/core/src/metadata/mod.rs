@@ -15,3 +15,10 @@ mod replay;
 
 pub use codec::DecodeError;
 pub use replay::ReplayError;
+
+use crate::ids::TopicName;
+
+/// Whether a topic belongs to the brokers themselves: clients may read it, and only tools that say so write it.
+pub fn is_internal(topic: &TopicName) -> bool {
+    matches!(topic.as_str(), "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}

@@ -22,7 +22,6 @@ pub mod snapshot;
 pub mod store;
 mod transfer;
 
-pub use guard::Refusal;
 pub use identity::{Peer, RaftId};
 pub use machine::{Quorum, QuorumConfig};
 pub use snapshot::SnapshotId;

@@ -14,6 +14,7 @@ mod codec;
 mod fetch_metadata;
 mod forward;
 mod raft_message;
+mod restart_safety;
 
 pub use fetch_metadata::{
     FetchMetadataRequest, FetchMetadataResponse, FetchMetadataSnapshotRequest, FetchMetadataSnapshotResponse,
@@ -21,6 +22,7 @@ pub use fetch_metadata::{
 };
 pub use forward::{ForwardRequest, ForwardResponse};
 pub use raft_message::{RaftMessageRequest, RaftMessageResponse};
+pub use restart_safety::{RestartReason, RestartSafetyRequest, RestartSafetyResponse};
 
 use kafka_protocol::protocol::VersionRange;
 
@@ -36,12 +38,19 @@ pub enum PrivateKey {
     FetchMetadataSnapshot = 10_002,
     /// A client's admin request with its principal, from a broker to the active controller.
     Forward = 10_003,
+    /// A broker asks the active controller whether others may be restarted.
+    RestartSafety = 10_004,
 }
 
 impl PrivateKey {
     /// Every private key.
-    pub const ALL: [Self; 4] =
-        [Self::RaftMessage, Self::FetchMetadata, Self::FetchMetadataSnapshot, Self::Forward];
+    pub const ALL: [Self; 5] = [
+        Self::RaftMessage,
+        Self::FetchMetadata,
+        Self::FetchMetadataSnapshot,
+        Self::Forward,
+        Self::RestartSafety,
+    ];
 
     /// The key as it stands on the wire.
     #[must_use]
@@ -59,9 +68,11 @@ impl PrivateKey {
     #[must_use]
     pub const fn versions(self) -> VersionRange {
         match self {
-            Self::RaftMessage | Self::FetchMetadata | Self::FetchMetadataSnapshot | Self::Forward => {
-                VersionRange { min: 0, max: 0 }
-            }
+            Self::RaftMessage
+            | Self::FetchMetadata
+            | Self::FetchMetadataSnapshot
+            | Self::Forward
+            | Self::RestartSafety => VersionRange { min: 0, max: 0 },
         }
     }
 }

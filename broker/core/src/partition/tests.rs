@@ -1,0 +1,142 @@
+use super::*;
+use crate::config::Limit;
+use crate::ids::{DirectoryId, PartitionEpoch};
+use crate::metadata::image::LeaderRecoveryState;
+
+const ME: NodeId = NodeId(1);
+const PAGE_CACHE: Durability =
+    Durability::PageCache { flush_records: Limit::Unlimited, flush_wait: Limit::Unlimited };
+
+fn registration(leader: Option<i32>, isr: &[i32], epoch: i32) -> Arc<image::Partition> {
+    let replicas: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
+    Arc::new(image::Partition {
+        directories: vec![DirectoryId::default(); replicas.len()],
+        isr: replicas.clone(),
+        replicas,
+        adding: Vec::new(),
+        removing: Vec::new(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        leader: leader.map(NodeId),
+        leader_epoch: LeaderEpoch(epoch),
+        partition_epoch: PartitionEpoch(epoch),
+        recovery: LeaderRecoveryState::Recovered,
+    })
+}
+
+fn positions(log_end: i64, flushed_end: i64) -> Positions {
+    Positions { log_start: Offset(0), log_end: Offset(log_end), flushed_end: Offset(flushed_end) }
+}
+
+fn leader(log_end: i64) -> Partition<u32> {
+    Partition::new(ME, registration(Some(1), &[1], 3), positions(log_end, log_end))
+}
+
+fn ok(waiting: u32) -> Vec<Released<u32>> {
+    vec![Released { waiting, verdict: Ok(()) }]
+}
+
+#[test]
+fn synced_ack_waits_for_the_flush_and_so_does_the_reader() {
+    let mut partition = leader(10);
+    assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(10))));
+    assert_eq!(partition.appended(Offset(15), AckLevel::All, 7), []);
+    assert_eq!(partition.check_fetch(Offset(10), None).expect("in range").end_exclusive, Offset(10));
+    assert_eq!(partition.flushed(Offset(14)), [], "part of the batch is not the batch");
+    assert_eq!(partition.flushed(Offset(15)), ok(7));
+    assert_eq!(partition.check_fetch(Offset(10), None).expect("in range").end_exclusive, Offset(15));
+}
+
+#[test]
+fn page_cache_ack_does_not_wait() {
+    let mut partition = leader(0);
+    partition.configure(PAGE_CACHE, 1);
+    assert_eq!(partition.appended(Offset(1), AckLevel::All, 7), ok(7));
+    assert_eq!(partition.appended(Offset(2), AckLevel::Leader, 8), ok(8));
+    assert_eq!(partition.high_watermark(), Offset(2));
+}
+
+#[test]
+fn acks_1_is_as_durable_as_the_topic_asks() {
+    let mut partition = leader(0);
+    assert_eq!(partition.appended(Offset(1), AckLevel::Leader, 7), []);
+    assert_eq!(partition.flushed(Offset(1)), ok(7));
+}
+
+#[test]
+fn acks_0_parks_nothing() {
+    let mut partition = leader(0);
+    assert_eq!(partition.appended(Offset(1), AckLevel::None, 7), []);
+    assert_eq!(partition.flushed(Offset(1)), []);
+}
+
+#[test]
+fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_after_it() {
+    let mut partition = leader(0);
+    assert_eq!(partition.appended(Offset(1), AckLevel::All, 7), []);
+    let released = partition.configure(Durability::Synced, 2);
+    let error = PartitionError::NotEnoughReplicasAfterAppend { isr: 1, min: 2 };
+    assert_eq!(released, vec![Released { waiting: 7, verdict: Err(error) }]);
+    assert_eq!(partition.flushed(Offset(1)), []);
+    assert_eq!(partition.high_watermark(), Offset(0), "rule 29: the high watermark stands still");
+    let refused = Err(PartitionError::NotEnoughReplicas { isr: 1, min: 2 });
+    assert_eq!(partition.check_produce(AckLevel::All), refused);
+    assert!(partition.check_produce(AckLevel::Leader).is_ok(), "acks=1 is stored but not visible");
+}
+
+#[test]
+fn lost_leadership_refuses_what_is_parked() {
+    let mut partition = leader(0);
+    partition.appended(Offset(1), AckLevel::All, 7);
+    let released = partition.register(registration(None, &[1], 4));
+    assert_eq!(released, vec![Released { waiting: 7, verdict: Err(PartitionError::NotLeader) }]);
+    assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::NotLeader));
+    assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::NotLeader));
+}
+
+#[test]
+fn a_new_epoch_of_the_sole_replica_keeps_what_is_parked() {
+    let mut partition = leader(0);
+    partition.appended(Offset(1), AckLevel::All, 7);
+    assert_eq!(partition.register(registration(Some(1), &[1], 4)), []);
+    assert_eq!(partition.flushed(Offset(1)), ok(7));
+}
+
+#[test]
+fn a_second_in_sync_replica_holds_the_high_watermark() {
+    let partition: Partition<u32> = Partition::new(ME, registration(Some(1), &[1, 2], 3), positions(5, 5));
+    assert_eq!(partition.high_watermark(), Offset(0));
+}
+
+#[test]
+fn epochs_of_clients_are_compared() {
+    let partition = leader(5);
+    let (asked_old, asked_new, current) = (LeaderEpoch(2), LeaderEpoch(4), LeaderEpoch(3));
+    let fenced = Err(PartitionError::FencedLeaderEpoch { asked: asked_old, current });
+    let unknown = Err(PartitionError::UnknownLeaderEpoch { asked: asked_new, current });
+    assert_eq!(partition.check_fetch(Offset(0), Some(asked_old)), fenced);
+    assert_eq!(partition.check_fetch(Offset(0), Some(asked_new)), unknown);
+    assert!(partition.check_fetch(Offset(0), Some(current)).is_ok());
+}
+
+#[test]
+fn offsets_beyond_the_log_are_out_of_range_and_the_log_end_is_not() {
+    let mut partition = leader(5);
+    partition.appended(Offset(8), AckLevel::Leader, 1);
+    assert!(partition.check_fetch(Offset(8), None).is_ok(), "rule 47: above the high watermark waits");
+    let (log_start, log_end) = (Offset(0), Offset(8));
+    for asked in [Offset(9), Offset(-1)] {
+        let expected = Err(PartitionError::OffsetOutOfRange { asked, log_start, log_end });
+        assert_eq!(partition.check_fetch(asked, None), expected);
+    }
+}
+
+#[test]
+fn a_failed_directory_answers_everything_with_a_storage_error() {
+    let mut partition = leader(5);
+    partition.appended(Offset(6), AckLevel::All, 1);
+    let refused = vec![Released { waiting: 1, verdict: Err(PartitionError::Storage) }];
+    assert_eq!(partition.fail(), refused);
+    assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::Storage));
+    assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::Storage));
+}

@@ -1,0 +1,144 @@
+//! What the controller wants of the replicas here: made, changed, removed.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::effect::Effect;
+use super::replica::{Parked, Replica, log_config};
+use crate::config::TopicConfig;
+use crate::disk::Disk;
+use crate::ids::{TopicName, TopicPartition};
+use crate::log::{Log, directory_name};
+use crate::metadata::image;
+use crate::partition::{Partition, PartitionError, Released};
+
+/// One replica as the controller wants it.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The topic's name: the log's directory is named after it.
+    pub topic: TopicName,
+    /// What is registered.
+    pub registration: Arc<image::Partition>,
+    /// The topic's settings, resolved by this broker.
+    pub config: TopicConfig,
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Makes the replica if it is not there, and takes over what is registered and configured. A directory
+    /// of the same name that belongs to an earlier topic of that name is removed first.
+    pub fn assign(&mut self, assignment: Assignment) {
+        if self.has_failed() {
+            return;
+        }
+        let id = assignment.partition;
+        if !self.replicas.contains_key(&id) && !self.make(&assignment) {
+            return;
+        }
+        let me = self.me;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        replica.log.configure(&log_config(&assignment.config));
+        let positions = replica.positions();
+        let registration = Arc::clone(&assignment.registration);
+        let led_before = replica.partition.as_ref().is_some_and(Partition::is_leader);
+        let mut released = match &mut replica.partition {
+            Some(partition) => partition.register(registration),
+            empty @ None => {
+                *empty = Some(Partition::new(me, registration, positions));
+                Vec::new()
+            }
+        };
+        let partition = replica.partition.as_mut().expect("it was just set");
+        let min_isr = usize::try_from(assignment.config.min_insync_replicas).unwrap_or(usize::MAX);
+        released.extend(partition.configure(assignment.config.durability, min_isr));
+        if partition.is_leader() {
+            replica.log.assign_epoch(partition.registration().leader_epoch);
+        }
+        if replica.log.needs_sync() {
+            // A new log's name and a new epoch are durable before anything in it is acknowledged.
+            self.commit.want_sync(id);
+        }
+        if led_before && !self.replicas[&id].partition.as_ref().is_some_and(Partition::is_leader) {
+            self.wake_all(id);
+        }
+        self.answer(released);
+        self.wake(id);
+    }
+
+    /// The replica is no longer wanted here: its log is moved out of the way and then removed.
+    pub fn remove(&mut self, id: TopicPartition) {
+        let Some(mut replica) = self.replicas.remove(&id) else { return };
+        if let Some(mut partition) = replica.partition.take() {
+            let mut released = partition.fail();
+            for released in &mut released {
+                released.verdict = Err(PartitionError::NotLeader);
+            }
+            self.answer(released);
+        }
+        let watchers = std::mem::take(&mut replica.watchers);
+        self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
+        self.removing.push((id, replica));
+        self.remove_idle();
+    }
+
+    /// Removes the logs that wait for it and are not under sync.
+    pub(super) fn remove_idle(&mut self) {
+        let mut index = 0;
+        while index < self.removing.len() {
+            if self.removing[index].1.log.sync_running() {
+                index += 1;
+                continue;
+            }
+            let (_, mut replica) = self.removing.swap_remove(index);
+            match replica.log.remove(replica.log.topic_id().0) {
+                Ok(directory) => self.effects.push(Effect::Remove(directory)),
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    /// Makes the replica's log; false if it cannot be made now.
+    fn make(&mut self, assignment: &Assignment) -> bool {
+        let directory = directory_name(&assignment.topic, assignment.partition.partition);
+        let earlier: Vec<TopicPartition> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.log.directory() == directory)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in earlier {
+            self.remove(id);
+        }
+        let config = log_config(&assignment.config);
+        match Log::create(self.disk.clone(), &directory, assignment.partition.topic_id, &config) {
+            Ok(log) => {
+                self.replicas.insert(assignment.partition, Replica::new(log));
+                true
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, released: Vec<Released<Parked<T>>>) {
+        self.effects.extend(released.into_iter().map(|released| Effect::Answer {
+            waiting: released.waiting.waiting,
+            result: released.verdict.map(|()| released.waiting.produced),
+        }));
+    }
+
+    /// Wakes the readers that there is something for.
+    pub(super) fn wake(&mut self, id: TopicPartition) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        self.effects.extend(replica.take_woken().into_iter().map(Effect::Wake));
+    }
+
+    fn wake_all(&mut self, id: TopicPartition) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let watchers = std::mem::take(&mut replica.watchers);
+        self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
+    }
+}

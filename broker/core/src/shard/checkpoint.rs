@@ -1,0 +1,121 @@
+//! Checkpoints of the directory: how much a recovery need not look at (every 64 MiB or 5 s), and, before a
+//! proper stop, the mark that nothing need be looked at.
+
+use std::time::Duration;
+
+use super::Shard;
+use super::effect::{CheckpointJob, Effect};
+use crate::config::{Durability, Limit};
+use crate::disk::Disk;
+use crate::ids::{BrokerEpoch, Offset, TopicPartition};
+use crate::log::checkpoints::{self, Offsets};
+use crate::log::parse_directory_name;
+use crate::partition::Partition;
+use crate::time::Monotonic;
+
+/// The recovery point advances at least so often, if anything was written.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// And whenever so much was written since.
+const BYTES: u64 = 64 << 20;
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Time goes on: call it about once a second.
+    pub fn tick(&mut self, now: Monotonic) {
+        self.check_round(now);
+        if self.has_failed() {
+            return;
+        }
+        let due = now.since(self.checkpointed_at) >= INTERVAL;
+        if due || self.unflushed_bytes >= BYTES {
+            self.flush_page_cache(due);
+        }
+        if due && !self.checkpoint_running {
+            self.checkpointed_at = now;
+            self.begin_checkpoint();
+        }
+        self.begin_round(now);
+    }
+
+    /// Topics that leave their records in the page cache are synced in the background, so that the recovery
+    /// point advances for them too; sooner, if the topic asks for it.
+    fn flush_page_cache(&mut self, due: bool) {
+        self.unflushed_bytes = 0;
+        for (id, replica) in &self.replicas {
+            let Some(partition) = &replica.partition else { continue };
+            let asked = match partition.durability() {
+                Durability::Synced => false,
+                Durability::PageCache { flush_wait, .. } => matches!(flush_wait, Limit::AtMost(_)) || due,
+            };
+            if (asked || !due) && replica.log.needs_sync() {
+                self.commit.want_sync(*id);
+            }
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let mut job = CheckpointJob {
+            disk: self.disk.clone(),
+            recovery_points: Offsets::new(),
+            high_watermarks: Offsets::new(),
+            log_starts: Offsets::new(),
+            logs: Vec::new(),
+        };
+        let mut changed = false;
+        for (id, replica) in &mut self.replicas {
+            let Some(name) = parse_directory_name(replica.log.directory()) else { continue };
+            let recovery_point = replica.log.take_recovery_point();
+            changed |= self.written.get(id) != Some(&recovery_point);
+            let high_watermark = replica.partition.as_ref().map_or(recovery_point, Partition::high_watermark);
+            if replica.log.log_start() > Offset(0) {
+                job.log_starts.insert(name.clone(), replica.log.log_start());
+            }
+            job.high_watermarks.insert(name.clone(), high_watermark);
+            job.recovery_points.insert(name, recovery_point);
+            job.logs.push((*id, recovery_point));
+        }
+        // An idle directory writes nothing.
+        if changed {
+            self.checkpoint_running = true;
+            self.effects.push(Effect::Checkpoint(job));
+        }
+    }
+
+    /// Takes the result of a [`CheckpointJob`].
+    pub fn checkpoint_finished(&mut self, logs: Vec<(TopicPartition, Offset)>, result: std::io::Result<()>) {
+        self.checkpoint_running = false;
+        if let Err(error) = result {
+            return self.fail(&error);
+        }
+        for (id, recovery_point) in logs {
+            self.written.insert(id, recovery_point);
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
+            if let Err(error) = replica.log.recovery_point_written(recovery_point) {
+                return self.fail(&error);
+            }
+        }
+    }
+
+    /// A proper stop: syncs and checkpoints everything and leaves the mark. Blocks on the disk; the caller
+    /// has seen to it that no job is under way and that nothing more is appended. A directory that has
+    /// failed is left as it is: its next start must look at everything.
+    pub fn close(&mut self, epoch: Option<BrokerEpoch>) -> std::io::Result<()> {
+        if self.has_failed() {
+            return Ok(());
+        }
+        for replica in self.replicas.values_mut() {
+            while let Some(job) = replica.log.take_sync() {
+                let outcome = job.run();
+                replica.log.sync_finished(job.number(), outcome).map_err(std::io::Error::other)?;
+            }
+        }
+        self.begin_checkpoint();
+        for effect in self.take_effects() {
+            if let Effect::Checkpoint(job) = effect {
+                job.run()?;
+                self.checkpoint_finished(job.logs(), Ok(()));
+            }
+        }
+        checkpoints::write_clean_shutdown(&self.disk, epoch.unwrap_or(BrokerEpoch(-1)))
+    }
+}

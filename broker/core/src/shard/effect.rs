@@ -1,0 +1,70 @@
+//! What a shard asks its driver to do.
+
+use std::io;
+
+use crate::disk::Disk;
+use crate::ids::{Offset, TopicPartition};
+use crate::log::SyncJob;
+use crate::log::checkpoints::{Checkpoint, Offsets};
+use crate::partition::PartitionError;
+
+/// Where a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// The offset after its last.
+    pub end_exclusive: Offset,
+    /// The time the broker gave it, on topics with LogAppendTime.
+    pub log_append_time: Option<i64>,
+    /// The log's first offset.
+    pub log_start: Offset,
+}
+
+/// One thing to do. Jobs run on any thread; their results come back through the shard's methods.
+pub enum Effect<D: Disk, T, W> {
+    /// Answer a producer.
+    Answer {
+        /// What it parked.
+        waiting: T,
+        /// The answer.
+        result: Result<Produced, PartitionError>,
+    },
+    /// Wake a reader: there may be more to read, or the partition may have moved.
+    Wake(W),
+    /// Run these jobs in parallel; each result goes to [`super::Shard::sync_finished`].
+    Sync(Vec<(TopicPartition, SyncJob<D>)>),
+    /// Write the checkpoints; then call [`super::Shard::checkpoint_finished`].
+    Checkpoint(CheckpointJob<D>),
+    /// Remove this directory of a removed log, in its own time.
+    Remove(String),
+    /// The directory has failed: report it, and expect nothing more of it.
+    Failed {
+        /// Why, with the name of the log where there is one.
+        error: String,
+    },
+}
+
+/// Writes a directory's checkpoints. Blocks on the disk.
+#[derive(Clone)]
+pub struct CheckpointJob<D: Disk> {
+    pub(super) disk: D,
+    pub(super) recovery_points: Offsets,
+    pub(super) high_watermarks: Offsets,
+    pub(super) log_starts: Offsets,
+    pub(super) logs: Vec<(TopicPartition, Offset)>,
+}
+
+impl<D: Disk> CheckpointJob<D> {
+    /// Does the job.
+    pub fn run(&self) -> io::Result<()> {
+        Checkpoint::RecoveryPoint.write(&self.disk, &self.recovery_points)?;
+        Checkpoint::HighWatermark.write(&self.disk, &self.high_watermarks)?;
+        Checkpoint::LogStart.write(&self.disk, &self.log_starts)
+    }
+
+    /// The recovery points it writes, for [`super::Shard::checkpoint_finished`].
+    pub fn logs(&self) -> Vec<(TopicPartition, Offset)> {
+        self.logs.clone()
+    }
+}

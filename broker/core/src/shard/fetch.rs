@@ -1,0 +1,133 @@
+//! Reading: which bytes a consumer gets, and where an offset lies in time.
+
+use super::Shard;
+use super::replica::Watcher;
+use crate::disk::Disk;
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::log::{LookupError, ReadError, ReadPlan, TimestampOffset};
+use crate::partition::{PartitionError, Readable};
+
+/// What a consumer can read, and where it lies. The plan is run by whoever asked.
+#[derive(Debug)]
+pub struct Located<F> {
+    /// How far reading may go, and what to report with it.
+    pub readable: Readable,
+    /// The bytes; length 0 if there is nothing yet.
+    pub plan: ReadPlan<F>,
+}
+
+/// Which offset is asked for (rule 53).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetTarget {
+    /// The high watermark (−1).
+    Latest,
+    /// The log's start (−2).
+    Earliest,
+    /// The record with the greatest timestamp (−3).
+    MaxTimestamp,
+    /// The first offset on this broker's disk (−4).
+    EarliestLocal,
+    /// The first record at or after this time, milliseconds since 1970.
+    Timestamp(i64),
+    /// Something that does not exist without tiering (−5, −6).
+    None,
+}
+
+/// What was found; all `None` if there is no such record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OffsetFound {
+    /// The offset.
+    pub offset: Option<Offset>,
+    /// The record's timestamp, where a record was asked for.
+    pub timestamp: Option<i64>,
+    /// The leader epoch at that offset.
+    pub epoch: Option<LeaderEpoch>,
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Plans a consumer's read of at most `max_bytes`; with `at_least_one_batch` a first batch larger than
+    /// that is given whole (rule 46).
+    pub fn locate(
+        &mut self,
+        id: TopicPartition,
+        offset: Offset,
+        epoch: Option<LeaderEpoch>,
+        max_bytes: u32,
+        at_least_one_batch: bool,
+    ) -> Result<Located<D::File>, PartitionError> {
+        let replica = self.replicas.get(&id).ok_or(PartitionError::NotLeader)?;
+        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
+        let readable = partition.check_fetch(offset, epoch)?;
+        match replica.log.read(offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
+            Ok(plan) => Ok(Located { readable, plan }),
+            Err(error) => Err(self.read_failed(&error)),
+        }
+    }
+
+    /// Leaves a token that is woken when more than `beyond` can be read, or when the replica stops leading.
+    /// Tokens that are no longer `alive` are dropped: a poll that timed out leaves its own behind.
+    pub fn watch(&mut self, id: TopicPartition, beyond: Offset, token: W, alive: impl Fn(&W) -> bool) {
+        let leads = self.partition(id).is_some_and(|partition| partition.check_leader(None).is_ok());
+        let Some(replica) = self.replicas.get_mut(&id).filter(|_| leads) else {
+            return self.effects.push(super::Effect::Wake(token));
+        };
+        replica.watchers.retain(|watcher| alive(&watcher.token));
+        replica.watchers.push(Watcher { beyond, token });
+        self.wake(id);
+    }
+
+    /// Looks an offset up.
+    pub fn list_offset(
+        &mut self,
+        id: TopicPartition,
+        epoch: Option<LeaderEpoch>,
+        target: OffsetTarget,
+    ) -> Result<OffsetFound, PartitionError> {
+        let replica = self.replicas.get(&id).ok_or(PartitionError::NotLeader)?;
+        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
+        partition.check_leader(epoch)?;
+        let high_watermark = partition.high_watermark();
+        let log = &replica.log;
+        let at = |offset: Offset| OffsetFound {
+            offset: Some(offset),
+            timestamp: None,
+            epoch: log.epoch_at(offset).or_else(|| log.latest_epoch()),
+        };
+        let record = |found: Option<TimestampOffset>| {
+            let visible = found.filter(|found| found.offset < high_watermark);
+            visible.map_or_else(OffsetFound::default, |found| OffsetFound {
+                offset: Some(found.offset),
+                timestamp: Some(found.timestamp),
+                epoch: Some(found.epoch),
+            })
+        };
+        let looked_up = match target {
+            OffsetTarget::Latest => Ok(at(high_watermark)),
+            OffsetTarget::Earliest => Ok(at(log.log_start())),
+            OffsetTarget::EarliestLocal => Ok(at(log.local_log_start())),
+            OffsetTarget::None => Ok(OffsetFound::default()),
+            OffsetTarget::MaxTimestamp => log.max_timestamp().map(record),
+            OffsetTarget::Timestamp(timestamp) => log.offset_for_timestamp(timestamp).map(record),
+        };
+        looked_up.map_err(|error| match error {
+            LookupError::Read(error) => self.read_failed(&error),
+            LookupError::Records { .. } => PartitionError::Storage,
+        })
+    }
+
+    /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
+    fn read_failed(&mut self, error: &ReadError) -> PartitionError {
+        match error {
+            ReadError::Disk(_) => self.fail(error),
+            ReadError::Corrupt { .. } => {}
+            ReadError::OutOfRange { offset, log_start, log_end } => {
+                return PartitionError::OffsetOutOfRange {
+                    asked: *offset,
+                    log_start: *log_start,
+                    log_end: *log_end,
+                };
+            }
+        }
+        PartitionError::Storage
+    }
+}

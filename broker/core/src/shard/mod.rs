@@ -1,0 +1,86 @@
+//! The owner of a log directory's partitions and logs: one thread's worth of state.
+//!
+//! Owns: the replicas of one log directory, each a [`Partition`] (decides) beside its [`Log`] (holds bytes),
+//! and the order between the two: an acknowledgement leaves only after the sync round that covers it, the
+//! high watermark moves only with it, and a failed disk fails the whole directory (decision 6). The binary
+//! runs a shard on a thread of its own, the simulator from its event queue; both do what [`Effect`]s say.
+//!
+//! Does not validate batches (the connection's task did), does not know topics beyond their settings, and
+//! reads no clock.
+//!
+//! `T` is what a producer parks with a batch, `W` what a reader leaves behind to be woken.
+
+mod assign;
+mod checkpoint;
+mod effect;
+mod fetch;
+mod open;
+mod produce;
+mod replica;
+mod sync;
+
+use std::collections::BTreeMap;
+
+use crate::disk::Disk;
+use crate::ids::{NodeId, Offset, TopicPartition};
+use crate::log::commit::GroupCommit;
+use crate::partition::Partition;
+use crate::time::Monotonic;
+
+pub use assign::Assignment;
+pub use effect::{CheckpointJob, Effect, Produced};
+pub use fetch::{Located, OffsetFound, OffsetTarget};
+pub use open::{Opened, OpenedLog};
+pub use produce::Batch;
+use replica::Replica;
+
+/// See the module's text.
+pub struct Shard<D: Disk, T, W> {
+    me: NodeId,
+    disk: D,
+    replicas: BTreeMap<TopicPartition, Replica<D, T, W>>,
+    commit: GroupCommit<TopicPartition, ()>,
+    /// Logs whose removal waits for their sync to end.
+    removing: Vec<(TopicPartition, Replica<D, T, W>)>,
+    effects: Vec<Effect<D, T, W>>,
+    checkpointed_at: Monotonic,
+    checkpoint_running: bool,
+    /// The recovery points that are on the disk.
+    written: BTreeMap<TopicPartition, Offset>,
+    unflushed_bytes: u64,
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// What is to be done now, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect<D, T, W>> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the directory has failed for ever.
+    pub fn has_failed(&self) -> bool {
+        self.commit.has_failed()
+    }
+
+    /// The partitions it holds, with or without a registration.
+    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.replicas.keys().copied()
+    }
+
+    /// How many partitions this broker leads here.
+    pub fn led(&self) -> usize {
+        let leads =
+            |replica: &&Replica<D, T, W>| replica.partition.as_ref().is_some_and(Partition::is_leader);
+        self.replicas.values().filter(leads).count()
+    }
+
+    /// A replica's machine, for those who look on: checkers and metrics.
+    pub fn partition(&self, partition: TopicPartition) -> Option<&Partition<replica::Parked<T>>> {
+        self.replicas.get(&partition)?.partition.as_ref()
+    }
+
+    /// Plants bugs.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bugs: crate::planted::PlantedBugs) {
+        self.commit.plant(bugs);
+    }
+}

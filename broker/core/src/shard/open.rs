@@ -1,0 +1,81 @@
+//! Opening a directory: every log in it, recovered where the last stop was a crash.
+
+use std::collections::BTreeMap;
+
+use super::Shard;
+use super::replica::Replica;
+use crate::disk::Disk;
+use crate::ids::{NodeId, Offset, TopicPartition};
+use crate::log::checkpoints::{Checkpoint, take_clean_shutdown};
+use crate::log::commit::GroupCommit;
+use crate::log::{Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
+use crate::time::Monotonic;
+
+/// One log that was found.
+#[derive(Debug)]
+pub struct OpenedLog {
+    /// Its directory.
+    pub directory: String,
+    /// Which partition it is, and what recovery did; or why it cannot serve.
+    pub result: Result<(TopicPartition, RecoveryReport), OpenError>,
+}
+
+/// A directory that was opened.
+pub struct Opened<D: Disk, T, W> {
+    /// The shard that owns it.
+    pub shard: Shard<D, T, W>,
+    /// Every log that was found, in order of name.
+    pub logs: Vec<OpenedLog>,
+    /// Whether the last stop was a proper one.
+    pub clean: bool,
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Opens every log of a directory; blocks on the disk. A log that is corrupt below its recovery point is
+    /// reported and left alone on the disk; the others are opened. Directories of removed logs are finished
+    /// off; anything that is not named like a log is left alone.
+    ///
+    /// # Errors
+    /// If the directory itself cannot be read: it has failed.
+    pub fn open(me: NodeId, disk: D, now: Monotonic) -> std::io::Result<Opened<D, T, W>> {
+        let clean = take_clean_shutdown(&disk)?.is_some();
+        let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
+        let log_starts = Checkpoint::LogStart.read(&disk)?;
+        let mut replicas = BTreeMap::new();
+        let mut logs = Vec::new();
+        for directory in disk.list("")? {
+            if directory.ends_with("-delete") {
+                disk.remove(&directory)?;
+                continue;
+            }
+            let Some(name) = parse_directory_name(&directory) else { continue };
+            let offset = |offsets: &crate::log::checkpoints::Offsets| offsets.get(&name).copied();
+            let start = RecoveryStart {
+                clean_shutdown: clean,
+                recovery_point: offset(&recovery_points).unwrap_or(Offset(0)),
+                log_start: offset(&log_starts).unwrap_or(Offset(0)),
+            };
+            // The topic's own settings come with the metadata; recovery needs none of them.
+            let opened = Log::open(disk.clone(), &directory, &LogConfig::default(), start);
+            let result = opened.map(|(log, report)| {
+                let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
+                replicas.insert(partition, Replica::new(log));
+                (partition, report)
+            });
+            logs.push(OpenedLog { directory, result });
+        }
+        let shard = Self {
+            me,
+            disk,
+            replicas,
+            commit: GroupCommit::new(),
+            removing: Vec::new(),
+            effects: Vec::new(),
+            checkpointed_at: now,
+            checkpoint_running: false,
+            written: BTreeMap::new(),
+            unflushed_bytes: 0,
+        };
+        Ok(Opened { shard, logs, clean })
+    }
+}

@@ -1,0 +1,97 @@
+//! A batch on its way into a log.
+
+use bytes::BytesMut;
+
+use super::Shard;
+use super::effect::{Effect, Produced};
+use super::replica::Parked;
+use crate::config::{Durability, Limit};
+use crate::disk::Disk;
+use crate::ids::TopicPartition;
+use crate::log::AppendError;
+use crate::partition::{AckLevel, PartitionError};
+use crate::time::Wall;
+
+/// One record batch, validated, without its place in the log.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The whole batch; base offset and leader epoch are set here, in place: the checksum covers neither.
+    pub bytes: BytesMut,
+    /// How many offsets it takes.
+    pub record_count: u32,
+    /// The time the broker gave it, on topics with LogAppendTime.
+    pub log_append_time: Option<i64>,
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Appends a batch and parks `waiting` until what `acks` asks for is true. With `acks=0` the answer
+    /// comes as soon as the batch is in the log.
+    pub fn produce(&mut self, id: TopicPartition, batch: Batch, acks: AckLevel, waiting: T, now: Wall) {
+        match self.append(id, batch, acks, now) {
+            Ok(produced) => self.park(id, acks, Parked { waiting, produced }),
+            Err(error) => self.effects.push(Effect::Answer { waiting, result: Err(error) }),
+        }
+    }
+
+    fn append(
+        &mut self,
+        id: TopicPartition,
+        mut batch: Batch,
+        acks: AckLevel,
+        now: Wall,
+    ) -> Result<Produced, PartitionError> {
+        let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
+        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
+        let (epoch, base_offset) = partition.check_produce(acks)?;
+        ottla_wire::batch::patch_base_offset(&mut batch.bytes, base_offset.0);
+        ottla_wire::batch::patch_leader_epoch(&mut batch.bytes, epoch.0);
+        match replica.log.append(&[batch.bytes.freeze()], now) {
+            Ok(outcome) => {
+                debug_assert_eq!(outcome.log_end, base_offset.plus(i64::from(batch.record_count)));
+                self.unflushed_bytes += outcome.bytes;
+                Ok(Produced {
+                    base_offset,
+                    end_exclusive: outcome.log_end,
+                    log_append_time: batch.log_append_time,
+                    log_start: replica.log.log_start(),
+                })
+            }
+            Err(error @ (AppendError::Disk(_) | AppendError::Failed(_))) => {
+                self.fail(&error);
+                Err(PartitionError::Storage)
+            }
+            Err(
+                error @ (AppendError::Flawed { .. }
+                | AppendError::OffsetBehind { .. }
+                | AppendError::EpochBehind { .. }),
+            ) => unreachable!("a validated batch with offsets of this log is taken: {error}"),
+        }
+    }
+
+    fn park(&mut self, id: TopicPartition, acks: AckLevel, parked: Parked<T>) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(partition) = &mut replica.partition else { return };
+        let end = parked.produced.end_exclusive;
+        // Nothing is parked for acks=0: it is answered here.
+        let released = if acks == AckLevel::None {
+            let (waiting, produced) = (parked.waiting, parked.produced);
+            self.effects.push(Effect::Answer { waiting, result: Ok(produced) });
+            partition.advanced(end)
+        } else {
+            partition.appended(end, acks, parked)
+        };
+        let wants_sync = match partition.durability() {
+            Durability::Synced => true,
+            Durability::PageCache { flush_records, .. } => {
+                let positions = partition.positions();
+                let unflushed = positions.log_end.0.abs_diff(positions.flushed_end.0);
+                matches!(flush_records, Limit::AtMost(records) if unflushed >= records)
+            }
+        };
+        if wants_sync {
+            self.commit.want_sync(id);
+        }
+        self.answer(released);
+        self.wake(id);
+    }
+}

@@ -1,0 +1,62 @@
+//! One replica: its log, its machine, its settings, and who watches it.
+
+use super::effect::Produced;
+use crate::config::{ByteCount, TopicConfig};
+use crate::disk::Disk;
+use crate::ids::Offset;
+use crate::log::{Log, LogConfig};
+use crate::partition::{Partition, Positions};
+
+/// A producer's token and where its batch went.
+#[derive(Debug)]
+pub struct Parked<T> {
+    pub(super) waiting: T,
+    pub(super) produced: Produced,
+}
+
+/// A reader that wants to know when more than `beyond` can be read.
+#[derive(Debug)]
+pub(super) struct Watcher<W> {
+    pub(super) beyond: Offset,
+    pub(super) token: W,
+}
+
+pub(super) struct Replica<D: Disk, T, W> {
+    pub(super) log: Log<D>,
+    /// `None` until the metadata says what this replica is: a log found at the start.
+    pub(super) partition: Option<Partition<Parked<T>>>,
+    pub(super) watchers: Vec<Watcher<W>>,
+}
+
+impl<D: Disk, T, W> Replica<D, T, W> {
+    pub(super) fn new(log: Log<D>) -> Self {
+        Self { log, partition: None, watchers: Vec::new() }
+    }
+
+    /// Where the log begins and ends, for the machine.
+    pub(super) fn positions(&self) -> Positions {
+        Positions {
+            log_start: self.log.log_start(),
+            log_end: self.log.log_end(),
+            flushed_end: self.log.flushed_end(),
+        }
+    }
+
+    /// Takes the watchers that there is something to read for.
+    pub(super) fn take_woken(&mut self) -> Vec<W> {
+        let Some(partition) = &self.partition else { return Vec::new() };
+        let end = partition.high_watermark();
+        self.watchers.extract_if(.., |watcher| end > watcher.beyond).map(|watcher| watcher.token).collect()
+    }
+}
+
+/// The part of a topic's settings that its logs obey themselves.
+pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
+    let narrow = |bytes: ByteCount| u32::try_from(bytes.0).unwrap_or(u32::MAX);
+    LogConfig {
+        segment_bytes: narrow(config.segment_size_max),
+        segment_ms: i64::try_from(config.segment_age_max.as_millis()).unwrap_or(i64::MAX),
+        segment_index_bytes: narrow(config.segment_index_size_max),
+        index_interval_bytes: narrow(config.index_interval),
+    }
+}

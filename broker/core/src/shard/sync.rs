@@ -1,0 +1,94 @@
+//! Sync rounds: what was appended becomes durable, and then, never before, is acknowledged.
+
+use std::error::Error;
+use std::io;
+
+use super::Shard;
+use super::effect::Effect;
+use crate::disk::Disk;
+use crate::ids::TopicPartition;
+use crate::log::SyncNumber;
+use crate::log::commit::RoundEnd;
+use crate::time::Monotonic;
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Begins the next sync round if one is due: call it when everything that has arrived is appended, so
+    /// that a round covers as much as it can.
+    pub fn begin_round(&mut self, now: Monotonic) {
+        let replicas = &mut self.replicas;
+        let jobs = self.commit.begin(now, |id| replicas.get_mut(&id)?.log.take_sync());
+        if !jobs.is_empty() {
+            self.effects.push(Effect::Sync(jobs));
+        }
+        self.end_rounds();
+    }
+
+    /// Takes the result of one job of a round.
+    pub fn sync_finished(&mut self, id: TopicPartition, number: SyncNumber, result: io::Result<()>) {
+        if let Some((_, replica)) = self.removing.iter_mut().find(|(removed, _)| *removed == id) {
+            // Nobody waits for a log on its way out. If the disk failed, the round says so below.
+            let outcome = if result.is_ok() { Ok(()) } else { Err(io::ErrorKind::Other.into()) };
+            let _ends_with_the_round = replica.log.sync_finished(number, outcome);
+        }
+        self.commit.finished(id, number, result);
+        self.end_rounds();
+        self.remove_idle();
+    }
+
+    /// Fails the directory if its round takes too long. Call it about once a second.
+    pub(super) fn check_round(&mut self, now: Monotonic) {
+        self.commit.tick(now);
+        self.end_rounds();
+    }
+
+    /// The driver could not run a read that was planned here: the disk has failed.
+    pub fn disk_failed(&mut self, error: &io::Error) {
+        self.fail(error);
+    }
+
+    /// The disk failed under an append, a read or a name: so has the directory.
+    pub(super) fn fail(&mut self, error: &dyn Error) {
+        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        self.commit.fail(None, io::Error::other(format!("{error}{cause}")));
+        self.end_rounds();
+    }
+
+    fn end_rounds(&mut self) {
+        while let Some(end) = self.commit.take_end() {
+            match end {
+                RoundEnd::Durable { logs, acks: _ } => {
+                    for (id, number) in logs {
+                        self.flushed(id, number);
+                    }
+                }
+                RoundEnd::Failed { log, error, acks: _ } => self.failed(log, &error),
+            }
+        }
+    }
+
+    fn flushed(&mut self, id: TopicPartition, number: SyncNumber) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let flushed_end = match replica.log.sync_finished(number, Ok(())) {
+            Ok(flushed_end) => flushed_end,
+            Err(error) => return self.fail(&error),
+        };
+        let released = replica.partition.as_mut().map(|partition| partition.flushed(flushed_end));
+        self.answer(released.unwrap_or_default());
+        self.wake(id);
+    }
+
+    fn failed(&mut self, log: Option<TopicPartition>, error: &io::Error) {
+        let name =
+            log.and_then(|id| self.replicas.get(&id)).map(|replica| replica.log.directory().to_owned());
+        let ids: Vec<TopicPartition> = self.replicas.keys().copied().collect();
+        for id in ids {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
+            let watchers = std::mem::take(&mut replica.watchers);
+            let released = replica.partition.as_mut().map(|partition| partition.fail());
+            self.answer(released.unwrap_or_default());
+            self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
+        }
+        let error = name.map_or_else(|| error.to_string(), |name| format!("log \"{name}\": {error}"));
+        self.effects.push(Effect::Failed { error });
+    }
+}

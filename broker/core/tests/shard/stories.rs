@@ -1,0 +1,152 @@
+use ottla_core::disk::Disk;
+use ottla_core::ids::{Offset, TopicId, TopicPartition};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::shard::{OffsetFound, OffsetTarget};
+use ottla_core::time::Monotonic;
+use ottla_sim::disk::CrashKind;
+use uuid::Uuid;
+
+use crate::rig::{ME, Rig, Seen, TOPIC, assignment};
+
+#[test]
+fn an_ack_leaves_after_the_sync_and_not_before() {
+    let mut rig = Rig::leading();
+    assert_eq!(rig.produce(&["a", "b"], AckLevel::All, 1), []);
+    assert_eq!(rig.read(0), Ok(vec![]), "not durable, not visible");
+    assert_eq!(rig.begin(), [], "the jobs are given, and nothing is acknowledged");
+    assert_eq!(rig.finish(), [Seen::Answer(1, Ok(0))]);
+    assert_eq!(rig.read(0), Ok(vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn what_arrives_during_a_round_belongs_to_the_next() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.begin();
+    assert_eq!(rig.produce(&["b"], AckLevel::All, 2), []);
+    assert_eq!(rig.begin(), [], "one round at a time");
+    assert_eq!(rig.finish(), [Seen::Answer(1, Ok(0))]);
+    assert_eq!(rig.sync(), [Seen::Answer(2, Ok(1))]);
+}
+
+#[test]
+fn a_failed_sync_refuses_every_ack_and_is_never_tried_again() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.begin();
+    rig.produce(&["b"], AckLevel::Leader, 2);
+    let (id, job) = rig.jobs.pop().expect("a job was given");
+    rig.finish_one(id, job.number(), Err(std::io::Error::from_raw_os_error(5)));
+    let refused = |token| Seen::Answer(token, Err(PartitionError::Storage));
+    let seen = rig.effects();
+    assert!(
+        seen.contains(&refused(1)) && seen.contains(&refused(2)) && seen.contains(&Seen::Failed),
+        "{seen:?}"
+    );
+    assert_eq!(rig.produce(&["c"], AckLevel::All, 3), [refused(3)]);
+    assert_eq!(rig.sync(), []);
+    assert!(rig.jobs.is_empty() && rig.shard.has_failed());
+    assert_eq!(rig.read(0), Err(PartitionError::Storage));
+}
+
+#[test]
+fn a_reader_is_woken_when_there_is_more_and_when_leadership_goes() {
+    let mut rig = Rig::leading();
+    rig.shard.watch(TOPIC, Offset(0), 9, |_| true);
+    assert_eq!(rig.produce(&["a"], AckLevel::Leader, 1), []);
+    assert_eq!(rig.sync(), [Seen::Answer(1, Ok(0)), Seen::Wake(9)]);
+    rig.shard.watch(TOPIC, Offset(0), 10, |_| true);
+    assert_eq!(rig.effects(), [Seen::Wake(10)], "there is more already");
+    rig.shard.watch(TOPIC, Offset(1), 11, |_| true);
+    rig.shard.assign(assignment(TOPIC, None, 1));
+    assert_eq!(rig.effects(), [Seen::Wake(11)]);
+    assert_eq!(rig.read(0), Err(PartitionError::NotLeader));
+}
+
+#[test]
+fn an_acknowledged_batch_survives_a_crash_and_the_log_goes_on() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    rig.produce(&["lost"], AckLevel::All, 2);
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::PowerAllLost));
+    rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+    rig.sync();
+    assert_eq!(rig.read(0), Ok(vec!["a".to_owned()]));
+    rig.produce(&["b"], AckLevel::All, 3);
+    assert_eq!(rig.sync(), [Seen::Answer(3, Ok(1))]);
+    assert_eq!(rig.read(0), Ok(vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn a_proper_stop_needs_no_recovery() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::Leader, 1);
+    rig.sync();
+    rig.shard.close(None).expect("closed");
+    let opened =
+        ottla_core::shard::Shard::<_, u32, u32>::open(ME, rig.disk.clone(), Monotonic(0)).expect("opened");
+    assert!(opened.clean);
+    let (_, report) = opened.logs[0].result.as_ref().expect("the log is good");
+    assert_eq!(report.checked_batches, 0);
+}
+
+#[test]
+fn a_topic_made_again_begins_empty() {
+    let mut rig = Rig::leading();
+    rig.produce(&["old"], AckLevel::All, 1);
+    rig.sync();
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.assign(assignment(again, Some(ME), 0));
+    let seen = rig.sync();
+    assert!(seen.contains(&Seen::Removed), "{seen:?}");
+    let found = rig.shard.list_offset(again, None, OffsetTarget::Latest).map(|found| found.offset);
+    assert_eq!(found, Ok(Some(Offset(0))));
+    assert_eq!(rig.read(0), Err(PartitionError::NotLeader), "the old one is gone");
+    assert_eq!(
+        rig.disk.list("").expect("listable").iter().filter(|name| name.starts_with("orders")).count(),
+        1
+    );
+}
+
+#[test]
+fn a_log_under_sync_is_removed_when_the_sync_ends() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.begin();
+    rig.shard.remove(TOPIC);
+    assert_eq!(rig.effects(), [Seen::Answer(1, Err(PartitionError::NotLeader))]);
+    assert_eq!(rig.finish(), [Seen::Removed]);
+    assert!(!rig.shard.has_failed());
+}
+
+#[test]
+fn offsets_are_found_in_time_but_never_beyond_the_high_watermark() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    let latest = |rig: &mut Rig, target| rig.shard.list_offset(TOPIC, None, target);
+    assert_eq!(latest(&mut rig, OffsetTarget::Timestamp(0)), Ok(OffsetFound::default()), "not durable yet");
+    rig.sync();
+    let found = latest(&mut rig, OffsetTarget::Timestamp(0)).expect("looked up");
+    assert_eq!((found.offset, found.timestamp), (Some(Offset(0)), Some(1000)));
+    let end = latest(&mut rig, OffsetTarget::Latest).expect("looked up");
+    assert_eq!((end.offset, end.timestamp), (Some(Offset(1)), None));
+    assert_eq!(latest(&mut rig, OffsetTarget::Timestamp(1001)), Ok(OffsetFound::default()));
+}
+
+#[test]
+fn an_idle_directory_writes_no_checkpoints() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    for seconds in 1..=20 {
+        rig.shard.tick(Monotonic(seconds * 1000));
+        rig.effects();
+    }
+    let before = rig.disk.counts();
+    for seconds in 21..=60 {
+        rig.shard.tick(Monotonic(seconds * 1000));
+        rig.effects();
+    }
+    assert_eq!(rig.disk.counts(), before);
+}
