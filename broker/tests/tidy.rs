@@ -65,6 +65,7 @@ const BANNED_TEXT: &[(&str, &[&str], &str)] = &[
             "std::fs",
             "std::net",
             "std::thread::",
+            "std::env",
             "tokio::",
             "Instant::now",
             "SystemTime",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ottla_core::config::{Address, BrokerConfig, InitialController};
 use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
+use ottla_core::quorum::identity::{BadVoters, check_voters};
 use uuid::Uuid;
 
 use super::meta_properties::{
@@ -89,11 +90,8 @@ pub(crate) enum FormatError {
     )]
     NotListed(NodeId),
     /// The list of first voters cannot make a quorum.
-    #[error("the initial controllers name {0} twice")]
-    ListedTwice(String),
-    /// A directory id whose first half is zero: the quorum tells voters apart by that half.
-    #[error("directory id {0} cannot be used; take one that `ottla storage random-uuid` prints")]
-    UnusableDirectoryId(DirectoryId),
+    #[error("the initial controllers cannot make a quorum")]
+    BadVoters(#[from] BadVoters),
     /// First voters on a node that never votes.
     #[error("node {0} has no \"controller\" in its process.roles and cannot be an initial controller")]
     NoController(NodeId),
@@ -163,20 +161,7 @@ impl Format<'_> {
         if voters.iter().all(|voter| voter.node_id != node_id) {
             return Err(FormatError::NotListed(node_id));
         }
-        for (index, voter) in voters.iter().enumerate() {
-            if first_half(voter.directory_id) == 0 {
-                return Err(FormatError::UnusableDirectoryId(voter.directory_id));
-            }
-            for earlier in &voters[..index] {
-                if earlier.node_id == voter.node_id {
-                    return Err(FormatError::ListedTwice(format!("node {}", voter.node_id)));
-                }
-                if first_half(earlier.directory_id) == first_half(voter.directory_id) {
-                    return Err(FormatError::ListedTwice(format!("directory id {}", voter.directory_id)));
-                }
-            }
-        }
-        Ok(())
+        Ok(check_voters(&self.config.voters(voters))?)
     }
 
     fn format(&self, path: PathBuf) -> Result<FormattedDirectory, FormatError> {
@@ -224,11 +209,6 @@ impl Format<'_> {
             .map(|listener| listener.address.clone())
             .expect("a controller's listeners have one of controller.listener.names")
     }
-}
-
-/// The quorum's id of a voter is the first half of its directory's id.
-fn first_half(id: DirectoryId) -> u64 {
-    id.0.as_u64_pair().0
 }
 
 /// What may lie in a directory that is not formatted: what a new file system has, and what an interrupted

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{Address, ListenerName, StaticVoter, reachable};
+use super::address::{Address, InitialController, ListenerName, SecurityProtocol, StaticVoter, reachable};
 use super::file::{CheckedFile, Problem, Setting, Warning};
 use super::listeners::{Listener, Listeners};
 use super::{ByteCount, Limit, Settings};
 use crate::ids::NodeId;
+use crate::metadata::image::{Endpoint, Voter};
+use crate::metadata::record::Voters;
 
 /// What a node does (`process.roles`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +176,23 @@ impl BrokerConfig {
             fixed,
         };
         Ok((config, warnings))
+    }
+
+    /// The first voters of this node's quorum, as its log records them.
+    pub fn voters(&self, controllers: &[InitialController]) -> Voters {
+        let listener = self.controller_listener.to_string();
+        let voter = |controller: &InitialController| Voter {
+            node_id: controller.node_id,
+            directory_id: controller.directory_id,
+            endpoints: vec![Endpoint {
+                listener: listener.clone(),
+                host: controller.address.host.clone(),
+                port: controller.address.port,
+                // Controller listeners are all PLAINTEXT as yet; see listener.security.protocol.map.
+                security_protocol: SecurityProtocol::Plaintext.code(),
+            }],
+        };
+        Voters { voters: controllers.iter().map(voter).collect(), learners: Vec::new() }
     }
 
     /// Every directory the node keeps data in, each once: the log directories, and the metadata log

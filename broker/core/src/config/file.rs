@@ -223,9 +223,9 @@ impl<'a> CheckedFile<'a> {
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         match self.value(key) {
             Some(Value::List(entries)) => entries,
-            // log.dirs falls back to log.dir, which is one text.
-            Some(Value::Text(text)) => vec![text],
-            Some(Value::Boolean(_) | Value::Number(_) | Value::Decimal(_)) | None => Vec::new(),
+            Some(Value::Boolean(_) | Value::Number(_) | Value::Decimal(_) | Value::Text(_)) | None => {
+                Vec::new()
+            }
         }
     }
 

@@ -219,17 +219,17 @@ fn voters_that_make_no_quorum_are_refused() {
     node.refuses(
         &with(&format!("1@h:9093:{DIRECTORY},1@g:9093:{OTHER_DIRECTORY}")),
         1,
-        "the initial controllers name node 1 twice",
+        "the initial controllers cannot make a quorum: node 1 is listed twice among the voters",
     );
     node.refuses(
         &with(&format!("1@h:9093:{DIRECTORY},2@g:9093:{DIRECTORY}")),
         1,
-        &format!("the initial controllers name directory id {DIRECTORY} twice"),
+        &format!("the initial controllers cannot make a quorum: directory id {DIRECTORY} begins like that of another member of the quorum"),
     );
     node.refuses(
         &with(&format!("1@h:9093:{CLUSTER}")),
         1,
-        &format!("directory id {CLUSTER} cannot be used; take one that `ottla storage random-uuid` prints"),
+        &format!("the initial controllers cannot make a quorum: directory id {CLUSTER} begins with 64 zero bits and cannot name a voter"),
     );
     node.refuses(&with("1@h:9093"), 2, "\"1@h:9093\" is not ID@HOST:PORT:DIRECTORY_ID");
     let broker = Node::new("broker");
