@@ -44,13 +44,23 @@ const OPERATOR: (&str, &str) = ("operator", "ottla-operator");
 
 /// Compiles both binaries and builds both images; work whose input has not changed is not done again.
 pub fn ensure(steps: &Steps, prefix: &str) -> Result<Images> {
-    let context = steps.run("compile broker and operator (release, static)", compile)?;
+    let context = compile_step(steps)?;
     steps.run("build the images from the Dockerfile", |log| {
         Ok(Images {
             broker: ensure_image(&context, BROKER, prefix, log)?,
             operator: ensure_image(&context, OPERATOR, prefix, log)?,
         })
     })
+}
+
+/// Compiles both binaries and returns where they lie.
+pub fn binaries(steps: &Steps) -> Result<[PathBuf; 2]> {
+    let context = compile_step(steps)?;
+    Ok([BROKER, OPERATOR].map(|(_, binary)| context.join("out").join(binary)))
+}
+
+fn compile_step(steps: &Steps) -> Result<PathBuf> {
+    steps.run("compile broker and operator (release, static)", compile)
 }
 
 /// Pushes an image to the registry its name says.

@@ -1,5 +1,6 @@
 //! kcat, a client that nobody here wrote.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +101,14 @@ pub fn compare(written: &[Record], read: &[Record]) -> Result<()> {
     }
 }
 
+/// Those of the `written` records that were not `read` at all. A client that sends again what it got no answer
+/// to may write a record twice, so repetitions do not count.
+#[must_use]
+pub fn lost(written: &[Record], read: &[Record]) -> Vec<Record> {
+    let read: BTreeSet<&Record> = read.iter().collect();
+    written.iter().filter(|record| !read.contains(record)).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +131,7 @@ mod tests {
         let mut repeated = written.clone();
         repeated.push(written[7].clone());
         assert!(compare(&written, &repeated).is_err());
+        assert!(lost(&written, &repeated).is_empty());
+        assert_eq!(lost(&written, &written[1..]), written[..1]);
     }
 }

@@ -1,6 +1,6 @@
 //! kubectl against one cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -33,6 +33,18 @@ impl Kubectl {
     #[must_use]
     pub fn of_context(executable: PathBuf, context: &str) -> Self {
         Self { network: None, executable, flags: vec![format!("--context={context}")] }
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    /// The flags that name the cluster.
+    #[must_use]
+    pub fn flags(&self) -> &[String] {
+        &self.flags
     }
 
     /// kubectl with its flags and `words`.

@@ -2,14 +2,38 @@
 //! `cargo xtask test` removes it at the end, `cargo xtask down --site NAME` at any time.
 
 pub mod api;
+pub mod namespace;
 pub mod node;
+pub mod process;
 
 use std::fs::{self, File};
 use std::io::Read;
 
 use anyhow::{Context, Result};
 
+use crate::kcat::Kcat;
+use crate::kubectl::Kubectl;
+use crate::lane::namespace::Namespace;
 use crate::repository;
+use crate::site::Site;
+
+/// A running cluster with our operator in it.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its site.
+    pub site: Site,
+    /// Its administrator.
+    pub kubectl: Kubectl,
+    /// A client inside its network.
+    pub kcat: Kcat,
+}
+
+impl Lane {
+    /// A namespace called `name`, made anew.
+    pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
+        Namespace::create(self, name)
+    }
+}
 
 /// The custom resource definitions of the checkout, as one manifest.
 pub fn definitions() -> Result<String> {

@@ -7,12 +7,14 @@
 pub mod cache;
 pub mod command;
 pub mod control_group;
+pub mod forward;
 pub mod go;
 pub mod helm;
 pub mod images;
 pub mod kcat;
 pub mod kube;
 pub mod kubectl;
+pub mod kubelet;
 pub mod lane;
 pub mod packages;
 pub mod process;

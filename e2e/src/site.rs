@@ -106,6 +106,12 @@ impl Site {
         Network { name: format!("ottla-{}-{node}", self.name) }
     }
 
+    /// The network of one pod of the process lane.
+    #[must_use]
+    pub fn pod_network(&self, number: u16) -> Network {
+        Network { name: format!("ottla-{}-pod{number}", self.name) }
+    }
+
     /// The name of the control group above all its processes and pods.
     #[must_use]
     pub fn control_group(&self) -> String {

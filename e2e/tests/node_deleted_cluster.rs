@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::command::{Answer, wait_until};
 use e2e::kcat;
-use e2e::lane::node::{LIMIT, Namespace, NodeLane};
+use e2e::lane::namespace::{LIMIT, Namespace};
+use e2e::lane::node;
 
 const SPEC: &str = "{replicas: 3, storage: {size: 1Gi}}";
 const KINDS: &str = "kafkaclusters,kafkatopics,statefulsets,pods,services,configmaps,secrets,serviceaccounts,\
@@ -34,7 +35,7 @@ fn claims(namespace: &Namespace<'_>) -> Result<usize> {
 
 #[test]
 fn volumes_outlive_the_cluster_and_bring_it_back() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-deleted")?;
     namespace.apply_cluster(SPEC)?;
     namespace.apply_topic("orders", 6)?;
@@ -61,7 +62,7 @@ fn volumes_outlive_the_cluster_and_bring_it_back() -> Result<()> {
 
 #[test]
 fn with_delete_claim_the_volumes_go_too() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-delete-claim")?;
     namespace.apply_cluster("{replicas: 1, storage: {size: 1Gi, deleteClaim: true}}")?;
     namespace.wait_ready("kafkacluster/my")?;

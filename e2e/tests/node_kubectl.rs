@@ -1,7 +1,7 @@
 //! kubectl tells what state a cluster and a topic are in: columns, conditions, events.
 
 use anyhow::Result;
-use e2e::lane::node::NodeLane;
+use e2e::lane::node;
 use e2e::repository::VERSION;
 
 fn row(table: &str) -> Vec<&str> {
@@ -10,7 +10,7 @@ fn row(table: &str) -> Vec<&str> {
 
 #[test]
 fn columns_conditions_and_events_tell_the_state() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-kubectl")?;
     namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
     namespace.apply_topic("orders", 6)?;

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use e2e::kcat::{self, Record};
-use e2e::lane::node::{Namespace, NodeLane};
+use e2e::lane::namespace::Namespace;
+use e2e::lane::node;
 use serde_json::Value;
 
 fn uid(namespace: &Namespace<'_>, pod: &str) -> Result<Value> {
@@ -29,7 +30,7 @@ fn round(number: usize) -> Vec<Record> {
 
 #[test]
 fn every_acknowledged_record_survives_lost_pods() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-pod-lost")?;
     namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
     namespace.apply_topic("orders", 6)?;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use e2e::kcat;
-use e2e::lane::node::NodeLane;
+use e2e::lane::{Lane, node};
 use e2e::process;
 use e2e::quickstart::{self, CLUSTER, NAMESPACE, TOPIC};
 use e2e::verb::up;
 
 /// Every object of the example and of the operator with its version, and every process with its id.
-fn fingerprint(lane: &NodeLane) -> Result<BTreeMap<String, String>> {
+fn fingerprint(lane: &Lane) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     let kinds =
         "kafkaclusters,kafkatopics,statefulsets,deployments,services,configmaps,pods,persistentvolumeclaims";
@@ -30,7 +30,7 @@ fn fingerprint(lane: &NodeLane) -> Result<BTreeMap<String, String>> {
 
 #[test]
 fn up_ends_with_records_that_every_broker_serves_and_a_second_up_changes_nothing() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     up::start(&lane.site)?;
     for broker in 0..3 {
         let read = lane.kcat.consume(&quickstart::broker_address(CLUSTER, NAMESPACE, broker), TOPIC)?;

@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::command::{Answer, wait_until};
-use e2e::lane::node::{LIMIT, Namespace, NodeLane};
+use e2e::lane::namespace::{LIMIT, Namespace};
+use e2e::lane::{Lane, node};
 use e2e::shim;
 use e2e::wire::{self, Wire};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many partitions a client sees; none if there is no such topic.
-fn partitions(lane: &NodeLane, namespace: &Namespace<'_>, topic: &str) -> Result<usize> {
+fn partitions(lane: &Lane, namespace: &Namespace<'_>, topic: &str) -> Result<usize> {
     let metadata = lane.kcat.metadata(&namespace.bootstrap(), None)?;
     let topics = metadata["topics"].as_array().map(Vec::as_slice).unwrap_or_default();
     let found = topics.iter().find(|seen| seen["topic"] == topic);
     Ok(found.and_then(|topic| topic["partitions"].as_array()).map_or(0, Vec::len))
 }
 
-fn wait_for_partitions(lane: &NodeLane, namespace: &Namespace<'_>, wanted: usize) -> Result<()> {
+fn wait_for_partitions(lane: &Lane, namespace: &Namespace<'_>, wanted: usize) -> Result<()> {
     wait_until(&format!("{wanted} partitions"), LIMIT, INTERVAL, || {
         match partitions(lane, namespace, "orders") {
             Ok(seen) if seen == wanted => Answer::Yes,
@@ -30,7 +31,7 @@ fn wait_for_partitions(lane: &NodeLane, namespace: &Namespace<'_>, wanted: usize
 
 #[test]
 fn a_declared_topic_is_created_grown_restored_and_deleted() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-topic")?;
     namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
     namespace.apply_topic("orders", 3)?;
@@ -64,7 +65,7 @@ fn a_declared_topic_is_created_grown_restored_and_deleted() -> Result<()> {
 
 #[test]
 fn a_config_changed_by_a_client_is_brought_back() -> Result<()> {
-    let lane = NodeLane::ensure()?;
+    let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-topic-config")?;
     namespace.apply_cluster("{replicas: 1, storage: {size: 1Gi}}")?;
     namespace.apply(

@@ -22,9 +22,9 @@ pub struct Certificates {
 impl Certificates {
     /// Makes what is missing for the control plane and `count` nodes.
     pub fn ensure(site: &Site, count: u8, log: &Log) -> Result<Self> {
-        let directory = site.path("pki");
-        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let this = Self { directory };
+        let this = Self::of(site);
+        fs::create_dir_all(&this.directory)
+            .with_context(|| format!("create {}", this.directory.display()))?;
         this.ensure_authority(log)?;
         this.ensure_service_account_key(log)?;
         let names = "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,\
@@ -43,6 +43,12 @@ impl Certificates {
             this.ensure_leaf(&name, &subject, &format!("DNS:{name},IP:{}", node.address()), log)?;
         }
         Ok(this)
+    }
+
+    /// Those that were made for a site.
+    #[must_use]
+    pub fn of(site: &Site) -> Self {
+        Self { directory: site.path("pki") }
     }
 
     /// The certificate called `name`.

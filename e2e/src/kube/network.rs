@@ -14,7 +14,7 @@ pub fn ensure_fabric(site: &Site, log: &Log) -> Result<()> {
         return Ok(());
     }
     ip(&fabric, log, "link add br0 type bridge")?;
-    ip(&fabric, log, &format!("addr add {FABRIC_ADDRESS}/24 dev br0"))?;
+    ip(&fabric, log, &format!("addr add {FABRIC_ADDRESS}/16 dev br0"))?;
     ip(&fabric, log, "link set br0 up")
 }
 
@@ -71,19 +71,25 @@ pub fn remove(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// The network namespaces of a site that exist, nodes first.
+/// The network namespaces of a site that exist, those of pods and nodes first.
 pub fn existing(site: &Site) -> Result<Vec<Network>> {
+    let mut networks = pods(site)?;
+    networks.extend(
+        Node::first(u8::MAX).map(|node| site.node_network(&node.name())).filter(|node| node.path().exists()),
+    );
+    networks.extend(Some(site.fabric()).filter(|fabric| fabric.path().exists()));
+    Ok(networks)
+}
+
+/// The network namespaces of pods of the process lane that exist.
+pub fn pods(site: &Site) -> Result<Vec<Network>> {
     let mut networks = Vec::new();
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return Ok(networks) };
-    let prefix = format!("{}-node", site.fabric().name());
+    let prefix = format!("{}-pod", site.fabric().name());
     for entry in entries {
         let name = entry.context("list /run/netns")?.file_name().to_string_lossy().into_owned();
-        if let Some(number) = name.strip_prefix(&prefix) {
-            networks.push(site.node_network(&format!("node{number}")));
-        }
-    }
-    if site.fabric().path().exists() {
-        networks.push(site.fabric());
+        let number = name.strip_prefix(&prefix).and_then(|number| number.parse().ok());
+        networks.extend(number.map(|number| site.pod_network(number)));
     }
     Ok(networks)
 }

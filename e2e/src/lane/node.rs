@@ -1,197 +1,20 @@
 //! The node lane: the whole cluster of `up`, on a site of its own, shared by the lane's tests.
-//!
-//! Each test works in a Kubernetes namespace of its own, made anew at its start and removed at its end.
 
-use std::fs;
-use std::time::Duration;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
-
-use crate::command::{Answer, wait_until};
-use crate::control_group;
 use crate::kcat::Kcat;
-use crate::kubectl::Kubectl;
+use crate::lane::Lane;
 use crate::shim;
 use crate::site::{self, Site};
 use crate::step::Steps;
 use crate::verb::up;
 
-/// Far more than anything takes: a machine that compiles at the same time is slow.
-pub const LIMIT: Duration = Duration::from_secs(180);
-/// How often a test asks again.
-const INTERVAL: Duration = Duration::from_millis(250);
-
-/// A running cluster with our operator in it.
-#[derive(Debug)]
-pub struct NodeLane {
-    /// Its site.
-    pub site: Site,
-    /// Its administrator.
-    pub kubectl: Kubectl,
-    /// A client inside its network.
-    pub kcat: Kcat,
-}
-
-impl NodeLane {
-    /// Starts what does not run.
-    pub fn ensure() -> Result<Self> {
-        site::require_root()?;
-        let site = Site::new(site::TEST);
-        let _lock = site.wait_for_lock()?;
-        let running = up::start_kubernetes(&site, &Steps::new(site.logs()))?;
-        let kcat = Kcat::new(shim::path(&site, "kcat"));
-        Ok(Self { site, kubectl: running.kubectl, kcat })
-    }
-
-    /// A fresh namespace called `name`.
-    pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
-        let namespace = Namespace { lane: self, name: name.to_owned() };
-        namespace.remove()?;
-        self.kubectl.read(&["create", "namespace", name])?;
-        Ok(namespace)
-    }
-}
-
-/// A namespace and what a test does in it.
-#[derive(Debug)]
-pub struct Namespace<'a> {
-    lane: &'a NodeLane,
-    name: String,
-}
-
-impl Namespace<'_> {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// `kubectl` with this namespace as default.
-    pub fn kubectl(&self, words: &[&str]) -> Result<String> {
-        let mut all = vec!["--namespace", self.name.as_str()];
-        all.extend(words);
-        self.lane.kubectl.read(&all)
-    }
-
-    /// An object (or a list) as JSON.
-    pub fn object(&self, words: &[&str]) -> Result<Value> {
-        let mut all = vec!["--namespace", self.name.as_str()];
-        all.extend(words);
-        self.lane.kubectl.object(&all)
-    }
-
-    /// Applies a manifest as a user would.
-    pub fn apply(&self, manifest: &str) -> Result<()> {
-        let words = ["--namespace", self.name.as_str(), "apply", "-f", "-"];
-        self.lane.kubectl.program(&words).stdin(manifest).read().map(|_| ())
-    }
-
-    /// Applies a `KafkaCluster` called `my` with `spec` (YAML in braces).
-    pub fn apply_cluster(&self, spec: &str) -> Result<()> {
-        self.apply(&manifest("KafkaCluster", "my", spec))
-    }
-
-    /// Applies a `KafkaTopic` of the cluster `my` with as many partitions.
-    pub fn apply_topic(&self, name: &str, partitions: u32) -> Result<()> {
-        let spec = format!("{{clusterRef: {{name: my}}, partitions: {partitions}, replicas: 1}}");
-        self.apply(&manifest("KafkaTopic", name, &spec))
-    }
-
-    /// Waits for an object's condition `Ready`.
-    pub fn wait_ready(&self, object: &str) -> Result<()> {
-        self.lane.kubectl.wait(&self.name, object, "condition=Ready", LIMIT).or_else(|error| {
-            let seen = self.kubectl(&["get", object, "-o", "yaml"]).unwrap_or_default();
-            let pods = self.kubectl(&["get", "pods", "-o", "wide"]).unwrap_or_default();
-            bail!("{error:#}\n{seen}\n{pods}")
-        })
-    }
-
-    /// Waits until `question` about an object holds.
-    pub fn wait_for(&self, what: &str, object: &str, question: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut last = Value::Null;
-        wait_until(what, LIMIT, INTERVAL, || match self.object(&[object]) {
-            Ok(value) => {
-                let holds = question(&value);
-                let text = format!("{:#}", value["status"]);
-                last = value;
-                if holds { Answer::Yes } else { Answer::NotYet(text) }
-            }
-            Err(error) => Answer::NotYet(format!("{error:#}")),
-        })?;
-        Ok(last)
-    }
-
-    /// The address of one broker of the cluster `my`.
-    #[must_use]
-    pub fn broker(&self, ordinal: u32) -> String {
-        crate::quickstart::broker_address("my", &self.name, ordinal)
-    }
-
-    /// The address clients start from.
-    #[must_use]
-    pub fn bootstrap(&self) -> String {
-        crate::quickstart::bootstrap_address("my", &self.name)
-    }
-
-    /// Kills the process of a broker without a word, as a crash would.
-    pub fn crash(&self, pod: &str) -> Result<()> {
-        let wanted = [format!("POD_NAME={pod}"), format!("POD_NAMESPACE={}", self.name)];
-        let processes = control_group::processes(&self.lane.site.control_group())?;
-        let found = processes.into_iter().find(|id| {
-            let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            wanted
-                .iter()
-                .all(|entry| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
-        });
-        let id = found.with_context(|| format!("no process of the pod {pod} runs"))?;
-        crate::command::program("kill").args(["-KILL", &id.to_string()]).read().map(|_| ())
-    }
-
-    /// Removes the namespace with everything in it and makes its volumes usable again.
-    pub fn remove(&self) -> Result<()> {
-        let limit = format!("--timeout={}s", LIMIT.as_secs());
-        let clean = ["delete", "namespace", &self.name, "--ignore-not-found", "--wait", &limit];
-        self.lane.kubectl.read(&clean)?;
-        self.recycle_volumes()
-    }
-
-    /// Empties the volumes that claims of this namespace have left and offers them again.
-    fn recycle_volumes(&self) -> Result<()> {
-        let volumes = self.lane.kubectl.object(&["persistentvolumes"])?;
-        for volume in volumes["items"].as_array().into_iter().flatten() {
-            if volume["spec"]["claimRef"]["namespace"] != self.name.as_str() {
-                continue;
-            }
-            let path = volume["spec"]["local"]["path"].as_str().context("a volume without a path")?;
-            fs::remove_dir_all(path).with_context(|| format!("empty {path}"))?;
-            fs::create_dir_all(path).with_context(|| format!("create {path}"))?;
-            let name = volume["metadata"]["name"].as_str().context("a volume without a name")?;
-            let patch = r#"[{"op": "remove", "path": "/spec/claimRef"}]"#;
-            self.lane.kubectl.read(&["patch", "persistentvolume", name, "--type=json", "-p", patch])?;
-        }
-        Ok(())
-    }
-}
-
-fn manifest(kind: &str, name: &str, spec: &str) -> String {
-    format!("{{apiVersion: ottla.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {spec}}}\n")
-}
-
-/// The status of an object's condition, empty if it has none of that type.
-#[must_use]
-pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
-    field(object, kind, "status")
-}
-
-/// What an object's condition says to people.
-#[must_use]
-pub fn message<'a>(object: &'a Value, kind: &str) -> &'a str {
-    field(object, kind, "message")
-}
-
-fn field<'a>(object: &'a Value, kind: &str, name: &str) -> &'a str {
-    let conditions = object["status"]["conditions"].as_array();
-    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
-    found.and_then(|condition| condition[name].as_str()).unwrap_or_default()
+/// Starts what does not run.
+pub fn ensure() -> Result<Lane> {
+    site::require_root()?;
+    let site = Site::new(site::TEST);
+    let _lock = site.wait_for_lock()?;
+    let running = up::start_kubernetes(&site, &Steps::new(site.logs()))?;
+    let kcat = Kcat::new(shim::path(&site, "kcat"));
+    Ok(Lane { site, kubectl: running.kubectl, kcat })
 }

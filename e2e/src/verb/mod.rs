@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod down;
+pub mod elsewhere;
 pub mod test;
 pub mod up;
 
@@ -9,9 +10,10 @@ use anyhow::{Result, bail};
 
 use crate::command::program;
 use crate::images;
+use crate::kubelet;
 use crate::packages;
 use crate::repository;
-use crate::site;
+use crate::site::{self, Site};
 use crate::step::{Steps, say};
 
 const HELP: &str = "\
@@ -44,6 +46,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"images", options)) => make_images(options),
         Some((&"check", [])) => check::run(),
         Some((&"test", [])) => test::run(),
+        // Not for people: the process lane starts it.
+        Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),
         Some((&"sim", options)) => simulate(options),
         Some((verb, _)) => bail!("no such verb or option: {verb} {}\n\n{HELP}", words[1..].join(" ")),
     }

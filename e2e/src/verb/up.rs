@@ -16,6 +16,7 @@ use crate::quickstart;
 use crate::shim;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
+use crate::verb::elsewhere;
 
 /// What the user asked for.
 #[derive(Debug, Default)]
@@ -48,13 +49,16 @@ impl Options {
 
 /// Starts what does not run.
 pub fn run(options: &Options) -> Result<()> {
-    say("bringing up a Kubernetes with Ottla; `cargo xtask down` removes it again");
     match (&options.context, &options.image_prefix) {
-        (Some(_), _) => bail!("--context is not there yet"),
+        (Some(context), prefix) => {
+            say(&format!("installing Ottla in the cluster of the context {context}"));
+            elsewhere::run(context, prefix.as_deref())
+        }
         (None, Some(_)) => {
             bail!("--image-prefix goes with --context: our own cluster takes images from files")
         }
         (None, None) => {
+            say("bringing up a Kubernetes with Ottla; `cargo xtask down` removes it again");
             site::require_root()?;
             start(&Site::new(site::DEVELOPMENT))
         }
