@@ -9,6 +9,7 @@ pub mod config;
 pub mod controller;
 pub mod disk;
 pub mod ids;
+pub mod lifecycle;
 pub mod log;
 pub mod metadata;
 pub mod partition;

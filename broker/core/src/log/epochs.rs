@@ -38,6 +38,11 @@ impl Epochs {
         self.starts.last().map(|start| start.epoch)
     }
 
+    /// Where the first known epoch begins: the log start, when it was last written.
+    pub(super) fn first_start(&self) -> Option<Offset> {
+        self.starts.first().map(|start| start.offset)
+    }
+
     /// Notes that `epoch` begins at `offset`. Returns whether that was news. An epoch that turns out to
     /// have no record (a later one begins at the same offset) is forgotten.
     pub(super) fn assign(&mut self, epoch: LeaderEpoch, offset: Offset) -> bool {

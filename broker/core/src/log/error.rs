@@ -88,8 +88,8 @@ pub enum BatchFlaw {
     /// Its offsets run backwards, or begin before the log's end.
     #[error("its offsets do not follow")]
     Offsets,
-    /// Its leader epoch is below that of the batch before it.
-    #[error("its leader epoch is below the one before")]
+    /// It has no leader epoch, or one below that of the batch before it.
+    #[error("its leader epoch does not follow")]
     Epoch,
 }
 

@@ -22,7 +22,8 @@ pub(super) const HEADER_BYTES: usize = 61;
 /// The first byte that the checksum covers.
 pub(super) const CHECKED_FROM: usize = 21;
 
-/// What the log needs of a batch's header.
+/// What the log needs of a batch's header. Without a leader epoch (-1, as producers send it) it is no
+/// batch of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) base: Offset,
@@ -50,11 +51,15 @@ impl Header {
         let delta = i32::from_be_bytes(field(header, 23));
         let end = base.checked_add(i64::from(delta)).and_then(|last| last.checked_add(1));
         let end = end.filter(|_| base >= 0 && delta >= 0).ok_or(BatchFlaw::Offsets)?;
+        let epoch = i32::from_be_bytes(field(header, 12));
+        if epoch < 0 {
+            return Err(BatchFlaw::Epoch);
+        }
         Ok(Self {
             base: Offset(base),
             end: Offset(end),
             bytes,
-            epoch: LeaderEpoch(i32::from_be_bytes(field(header, 12))),
+            epoch: LeaderEpoch(epoch),
             crc: u32::from_be_bytes(field(header, 17)),
             max_timestamp: i64::from_be_bytes(field(header, 35)),
         })

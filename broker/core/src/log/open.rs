@@ -58,9 +58,11 @@ impl<D: Disk> Log<D> {
         let found = look(&disk, directory)?;
         // Where a truncation took back a recovery point, the shutdown's own is not to be trusted either.
         let clean = start.clean_shutdown && found.truncation.is_none();
-        let recovery_point = found.truncation.map_or(start.recovery_point, |at| at.min(start.recovery_point));
+        let (recovery_point, log_start) = match found.truncation {
+            None => (start.recovery_point, start.log_start),
+            Some(at) => (start.recovery_point.min(at), start.log_start.min(at)),
+        };
         let Found { topic_id, epochs, truncation, bases } = found;
-        let epochs_missing = epochs.is_none();
         let mut log = Self {
             disk,
             directory: directory.to_owned(),
@@ -68,7 +70,7 @@ impl<D: Disk> Log<D> {
             config: config.clone(),
             segments: Vec::new(),
             epochs: epochs.unwrap_or_default(),
-            log_start: start.log_start.max(bases.first().copied().unwrap_or_default()),
+            log_start: log_start.max(bases.first().copied().unwrap_or_default()),
             flushed_end: recovery_point,
             pending: Pending::default(),
             running: None,
@@ -77,7 +79,7 @@ impl<D: Disk> Log<D> {
             truncation,
             failed: false,
         };
-        let Recovered { report } = recover(&mut log, &bases, recovery_point, clean, epochs_missing)?;
+        let Recovered { report } = recover(&mut log, &bases, recovery_point, clean)?;
         if !clean {
             log.resync()?;
         }

@@ -38,19 +38,26 @@ pub(super) fn recover<D: Disk>(
     bases: &[Offset],
     recovery_point: Offset,
     clean: bool,
-    epochs_missing: bool,
 ) -> Result<Recovered, OpenError> {
+    // Every batch has an epoch, so where the first one begins is the log start of the last sync, which its own
+    // checkpoint, written now and then, may not know yet. Of segments below it any may be left.
+    log.log_start = log.log_start.max(log.epochs.first_start().unwrap_or_default());
+    let old = bases.iter().skip(1).take_while(|next| **next <= log.log_start).count();
+    let (old, bases) = bases.split_at(old);
     // What a crash may have left of epochs above is noted again from the batches themselves.
-    let mut first = bases.partition_point(|base| *base <= recovery_point).saturating_sub(1);
-    let mut trusted_below = recovery_point;
-    if epochs_missing {
-        (first, trusted_below) = (0, Offset(0));
-    }
     if !clean {
         log.epochs.cut_end(recovery_point);
     }
+    // The segment that ends at the recovery point is walked, too: of a cut there the new length may be lost.
+    let mut first = bases.partition_point(|base| *base < recovery_point).saturating_sub(1);
+    let mut trusted_below = recovery_point;
+    if log.epochs.latest().is_none() && log.log_start < recovery_point {
+        // The epochs' file is lost: all batches are walked to find them.
+        (first, trusted_below) = (0, Offset(0));
+    }
     let mut recovery =
         Recovery { log, recovery_point, clean, epoch: None, report: RecoveryReport::default() };
+    recovery.remove(old)?;
     for (at, base) in bases.iter().enumerate().take(first) {
         let log = &mut recovery.log;
         log.segments.push(Segment::open_rolled(&log.disk, &log.directory, *base, bases[at + 1])?);

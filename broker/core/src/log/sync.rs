@@ -184,14 +184,8 @@ impl<D: Disk> Log<D> {
         Ok(self.flushed_end)
     }
 
-    /// How many bytes a recovery would scan if the node crashed now, were the recovery point written now:
-    /// those of the active segment that are not flushed, at least.
-    pub fn unflushed(&self) -> bool {
-        self.flushed_end < self.log_end()
-    }
-
-    /// The recovery point, to be written to its checkpoint now. When that is durable, say so with
-    /// [`Log::recovery_point_written`].
+    /// The recovery point, to be written to its checkpoint now, after the log start to its own. When both are
+    /// durable, say so with [`Log::recovery_point_written`]. One such writing is under way at a time.
     pub fn take_recovery_point(&mut self) -> Offset {
         if self.promised != Offset(i64::MAX) {
             self.promised = self.promised.max(self.flushed_end);
@@ -199,8 +193,8 @@ impl<D: Disk> Log<D> {
         self.flushed_end
     }
 
-    /// The checkpoint on the disk now says this recovery point. A mark left by a truncation is not needed
-    /// any longer.
+    /// The checkpoints on the disk now say this recovery point, and the log start of that time. What a
+    /// truncation has taken back is not needed any longer.
     pub fn recovery_point_written(&mut self, recovery_point: Offset) -> Result<(), DiskError> {
         if self.failed || recovery_point > self.flushed_end {
             return Ok(());

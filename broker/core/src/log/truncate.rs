@@ -6,17 +6,19 @@ use super::recovery::remove_segment;
 use super::replica_log::{Log, truncation_text};
 use super::segment::Segment;
 use super::text_file;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::ids::Offset;
 
 impl<D: Disk> Log<D> {
     /// Cuts the log at the batch that holds `offset`: a follower's divergent tail. Returns the new end. Below
-    /// the first segment it is as [`Log::restart_at`].
+    /// the first segment it is as [`Log::restart_at`]; below the log start, that falls, too.
     ///
-    /// Where a recovery point on the disk lies above the cut, it is first taken back by a durable
-    /// `truncation-checkpoint`; otherwise a crash would find a log shorter than it was said to be. Then
-    /// later segments are removed, youngest first, then the file is cut. Every state between recovers to a
-    /// prefix of the old log that is not below the cut.
+    /// It blocks on the disk. Where a recovery point or a log start on the disk lies above the cut, it is first
+    /// taken back by a durable `truncation-checkpoint`; otherwise a crash would find a log shorter than it was
+    /// said to be. Then later segments are removed, youngest first, and the file is cut; every state between
+    /// recovers to a prefix of the old log that is not below the cut. All of it is durable on return:
+    /// otherwise a crash could put old batches before new ones, as no replica ever had them, and comparing
+    /// epochs would not find it.
     pub fn truncate_to(&mut self, offset: Offset) -> Result<Offset, ChangeError> {
         if offset >= self.log_end() {
             return Ok(self.log_end());
@@ -33,18 +35,21 @@ impl<D: Disk> Log<D> {
         for segment in self.segments.split_off(at + 1).into_iter().rev() {
             self.remove_now(segment.base)?;
         }
-        self.pending.names = true;
         if let Err(error) = self.active_mut().truncate(offset) {
             self.failed = true;
             return Err(self.walk_error(base, error).into());
         }
+        let synced = self.active().file.sync().and_then(|()| self.disk.sync_directory(&self.directory));
+        synced.map_err(failed("sync the cut of", &self.directory)).map_err(|error| self.fail(error))?;
         let log_end = self.log_end();
         self.pending.epochs |= self.epochs.cut_end(log_end);
+        self.log_start = self.log_start.min(log_end);
         self.lower_flushed(log_end);
         Ok(log_end)
     }
 
-    /// Drops everything and begins again at `offset`: a follower that lags behind its leader's log start.
+    /// Drops everything and begins again at `offset`: a follower that lags behind its leader's log start. It
+    /// blocks on the disk.
     pub fn restart_at(&mut self, offset: Offset) -> Result<(), ChangeError> {
         self.check_usable()?;
         self.take_back(Offset(0))?;
@@ -54,6 +59,8 @@ impl<D: Disk> Log<D> {
             remove_segment(&self.disk, &self.directory, segment.base)
                 .map_err(failed("empty", &self.directory))?;
         }
+        // As for a cut: nothing of the old log may turn up beside the new.
+        self.disk.sync_directory(&self.directory).map_err(failed("sync directory", &self.directory))?;
         self.segments.push(Segment::create(&self.disk, &self.directory, offset)?);
         self.failed = false;
         self.pending.names = true;
@@ -92,9 +99,10 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Takes back what recovery points on the disk may say above `offset`.
+    /// Takes back what the recovery point and the log start on the disk may say above `offset`.
     fn take_back(&mut self, offset: Offset) -> Result<(), ChangeError> {
-        if offset >= self.promised || self.truncation.is_some_and(|at| at <= offset) {
+        let nothing_above = offset >= self.promised && offset >= self.log_start;
+        if nothing_above || self.truncation.is_some_and(|at| at <= offset) {
             return Ok(());
         }
         let text = truncation_text(offset);

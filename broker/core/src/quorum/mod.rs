@@ -22,6 +22,7 @@ pub mod snapshot;
 pub mod store;
 mod transfer;
 
+pub use guard::Refusal;
 pub use identity::{Peer, RaftId};
 pub use machine::{Quorum, QuorumConfig};
 pub use snapshot::SnapshotId;

@@ -9,6 +9,7 @@ const STEPS: usize = 40;
 
 /// `LOG_CRASH_SEEDS=N` tries N times as many scripts.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
+    #[allow(clippy::disallowed_methods, reason = "a knob of this test alone")]
     let times = std::env::var("LOG_CRASH_SEEDS").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
     0..usual * times
 }

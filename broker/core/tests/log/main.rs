@@ -1,6 +1,13 @@
 //! The log on the simulated disk: what it stores, and what survives a crash at every step.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
+mod crashing;
+mod model;
 mod rig;
 mod storing;

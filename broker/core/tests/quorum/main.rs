@@ -2,5 +2,6 @@
 //! disks are the simulator's, time is a number.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod brokers;
 mod elections;
 mod rig;

@@ -12,6 +12,7 @@ use ottla_core::controller::{
 use ottla_core::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId, Term, TopicId,
 };
+use ottla_core::lifecycle::{CallError, CallNumber, Lifecycle, LifecycleConfig};
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::store::Persist;
@@ -62,6 +63,8 @@ pub(crate) struct Cluster {
     pub(crate) snapshot_after_bytes: u64,
     network: VecDeque<(NodeId, NodeId, Bytes)>,
     tickets: u64,
+    pub(crate) brokers: BTreeMap<NodeId, Lifecycle>,
+    calls: BTreeMap<Ticket, (NodeId, NodeId, CallNumber)>,
     rng: Rng,
     leaders: BTreeMap<Term, NodeId>,
 }
@@ -76,6 +79,8 @@ impl Cluster {
             snapshot_after_bytes: 20 << 20,
             network: VecDeque::new(),
             tickets: 0,
+            brokers: BTreeMap::new(),
+            calls: BTreeMap::new(),
             rng: Rng::new(7),
             leaders: BTreeMap::new(),
         };
@@ -167,7 +172,62 @@ impl Cluster {
                 self.drain(id);
             }
             self.deliver();
+            self.run_brokers();
         }
+    }
+
+    /// Starts a broker that behaves as the binary's does.
+    pub(crate) fn start_broker(&mut self, id: NodeId, incarnation: u128) {
+        let controllers = (0..3).map(|id| address(NodeId(id))).collect();
+        let config = LifecycleConfig::new(registration(id, incarnation), controllers);
+        let mut broker = Lifecycle::new(config, self.now);
+        broker.recovered();
+        self.brokers.insert(id, broker);
+    }
+
+    pub(crate) fn run_brokers(&mut self) {
+        for id in self.brokers.keys().copied().collect::<Vec<_>>() {
+            loop {
+                let broker = self.brokers.get_mut(&id).unwrap();
+                broker.tick(self.now);
+                let effects = broker.ready();
+                assert_eq!(effects.fatal, None);
+                let calls = effects.calls;
+                for call in &calls {
+                    let to = NodeId(call.to.host.strip_prefix("controller-").unwrap().parse().unwrap());
+                    let reachable = self.members.get(&to).is_some_and(|member| member.running.is_some());
+                    if reachable && !self.cut.contains(&(id, to)) {
+                        let ticket = self.ask(to, call.operation.clone());
+                        self.calls.insert(ticket, (id, to, call.number));
+                    } else {
+                        let broker = self.brokers.get_mut(&id).unwrap();
+                        broker.replied(self.now, call.number, Err(CallError::Unreachable));
+                    }
+                }
+                self.deliver();
+                let answered = self.hand_out_replies();
+                if calls.is_empty() && !answered {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn hand_out_replies(&mut self) -> bool {
+        let waiting: Vec<(Ticket, (NodeId, NodeId, CallNumber))> =
+            self.calls.iter().map(|(ticket, call)| (*ticket, *call)).collect();
+        let mut answered = false;
+        for (ticket, (broker, controller, number)) in waiting {
+            let reply = self.members.get_mut(&controller).unwrap().replies.remove(&ticket);
+            if let Some(reply) = reply {
+                self.calls.remove(&ticket);
+                if let Some(broker) = self.brokers.get_mut(&broker) {
+                    broker.replied(self.now, number, reply.map_err(CallError::Refused));
+                    answered = true;
+                }
+            }
+        }
+        answered
     }
 
     /// Lets time pass until it holds; fails if it does not within a minute.
@@ -230,6 +290,13 @@ impl Cluster {
         self.deliver();
         self.pass_until("a reply", |cluster| cluster.reply(id, ticket).is_some());
         self.members.get_mut(&id).unwrap().replies.remove(&ticket).unwrap()
+    }
+
+    /// Lets a disk that was held back go on.
+    #[allow(dead_code)]
+    pub(crate) fn release_disk(&mut self, id: NodeId) {
+        self.members.get_mut(&id).unwrap().hold_disk = false;
+        self.drain(id);
     }
 
     /// Registers a broker and unfences it.

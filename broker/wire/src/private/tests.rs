@@ -176,3 +176,71 @@ fn keys_are_those_written_down() {
     assert_eq!(codes, [10_000, 10_001, 10_002, 10_003, 10_004]);
     assert!(PrivateKey::ALL.iter().all(|key| PrivateKey::from_code(key.code()) == Some(*key)));
 }
+
+/// Version 0 as it was first released. A rolling upgrade needs these bytes to be read,
+/// and written to older nodes, for ever: a change here is a new version instead.
+#[test]
+fn version_0_stays_as_it_was_released() {
+    fn pinned<M: Encodable + Decodable + PartialEq + std::fmt::Debug>(message: &M, hex: &str) {
+        let mut out = Vec::new();
+        message.encode(&mut out, 0).unwrap();
+        let written: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, hex);
+        assert_eq!(&M::decode(&mut Bytes::from(out), 0).unwrap(), message);
+    }
+    let payload = Bytes::from_static(&[0xaa, 0xbb]);
+    pinned(
+        &RaftMessageRequest {
+            cluster_id: "c1".into(),
+            from_node_id: 3,
+            from_directory_id: Uuid::from_u128(1),
+            to_directory_id: Uuid::from_u128(2),
+            payload: payload.clone(),
+        },
+        "03633100000003000000000000000000000000000000010000000000000000000000000000000203aabb00",
+    );
+    pinned(&RaftMessageResponse { error_code: 41 }, "002900");
+    pinned(
+        &FetchMetadataRequest {
+            node_id: 3,
+            broker_epoch: -1,
+            from_offset: 7,
+            max_bytes: 256,
+            max_wait_ms: 500,
+        },
+        "00000003ffffffffffffffff000000000000000700000100000001f400",
+    );
+    pinned(
+        &FetchMetadataResponse {
+            error_code: 6,
+            leader: Some(LeaderHint { node_id: 1, host: "h".into(), port: 9090 }),
+            high_watermark: 9,
+            entries: vec![MetadataEntry { offset: 7, term: 2, payload: payload.clone() }],
+            snapshot: Some(SnapshotDescriptor { offset: 5, term: 1, size: 64 }),
+        },
+        "0006010000000102682382000000000000000009020000000000000007000000000000000203aabb00010000000000000005000000000000000100000000000000400000",
+    );
+    pinned(&FetchMetadataResponse::default(), "0000000000000000000000010000");
+    pinned(
+        &FetchMetadataSnapshotRequest { offset: 5, term: 1, position: 16, max_bytes: 32 },
+        "0000000000000005000000000000000100000000000000100000002000",
+    );
+    pinned(
+        &FetchMetadataSnapshotResponse { error_code: 0, size: 64, position: 16, bytes: payload.clone() },
+        "00000000000000000040000000000000001003aabb00",
+    );
+    pinned(
+        &ForwardRequest {
+            principal_type: "User".into(),
+            principal_name: "a".into(),
+            client_id: "b".into(),
+            listener: "P".into(),
+            client_host: "d".into(),
+            api_key: 19,
+            api_version: 7,
+            body: payload.clone(),
+        },
+        "055573657202610262025002640013000703aabb00",
+    );
+    pinned(&ForwardResponse { error_code: 0, body: payload }, "000003aabb00");
+}

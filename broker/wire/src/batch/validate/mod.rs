@@ -102,7 +102,7 @@ pub fn validate(
 ) -> Result<ValidatedBatch, ProduceError> {
     let batch = only_batch(bytes)?;
     let source = check_header(&batch, produce_version, settings)?;
-    let payload = records(&batch, MAX_DECOMPRESSED_BYTES)?;
+    let payload = records(&batch, decompressed_bytes_max(settings))?;
     let walk = walk(&batch, &payload, settings, now_ms)?;
     let target = match settings.compression {
         TargetCompression::Producer => Compression::of(source),
@@ -125,6 +125,13 @@ pub fn validate(
         TimestampType::LogAppendTime => (Some(now_ms), 0),
     };
     Ok(ValidatedBatch { bytes, header, max_timestamp_delta, log_append_time_ms, rebuilt })
+}
+
+/// How far a batch may swell. Topics with larger batches than usual get more room, at
+/// the ratio that compressed text has.
+fn decompressed_bytes_max(settings: &TopicSettings) -> u32 {
+    const RATIO: u32 = 8;
+    settings.max_message_bytes.saturating_mul(RATIO).max(MAX_DECOMPRESSED_BYTES)
 }
 
 /// Exactly one batch of format 2, the rest being at most part of another.

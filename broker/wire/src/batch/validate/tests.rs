@@ -193,6 +193,10 @@ fn a_batch_that_swells_beyond_the_bound_is_too_large() {
     let packed = compress(Compression::Zstd { level: 1 }, &bomb).unwrap();
     assert!(packed.len() < 100_000);
     assert_eq!(code(&around(&packed, 1, Codec::Zstd)), ErrorCode::MessageTooLarge);
+    // Where batches may be large the bound is, too: this one is refused for what it holds.
+    let large = TopicSettings { max_message_bytes: 10_000_000, ..TopicSettings::default() };
+    let refused = refuse(&around(&packed, 1, Codec::Zstd), 13, &large);
+    assert!(matches!(refused, ProduceError::Records(_)), "{refused}");
 }
 
 #[test]
