@@ -1,6 +1,12 @@
 //! The Kubernetes operator of Ottla.
 //!
 //! Every kind takes the same way: *observe* (IO) → *validate* → *desired* → *rollout* (these three are pure) →
-//! *apply* (the only writer). Start reading at [`crd`] for the words, then `cluster` for the steps.
+//! *apply* (the only writer). Start reading at [`crd`] for the words, then [`cluster`] for the steps.
 
+pub mod apply;
+pub mod cluster;
 pub mod crd;
+pub mod digest;
+pub mod names;
+pub mod quantity;
+pub mod settings;

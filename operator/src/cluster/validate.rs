@@ -1,0 +1,399 @@
+//! From what a user wrote to a cluster that can be built, or to what stands in the way.
+//!
+//! Pure. What CEL can say is said in `crd/`; here is the rest: what depends on other objects, on what was pinned
+//! at creation, or on the table of configuration keys. After this module no code looks at the raw spec again.
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::{
+    api::core::v1::{Affinity, ResourceRequirements, Toleration},
+    apimachinery::pkg::{api::resource::Quantity as KubeQuantity, apis::meta::v1::OwnerReference},
+};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::config_keys;
+use crate::{
+    crd::{self, KafkaCluster, PlacementOfControllers, Scalar},
+    names::{ClusterName, LABEL_CLUSTER, NodeId, PORT_CONTROLLER, Pool},
+    quantity::Quantity,
+    settings::BrokerImage,
+};
+
+/// A cluster that can be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// Its namespace.
+    pub namespace: String,
+    /// What makes its objects go with it.
+    pub owner: OwnerReference,
+    /// Ottla's release.
+    pub version: String,
+    /// The image of the brokers.
+    pub image: String,
+    /// How many brokers run: never fewer than there are.
+    pub brokers: i32,
+    /// How many controllers.
+    pub controllers: i32,
+    /// Where the controllers run.
+    pub placement: PlacementOfControllers,
+    /// The size of a volume.
+    pub storage_size: String,
+    /// The class of a volume.
+    pub storage_class: Option<String>,
+    /// Whether the volumes go with the cluster.
+    pub delete_claim: bool,
+    /// CPU and memory.
+    pub resources: ResourceRequirements,
+    /// The user's part of the configuration.
+    pub config: BTreeMap<String, String>,
+    /// The user's part of the pods.
+    pub pod: PodExtras,
+}
+
+impl Cluster {
+    /// The pools, in the order in which a change goes through them.
+    #[must_use]
+    pub fn pools(&self) -> Vec<Pool> {
+        match self.placement {
+            PlacementOfControllers::Combined => vec![Pool::Nodes],
+            PlacementOfControllers::Dedicated => vec![Pool::Controllers, Pool::Nodes],
+        }
+    }
+
+    /// How many nodes a pool has.
+    #[must_use]
+    pub fn size(&self, pool: Pool) -> i32 {
+        match pool {
+            Pool::Nodes => self.brokers,
+            Pool::Controllers => self.controllers,
+        }
+    }
+
+    /// The pool that holds the controllers.
+    #[must_use]
+    pub fn pool_of_controllers(&self) -> Pool {
+        match self.placement {
+            PlacementOfControllers::Combined => Pool::Nodes,
+            PlacementOfControllers::Dedicated => Pool::Controllers,
+        }
+    }
+
+    /// Where the controllers are reached, by node id.
+    #[must_use]
+    pub fn controller_addresses(&self) -> Vec<(NodeId, String)> {
+        let pool = self.pool_of_controllers();
+        let address = |id| format!("{}:{PORT_CONTROLLER}", self.name.host(&self.namespace, pool, id));
+        pool.ids(self.controllers).map(|id| (id, address(id))).collect()
+    }
+}
+
+/// The user's part of the pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodExtras {
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations to add.
+    pub annotations: BTreeMap<String, String>,
+    /// Labels that a Kubernetes node must carry.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the pods accept.
+    pub tolerations: Vec<Toleration>,
+    /// Affinity rules.
+    pub affinity: Option<Affinity>,
+    /// Secrets of the image registry.
+    pub image_pull_secrets: Vec<String>,
+}
+
+/// What was resolved at creation, and what runs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pinned {
+    /// The number of controllers.
+    pub controllers: Option<i32>,
+    /// The release.
+    pub version: Option<String>,
+    /// The size of the StatefulSet of brokers.
+    pub brokers: Option<i32>,
+}
+
+/// A field that cannot be carried out as written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The field.
+    pub field: String,
+    /// What it says.
+    pub value: String,
+    /// What to write instead, and why.
+    pub remedy: String,
+}
+
+impl Refusal {
+    fn new(field: impl Into<String>, value: impl fmt::Display, remedy: impl Into<String>) -> Self {
+        Self { field: field.into(), value: value.to_string(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: \"{}\": {}", self.field, self.value, self.remedy)
+    }
+}
+
+/// What came of a spec.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is carried out.
+    Accepted(Cluster),
+    /// It is carried out but for a lower number of brokers.
+    ScaleDownRefused(Cluster, Refusal),
+    /// Nothing of it is carried out, and what runs is left alone.
+    Refused(Vec<Refusal>),
+}
+
+/// Judges a spec.
+#[must_use]
+pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> Verdict {
+    let spec = &object.spec;
+    let mut refusals = Vec::new();
+
+    let controllers = controllers(spec, pinned, &mut refusals);
+    let resources = resources(&spec.resources, &mut refusals);
+    let config = config(&spec.config, &mut refusals);
+    let pod = pod_extras(&spec.template.pod, &mut refusals);
+    let Some(owner) = object.controller_owner_ref(&()) else {
+        // Only an object that never came from the API server has no uid.
+        refusals.push(Refusal::new("metadata.uid", "", "the object was not read from the API server"));
+        return Verdict::Refused(refusals);
+    };
+    if !refusals.is_empty() {
+        return Verdict::Refused(refusals);
+    }
+
+    let version =
+        spec.version.clone().or_else(|| pinned.version.clone()).unwrap_or_else(|| image.release().to_owned());
+    let running = pinned.brokers.unwrap_or(0);
+    let cluster = Cluster {
+        name: ClusterName::new(object.name_any()),
+        namespace: object.namespace().unwrap_or_default(),
+        owner,
+        image: spec.image.clone().unwrap_or_else(|| image.of_release(&version)),
+        version,
+        brokers: spec.replicas.max(running),
+        controllers,
+        placement: spec.controllers.placement,
+        storage_size: spec.storage.size.clone(),
+        storage_class: spec.storage.class.clone(),
+        delete_claim: spec.storage.delete_claim,
+        resources,
+        config,
+        pod,
+    };
+    if spec.replicas < running {
+        let remedy = format!(
+            "removing brokers is not supported by this release, and all {running} are kept: set replicas to {running}"
+        );
+        return Verdict::ScaleDownRefused(cluster, Refusal::new("spec.replicas", spec.replicas, remedy));
+    }
+    Verdict::Accepted(cluster)
+}
+
+fn controllers(spec: &crd::KafkaClusterSpec, pinned: &Pinned, refusals: &mut Vec<Refusal>) -> i32 {
+    match (pinned.controllers, spec.controllers.replicas) {
+        (Some(pinned), Some(wanted)) if pinned != wanted => {
+            refusals.push(Refusal::new(
+                "spec.controllers.replicas",
+                wanted,
+                format!("this cluster was created with {pinned} controllers, which this release cannot change: set {pinned}"),
+            ));
+            pinned
+        }
+        (Some(pinned), _) => pinned,
+        (None, Some(wanted)) => wanted,
+        (None, None) => match spec.controllers.placement {
+            PlacementOfControllers::Combined if spec.replicas < 3 => 1,
+            PlacementOfControllers::Combined | PlacementOfControllers::Dedicated => 3,
+        },
+    }
+}
+
+fn resources(resources: &crd::Resources, refusals: &mut Vec<Refusal>) -> ResourceRequirements {
+    let mut amounts = |part: &str, amounts: &BTreeMap<String, Scalar>| {
+        for (name, amount) in amounts {
+            if amount.to_string().parse::<Quantity>().is_err() {
+                let field = format!("spec.resources.{part}.{name}");
+                refusals.push(Refusal::new(field, amount, "wanted a quantity such as 500m, 2 or 4Gi"));
+            }
+        }
+        let amounts: BTreeMap<_, _> =
+            amounts.iter().map(|(name, amount)| (name.clone(), KubeQuantity(amount.to_string()))).collect();
+        (!amounts.is_empty()).then_some(amounts)
+    };
+    let requests = amounts("requests", &resources.requests);
+    let limits = amounts("limits", &resources.limits);
+    for (name, limit) in &resources.limits {
+        let request = resources.requests.get(name).map(ToString::to_string);
+        let parsed = (request.as_deref().map(str::parse::<Quantity>), limit.to_string().parse::<Quantity>());
+        if let (Some(Ok(request)), Ok(most)) = parsed
+            && request > most
+        {
+            let field = format!("spec.resources.limits.{name}");
+            refusals.push(Refusal::new(
+                field,
+                limit,
+                "a limit must not be below the request: raise it or lower the request",
+            ));
+        }
+    }
+    ResourceRequirements { requests, limits, ..ResourceRequirements::default() }
+}
+
+fn config(config: &BTreeMap<String, Scalar>, refusals: &mut Vec<Refusal>) -> BTreeMap<String, String> {
+    for (key, value) in config {
+        if let Err(remedy) = config_keys::check(key, &value.to_string()) {
+            refusals.push(Refusal::new(format!("spec.config[\"{key}\"]"), value, remedy));
+        }
+    }
+    config.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+}
+
+fn pod_extras(pod: &crd::PodTemplate, refusals: &mut Vec<Refusal>) -> PodExtras {
+    for (part, names) in [("labels", &pod.metadata.labels), ("annotations", &pod.metadata.annotations)] {
+        for (name, value) in names {
+            let prefix = name.split_once('/').map_or("", |(prefix, _)| prefix);
+            let ours = prefix == "app.kubernetes.io"
+                || prefix == "apps.kubernetes.io"
+                || prefix.ends_with("ottla.dev");
+            if ours || name == LABEL_CLUSTER {
+                let field = format!("spec.template.pod.metadata.{part}[\"{name}\"]");
+                refusals.push(Refusal::new(
+                    field,
+                    value,
+                    "names under this prefix are set by the operator: remove it",
+                ));
+            }
+        }
+    }
+    let affinity =
+        pod.affinity.as_ref().and_then(|written| match serde_json::from_value::<Affinity>(written.clone()) {
+            Ok(affinity) => Some(affinity),
+            Err(error) => {
+                let remedy = format!("not an affinity as in pod.spec.affinity: {error}");
+                refusals.push(Refusal::new("spec.template.pod.affinity", written, remedy));
+                None
+            }
+        });
+    PodExtras {
+        labels: pod.metadata.labels.clone(),
+        annotations: pod.metadata.annotations.clone(),
+        node_selector: pod.node_selector.clone(),
+        tolerations: pod.tolerations.iter().map(toleration).collect(),
+        affinity,
+        image_pull_secrets: pod.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+    }
+}
+
+fn toleration(written: &crd::Toleration) -> Toleration {
+    Toleration {
+        key: written.key.clone(),
+        operator: written.operator.clone(),
+        value: written.value.clone(),
+        effect: written.effect.clone(),
+        toleration_seconds: written.toleration_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(spec: serde_json::Value) -> KafkaCluster {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
+            "metadata": {"name": "my", "namespace": "ns", "uid": "u"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn judge(spec: serde_json::Value, pinned: &Pinned) -> Verdict {
+        validate(&object(spec), pinned, &BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap())
+    }
+
+    fn refusal(spec: serde_json::Value) -> String {
+        match judge(spec, &Pinned::default()) {
+            Verdict::Refused(refusals) => {
+                refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_number_of_controllers_follows_the_brokers_at_creation_and_never_after() {
+        for (replicas, controllers) in [(1, 1), (2, 1), (3, 3), (5, 3)] {
+            let spec = serde_json::json!({"replicas": replicas, "storage": {"size": "1Gi"}});
+            let Verdict::Accepted(cluster) = judge(spec, &Pinned::default()) else { panic!("refused") };
+            assert_eq!(cluster.controllers, controllers);
+        }
+        let pinned = Pinned { controllers: Some(1), version: None, brokers: Some(1) };
+        let spec = serde_json::json!({"replicas": 5, "storage": {"size": "1Gi"}});
+        let Verdict::Accepted(cluster) = judge(spec, &pinned) else { panic!("refused") };
+        assert_eq!((cluster.controllers, cluster.brokers), (1, 5));
+    }
+
+    #[test]
+    fn a_release_is_pinned_when_it_was_not_written() {
+        let pinned = Pinned { version: Some("0.0.9".into()), ..Pinned::default() };
+        let Verdict::Accepted(cluster) = judge(serde_json::json!({"storage": {"size": "1Gi"}}), &pinned)
+        else {
+            panic!("refused")
+        };
+        assert_eq!(
+            (cluster.version.as_str(), cluster.image.as_str()),
+            ("0.0.9", "localhost/ottla/broker:0.0.9")
+        );
+    }
+
+    #[test]
+    fn fewer_brokers_are_refused_and_all_are_kept() {
+        let pinned = Pinned { controllers: Some(3), version: None, brokers: Some(4) };
+        let Verdict::ScaleDownRefused(cluster, refusal) =
+            judge(serde_json::json!({"replicas": 3, "storage": {"size": "1Gi"}}), &pinned)
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(cluster.brokers, 4);
+        assert_eq!(
+            refusal.to_string(),
+            "spec.replicas: \"3\": removing brokers is not supported by this release, and all 4 are kept: set replicas to 4"
+        );
+    }
+
+    #[test]
+    fn another_number_of_controllers_is_refused() {
+        let pinned = Pinned { controllers: Some(3), version: None, brokers: Some(5) };
+        let spec =
+            serde_json::json!({"replicas": 5, "controllers": {"replicas": 5}, "storage": {"size": "1Gi"}});
+        let Verdict::Refused(refusals) = judge(spec, &pinned) else { panic!("accepted") };
+        assert_eq!(refusals[0].field, "spec.controllers.replicas");
+    }
+
+    #[test]
+    fn every_refusal_names_field_value_and_remedy_and_all_are_told_at_once() {
+        let text = refusal(serde_json::json!({
+            "storage": {"size": "1Gi"},
+            "resources": {"requests": {"cpu": "much", "memory": "2Gi"}, "limits": {"memory": "1Gi"}},
+            "config": {"zookeeper.connect": "zk:2181", "line": "a\nb"},
+            "template": {"pod": {"metadata": {"labels": {"ottla.dev/cluster": "other"}}, "affinity": {"nodeAffinity": 3}}},
+        }));
+        for part in [
+            "spec.resources.requests.cpu: \"much\": wanted a quantity",
+            "spec.resources.limits.memory: \"1Gi\": a limit must not be below the request",
+            "spec.config[\"zookeeper.connect\"]: \"zk:2181\": ",
+            "spec.template.pod.metadata.labels[\"ottla.dev/cluster\"]: \"other\": ",
+            "spec.template.pod.affinity: ",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}
