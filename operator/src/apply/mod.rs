@@ -164,7 +164,7 @@ pub async fn annotate_claim(
 /// Puts our finalizer on a topic, or takes it away.
 ///
 /// # Errors
-/// When the API server refuses; that the topic is gone already is no error.
+/// When the API server refuses; that the topic is gone or was changed meanwhile is no error.
 pub async fn set_topic_finalizer(
     client: &Client,
     topic: &KafkaTopic,
@@ -182,7 +182,8 @@ pub async fn set_topic_finalizer(
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(&topic.name_any(), &params, &Patch::Merge(&body)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        // Gone, or changed since it was read: then there is an event about it, and with that another pass.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         Err(source) => Err(refused("finalize", "KafkaTopic", &topic.name_any(), source)),
     }
 }

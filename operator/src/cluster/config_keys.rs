@@ -1,7 +1,18 @@
 //! Which configuration keys a user may set, and with what.
 //!
-//! Owns the keys that belong to the operator and what to do instead of setting them. Which keys exist and what
-//! values they take is the broker's knowledge: `config_keys.json` is written by a test of the broker's own table.
+//! Owns the keys that belong to the operator and what to do instead of setting them. Which other keys exist and what
+//! values they take is the broker's knowledge, shared as `ottla-config`.
+
+use ottla_config::{BrokerSettingError, check_broker_setting};
+
+/// Whether this operator knows every key of the release that the brokers run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Release {
+    /// It is the operator's own: a key that is unknown here is unknown there.
+    Own,
+    /// It may have keys of its own, which are passed on.
+    Other,
+}
 
 /// Keys that describe a node or how nodes find each other; the operator sets them.
 const OURS: &[(&str, &str)] = &[
@@ -27,7 +38,7 @@ const OURS: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// The remedy.
-pub fn check(key: &str, value: &str) -> Result<(), String> {
+pub fn check(key: &str, value: &str, release: Release) -> Result<(), String> {
     if key.starts_with("zookeeper.") {
         return Err("Ottla has no ZooKeeper mode and keeps metadata in its own controllers: remove the key"
             .to_owned());
@@ -44,7 +55,17 @@ pub fn check(key: &str, value: &str) -> Result<(), String> {
     if value.chars().any(char::is_control) {
         return Err("a value must be one line of printable text".to_owned());
     }
-    Ok(())
+    // A value filled in from the pod's environment is only known there.
+    if value.contains("${") {
+        return Ok(());
+    }
+    match (check_broker_setting(key, value), release) {
+        (Ok(_), _) | (Err(BrokerSettingError::Unknown { .. }), Release::Other) => Ok(()),
+        (Err(error @ BrokerSettingError::Unknown { meant: None, .. }), Release::Own) => {
+            Err(format!("{error}: correct or remove it; docs/reference/configuration.md lists every key"))
+        }
+        (Err(error), Release::Own | Release::Other) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -54,15 +75,22 @@ mod tests {
     #[test]
     fn keys_of_the_operator_are_refused_with_what_to_do_instead() {
         for (key, remedy) in OURS {
-            assert_eq!(check(key, "x"), Err((*remedy).to_owned()));
+            assert_eq!(check(key, "x", Release::Own), Err((*remedy).to_owned()));
         }
-        assert!(check("zookeeper.session.timeout.ms", "1").unwrap_err().contains("ZooKeeper"));
+        assert!(check("zookeeper.session.timeout.ms", "1", Release::Own).unwrap_err().contains("ZooKeeper"));
     }
 
     #[test]
     fn a_value_cannot_smuggle_in_another_line() {
-        assert!(check("num.partitions", "3\nnode.id=7").is_err());
-        assert!(check("a=b", "3").is_err());
-        assert_eq!(check("num.partitions", "3"), Ok(()));
+        assert!(check("num.partitions", "3\nnode.id=7", Release::Own).is_err());
+        assert!(check("a=b", "3", Release::Other).is_err());
+        assert_eq!(check("num.partitions", "3", Release::Own), Ok(()));
+    }
+
+    #[test]
+    fn the_brokers_own_rules_judge_the_rest() {
+        assert!(check("num.partitions", "many", Release::Own).unwrap_err().contains("num.partitions"));
+        assert!(check("num.partitons", "3", Release::Own).unwrap_err().contains("unknown"));
+        assert_eq!(check("of.the.next.release", "3", Release::Other), Ok(()));
     }
 }

@@ -7,6 +7,9 @@
 pub mod config_keys;
 pub mod desired;
 pub mod identity;
+pub mod observe;
 pub mod properties;
+pub mod reconcile;
+pub mod report;
 pub mod rollout;
 pub mod validate;

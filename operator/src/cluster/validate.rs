@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
-use super::config_keys;
+use super::config_keys::{self, Release};
 use crate::{
     crd::{self, KafkaCluster, PlacementOfControllers, Scalar},
     names::{ClusterName, LABEL_CLUSTER, NodeId, PORT_CONTROLLER, Pool},
@@ -159,7 +159,10 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
 
     let controllers = controllers(spec, pinned, &mut refusals);
     let resources = resources(&spec.resources, &mut refusals);
-    let config = config(&spec.config, &mut refusals);
+    let version =
+        spec.version.clone().or_else(|| pinned.version.clone()).unwrap_or_else(|| image.release().to_owned());
+    let release = if version == env!("CARGO_PKG_VERSION") { Release::Own } else { Release::Other };
+    let config = config(&spec.config, release, &mut refusals);
     let pod = pod_extras(&spec.template.pod, &mut refusals);
     let Some(owner) = object.controller_owner_ref(&()) else {
         // Only an object that never came from the API server has no uid.
@@ -170,8 +173,6 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
         return Verdict::Refused(refusals);
     }
 
-    let version =
-        spec.version.clone().or_else(|| pinned.version.clone()).unwrap_or_else(|| image.release().to_owned());
     let running = pinned.brokers.unwrap_or(0);
     let cluster = Cluster {
         name: ClusterName::new(object.name_any()),
@@ -248,9 +249,13 @@ fn resources(resources: &crd::Resources, refusals: &mut Vec<Refusal>) -> Resourc
     ResourceRequirements { requests, limits, ..ResourceRequirements::default() }
 }
 
-fn config(config: &BTreeMap<String, Scalar>, refusals: &mut Vec<Refusal>) -> BTreeMap<String, String> {
+fn config(
+    config: &BTreeMap<String, Scalar>,
+    release: Release,
+    refusals: &mut Vec<Refusal>,
+) -> BTreeMap<String, String> {
     for (key, value) in config {
-        if let Err(remedy) = config_keys::check(key, &value.to_string()) {
+        if let Err(remedy) = config_keys::check(key, &value.to_string(), release) {
             refusals.push(Refusal::new(format!("spec.config[\"{key}\"]"), value, remedy));
         }
     }
@@ -324,7 +329,7 @@ mod tests {
             Verdict::Refused(refusals) => {
                 refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }
-            other => panic!("{other:?}"),
+            other @ (Verdict::Accepted(_) | Verdict::ScaleDownRefused(..)) => panic!("{other:?}"),
         }
     }
 

@@ -1,0 +1,304 @@
+//! What is there: the objects of a cluster, and what its nodes say about themselves. IO, reads only.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use futures::future::join_all;
+use hyper::StatusCode;
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
+use serde::Deserialize;
+use tracing::debug;
+
+use super::{
+    desired::pod::pod_hash_of,
+    identity::{ClaimFacts, IDENTITY_FILE, Identity, IdentityError},
+    properties::ConfigHash,
+    rollout::{Candidate, NodeFacts, Safety},
+    validate::Pinned,
+};
+use crate::{
+    apply::Owned,
+    crd::KafkaCluster,
+    http_get,
+    names::{
+        ANNOTATION_CONTROLLERS, ANNOTATION_VERSION, ClusterName, LABEL_CLUSTER, LABEL_POOL, NodeId,
+        PORT_HTTP, Pool,
+    },
+};
+
+/// Why a cluster could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list {kind} of the cluster")]
+pub struct ObserveError {
+    kind: String,
+    source: Box<kube::Error>,
+}
+
+/// The objects of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// StatefulSets.
+    pub stateful_sets: Vec<StatefulSet>,
+    /// Pods.
+    pub pods: Vec<Pod>,
+    /// ConfigMaps.
+    pub config_maps: Vec<ConfigMap>,
+    /// Services.
+    pub services: Vec<Service>,
+    /// ServiceAccounts.
+    pub service_accounts: Vec<ServiceAccount>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<PodDisruptionBudget>,
+    /// NetworkPolicies.
+    pub network_policies: Vec<NetworkPolicy>,
+    /// PersistentVolumeClaims, those of a deleted cluster of the name too.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// What the nodes that answered say, by pod.
+    pub reports: BTreeMap<String, NodeReport>,
+}
+
+/// What a node says about itself at `/v1/node`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReport {
+    /// The cluster its volume belongs to.
+    #[serde(default)]
+    pub cluster_id: Option<String>,
+    /// The digest of the configuration it runs.
+    #[serde(default)]
+    pub config_hash: Option<String>,
+}
+
+/// Looks at a cluster.
+///
+/// # Errors
+/// When the API server does not answer or refuses. Nodes that do not answer are simply absent.
+pub async fn observe(client: &Client, namespace: &str, name: &ClusterName) -> Result<Observed, ObserveError> {
+    let (stateful_sets, pods, config_maps, services, service_accounts, budgets, network_policies, claims) = tokio::try_join!(
+        list(client, namespace, name),
+        list::<Pod>(client, namespace, name),
+        list(client, namespace, name),
+        list(client, namespace, name),
+        list(client, namespace, name),
+        list(client, namespace, name),
+        list(client, namespace, name),
+        list(client, namespace, name),
+    )?;
+    let asked =
+        pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| Some((pod.name_any(), address(pod)?)));
+    let reports = join_all(asked.map(|(pod, ip)| async move { Some((pod, report(ip).await?)) })).await;
+    Ok(Observed {
+        stateful_sets,
+        pods,
+        config_maps,
+        services,
+        service_accounts,
+        budgets,
+        network_policies,
+        claims,
+        reports: reports.into_iter().flatten().collect(),
+    })
+}
+
+async fn list<K: Owned>(
+    client: &Client,
+    namespace: &str,
+    name: &ClusterName,
+) -> Result<Vec<K>, ObserveError> {
+    let params = ListParams::default().labels(&format!("{LABEL_CLUSTER}={name}"));
+    match Api::<K>::namespaced(client.clone(), namespace).list(&params).await {
+        Ok(list) => Ok(list.items),
+        Err(source) => Err(ObserveError { kind: K::kind(&()).into_owned(), source: Box::new(source) }),
+    }
+}
+
+async fn report(ip: IpAddr) -> Option<NodeReport> {
+    match http_get::get(ip, PORT_HTTP, "/v1/node").await {
+        Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).ok(),
+        Ok((status, _)) => {
+            debug!(%ip, %status, "a node did not describe itself");
+            None
+        }
+        Err(error) => {
+            debug!(%ip, error = &error as &dyn std::error::Error, "a node did not answer");
+            None
+        }
+    }
+}
+
+impl Observed {
+    /// The StatefulSet of a pool.
+    #[must_use]
+    pub fn stateful_set(&self, name: &ClusterName, pool: Pool) -> Option<&StatefulSet> {
+        named(&self.stateful_sets, &name.pool(pool))
+    }
+
+    /// The identity that was recorded.
+    ///
+    /// # Errors
+    /// When the record was changed by hand.
+    pub fn recorded_identity(&self, name: &ClusterName) -> Result<Option<Identity>, IdentityError> {
+        let Some(map) = named(&self.config_maps, &name.identity()) else { return Ok(None) };
+        let file = map.data.as_ref().and_then(|data| data.get(IDENTITY_FILE)).map_or("", String::as_str);
+        let controllers = map.annotations().get(ANNOTATION_CONTROLLERS).map_or("", String::as_str);
+        Identity::parse(file, controllers).map(Some)
+    }
+
+    /// What the volumes say.
+    #[must_use]
+    pub fn claim_facts(&self) -> Vec<ClaimFacts> {
+        let facts = |claim: &PersistentVolumeClaim| ClaimFacts {
+            name: claim.name_any(),
+            deleting: claim.metadata.deletion_timestamp.is_some(),
+            annotations: claim.annotations().clone(),
+        };
+        self.claims.iter().map(facts).collect()
+    }
+
+    /// What was resolved at creation, from wherever it survived.
+    #[must_use]
+    pub fn pinned(&self, object: &KafkaCluster, name: &ClusterName) -> Pinned {
+        let status = object.status.as_ref();
+        let recorded = self.recorded_identity(name).ok().flatten();
+        let adopted = Identity::of_claims(&self.claim_facts()).ok().flatten();
+        let set = self.stateful_set(name, Pool::Nodes);
+        let of_status =
+            status.and_then(|status| status.controllers.as_ref()).map(|controllers| controllers.replicas);
+        let version_of_set = set.and_then(|set| set.annotations().get(ANNOTATION_VERSION).cloned());
+        Pinned {
+            controllers: recorded.or(adopted).map(|identity| identity.controllers).or(of_status),
+            version: status.and_then(|status| status.version.clone()).or(version_of_set),
+            brokers: set.and_then(|set| set.spec.as_ref()?.replicas),
+        }
+    }
+
+    /// What is there of each node.
+    #[must_use]
+    pub fn node_facts(&self) -> Vec<NodeFacts> {
+        let mut facts: Vec<_> = self.pods.iter().filter_map(|pod| self.facts_of(pod)).collect();
+        facts.sort_by_key(|node| (node.pool, node.node_id));
+        facts
+    }
+
+    fn facts_of(&self, pod: &Pod) -> Option<NodeFacts> {
+        let name = pod.name_any();
+        let pool = match pod.labels().get(LABEL_POOL)?.as_str() {
+            "nodes" => Pool::Nodes,
+            "controllers" => Pool::Controllers,
+            _ => return None,
+        };
+        let (_, ordinal) = name.rsplit_once('-')?;
+        let node_id = NodeId(ordinal.parse().ok()?);
+        let running = self.reports.get(&name).and_then(|report| report.config_hash.clone()).map(ConfigHash);
+        Some(NodeFacts {
+            pool,
+            node_id,
+            pod_hash: pod_hash_of(pod.metadata.annotations.as_ref()),
+            ready: is_ready(pod),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            running,
+            pod: name,
+        })
+    }
+
+    /// What keeps pods from becoming ready, as Kubernetes tells it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.pods
+            .iter()
+            .filter(|pod| !is_ready(pod))
+            .filter_map(|pod| Some(format!("{}: {}", pod.name_any(), problem(pod)?)))
+            .collect()
+    }
+
+    /// Asks the cluster whether it can spare a node: any node that is ready passes the question to the active
+    /// controller.
+    pub async fn restart_safety(&self, candidate: &Candidate) -> Safety {
+        let path = format!("/v1/restart-safety?brokers={}", candidate.node_id);
+        for ip in self.pods.iter().filter(|pod| is_ready(pod)).filter_map(address) {
+            match http_get::get(ip, PORT_HTTP, &path).await {
+                Ok((StatusCode::OK, body)) => {
+                    if let Ok(answer) = serde_json::from_slice::<SafetyAnswer>(&body) {
+                        return answer.into();
+                    }
+                }
+                Ok((status, _)) => debug!(%ip, %status, "a node could not tell whether a restart is safe"),
+                Err(error) => debug!(%ip, error = &error as &dyn std::error::Error, "a node did not answer"),
+            }
+        }
+        Safety::NobodyAnswers
+    }
+}
+
+#[derive(Deserialize)]
+struct SafetyAnswer {
+    safe: bool,
+    #[serde(default)]
+    reasons: Vec<SafetyReason>,
+}
+
+#[derive(Deserialize)]
+struct SafetyReason {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl From<SafetyAnswer> for Safety {
+    fn from(answer: SafetyAnswer) -> Self {
+        if answer.safe {
+            return Self::Safe;
+        }
+        let reasons: Vec<_> =
+            answer.reasons.iter().map(|reason| format!("{} ({})", reason.message, reason.code)).collect();
+        Self::Unsafe(reasons.join("; "))
+    }
+}
+
+/// The object of a name.
+#[must_use]
+pub fn named<'a, K: Owned>(objects: &'a [K], name: &str) -> Option<&'a K> {
+    objects.iter().find(|object| object.meta().name.as_deref() == Some(name))
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+fn problem(pod: &Pod) -> Option<String> {
+    /// What every pod goes through.
+    const PASSING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    let status = pod.status.as_ref()?;
+    let unschedulable =
+        status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False");
+    if let Some(condition) = unschedulable {
+        return Some(condition.message.clone().unwrap_or_else(|| "cannot be scheduled".to_owned()));
+    }
+    let container = status.container_statuses.iter().flatten().next()?;
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref()).or(last);
+    let said = ended
+        .and_then(|ended| ended.message.as_deref())
+        .and_then(|text| text.lines().rev().find(|line| !line.is_empty()));
+    match (waiting.and_then(|waiting| waiting.reason.as_deref()), said) {
+        (Some(reason), _) if PASSING.contains(&reason) => None,
+        (Some(reason), Some(said)) => Some(format!("{reason}: {said}")),
+        (Some(reason), None) => {
+            let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
+            Some(format!("{reason}: {message}"))
+        }
+        (None, said) => said.map(str::to_owned),
+    }
+}

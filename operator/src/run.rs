@@ -1,0 +1,174 @@
+//! The operator as a whole: watches, the election, and an orderly end.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::Shared};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    runtime::{
+        controller::{Action, Config, Controller},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    apply::Owned,
+    cluster::reconcile::{Context, ReconcileError, reconcile},
+    crd::KafkaCluster,
+    events::Events,
+    http_serve::{self, Vitals},
+    lease::Election,
+    names::LABEL_CLUSTER,
+    settings::Settings,
+    topic,
+};
+
+/// Passes over clusters at the same time.
+const CONCURRENCY: u16 = 8;
+/// After a failed pass.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until told to stop by a signal.
+///
+/// # Errors
+/// When the operator cannot start, or lost its Lease.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let vitals: &'static Vitals = Box::leak(Box::default());
+    let listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, http_serve::PORT)).await?;
+    let server = tokio::spawn(http_serve::serve(listener, vitals));
+    let stop = stop_signal()?;
+    let client = Client::try_default().await?;
+    info!(version = env!("CARGO_PKG_VERSION"), namespace = settings.namespace, "the operator starts");
+
+    let (election, mut leading) = Election::new(client.clone(), &settings);
+    // Dropped when the work is over: the Lease is let go of last.
+    let (working, over) = oneshot::channel::<()>();
+    let mut election = tokio::spawn(election.run(async {
+        let _ = over.await;
+    }));
+    vitals.ready.store(true, Ordering::Relaxed);
+    let elected = tokio::select! {
+        led = leading.wait_for(|leading| *leading) => led.is_ok(),
+        () = stop.clone() => false,
+    };
+    if elected {
+        vitals.leading.store(true, Ordering::Relaxed);
+        tokio::select! {
+            () = work(client, settings, vitals, stop) => {}
+            // The Lease was lost: another may act from now on, so the work is dropped where it stands.
+            lost = &mut election => lost??,
+        }
+    }
+    drop(working);
+    if !election.is_finished() {
+        election.await??;
+    }
+    server.abort();
+    info!("the operator has stopped");
+    Ok(())
+}
+
+type Stop = Shared<futures::future::BoxFuture<'static, ()>>;
+
+fn stop_signal() -> std::io::Result<Stop> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    }
+    .boxed()
+    .shared())
+}
+
+/// The namespaces to look at: one scope for all of them, or one for each.
+enum Scope {
+    All,
+    One(String),
+}
+
+impl Scope {
+    fn api<K: Owned>(&self, client: &Client) -> Api<K> {
+        match self {
+            Self::All => Api::all(client.clone()),
+            Self::One(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+async fn work(client: Client, settings: Settings, vitals: &'static Vitals, stop: Stop) {
+    let scopes = if settings.watch_namespaces.is_empty() {
+        vec![Scope::All]
+    } else {
+        settings.watch_namespaces.iter().cloned().map(Scope::One).collect()
+    };
+    let events = Events::new(client.clone(), settings.pod.clone());
+    let context = Arc::new(Context { client: client.clone(), settings, events: events.clone() });
+    let work = scopes.iter().map(|scope| async {
+        let clusters = clusters(scope, &client, Arc::clone(&context), vitals, stop.clone());
+        let topics = topic::reconcile::run(
+            client.clone(),
+            scope.api(&client),
+            scope.api(&client),
+            events.clone(),
+            vitals,
+            stop.clone(),
+        );
+        futures::join!(clusters, topics);
+    });
+    futures::future::join_all(work).await;
+}
+
+async fn clusters(
+    scope: &Scope,
+    client: &Client,
+    context: Arc<Context>,
+    vitals: &'static Vitals,
+    stop: Stop,
+) {
+    let ours = || watcher::Config::default().labels(LABEL_CLUSTER);
+    let of_pod = |pod: Pod| {
+        let name = pod.labels().get(LABEL_CLUSTER).cloned();
+        name.map(|name| ObjectRef::new(&name).within(&pod.namespace().unwrap_or_default()))
+    };
+    Controller::new(scope.api::<KafkaCluster>(client), watcher::Config::default())
+        .owns(scope.api::<StatefulSet>(client), ours())
+        .owns(scope.api::<Service>(client), ours())
+        .owns(scope.api::<ConfigMap>(client), ours())
+        .owns(scope.api::<ServiceAccount>(client), ours())
+        .owns(scope.api::<PodDisruptionBudget>(client), ours())
+        .owns(scope.api::<NetworkPolicy>(client), ours())
+        .watches(scope.api::<Pod>(client), ours(), of_pod)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stop)
+        .run(reconcile, retry, context)
+        .for_each(|result| async move {
+            vitals.count_cluster(result.is_ok());
+            match result {
+                Ok((cluster, action)) => debug!(%cluster, ?action, "passed over a cluster"),
+                // An object that is gone by the time its turn comes.
+                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => warn!(error = &error as &dyn std::error::Error, "a pass over a cluster failed"),
+            }
+        })
+        .await;
+}
+
+fn retry(_: Arc<KafkaCluster>, _: &ReconcileError, _: Arc<Context>) -> Action {
+    Action::requeue(RETRY)
+}

@@ -1,0 +1,258 @@
+//! One pass over all topics of one cluster.
+
+use std::sync::Arc;
+
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tracing::{debug, info};
+
+use super::{
+    declared::{Declared, declared},
+    plan::{Outcome, Plan, Verdict, judge, plan},
+};
+use crate::{
+    apply::{ApplyError, set_topic_finalizer},
+    crd::{KafkaCluster, KafkaTopic, KafkaTopicStatus},
+    events::{CONFIG_SET, Events, PARTITIONS_ADDED, TOPIC_CREATED, TOPIC_DELETED},
+    kafka::{Kafka, KafkaError, TopicFacts, uuid_text},
+    names::ClusterName,
+    status::{self, Kind, Now, Why},
+};
+
+/// Writes to the API server at the same time.
+const WRITES: usize = 8;
+
+/// What a pass works with.
+pub struct Pass {
+    /// The API server.
+    pub client: Client,
+    /// Events.
+    pub events: Events,
+    /// The cluster, unless there is none or it is going.
+    pub cluster: Option<Arc<KafkaCluster>>,
+    /// The objects of its topics.
+    pub objects: Vec<Arc<KafkaTopic>>,
+    /// How often in a row the cluster did not answer before this pass.
+    pub silences: u32,
+}
+
+/// A cluster that is silent in a moment of leadership change is not reported; one that stays silent is.
+const SILENCES_MAX: u32 = 5;
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// Everything that can be done is done.
+    Settled,
+    /// Something has to be looked at again soon.
+    Unsettled,
+    /// The cluster did not answer.
+    Silent,
+}
+
+/// Why a pass did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// It could not write.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl Pass {
+    /// Runs the pass. `kafka` is kept from pass to pass as long as it works.
+    ///
+    /// # Errors
+    /// When the API server does not do its part.
+    pub async fn run(&self, kafka: &mut Option<Kafka>) -> Result<Ended, PassError> {
+        let declared = declared(self.objects.clone());
+        let Some(cluster) = &self.cluster else { return self.without_cluster(&declared).await };
+        if !accepts_topics(cluster) {
+            self.wait_for_cluster(&declared, "its brokers are not ready yet").await?;
+            return Ok(Ended::Unsettled);
+        }
+        self.finalize(&declared).await?;
+        match self.ask(cluster, &declared, kafka).await {
+            Ok((found, plan, outcome)) => self.conclude(&declared, &found, &plan, &outcome).await,
+            Err(error) => {
+                *kafka = None;
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the cluster did not answer about its topics"
+                );
+                if self.silences >= SILENCES_MAX {
+                    self.wait_for_cluster(&declared, &format!("{error}: {}", cause(&error))).await?;
+                }
+                Ok(Ended::Silent)
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        cluster: &KafkaCluster,
+        declared: &[Declared],
+        kafka: &mut Option<Kafka>,
+    ) -> Result<(crate::kafka::Answers<TopicFacts>, Plan, Outcome), KafkaError> {
+        let metadata = &cluster.metadata;
+        let name = ClusterName::new(metadata.name.clone().unwrap_or_default());
+        let namespace = metadata.namespace.clone().unwrap_or_default();
+        let connected = match kafka.take() {
+            Some(kafka) => kafka,
+            None => Kafka::connect(&name.bootstrap(), &namespace).await?,
+        };
+        let mut names: Vec<String> = declared.iter().map(|one| one.topic.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let found = connected.topics(&names).await?;
+        let plan = plan(declared, &found);
+        // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
+        let outcome = Outcome {
+            deleted: connected.delete_topics(&plan.delete).await?,
+            created: connected.create_topics(&plan.create).await?,
+            raised: connected.raise_partitions(&plan.raise).await?,
+            changed: connected.change_config(&plan.change).await?,
+        };
+        *kafka = Some(connected);
+        Ok((found, plan, outcome))
+    }
+
+    async fn conclude(
+        &self,
+        declared: &[Declared],
+        found: &crate::kafka::Answers<TopicFacts>,
+        plan: &Plan,
+        outcome: &Outcome,
+    ) -> Result<Ended, PassError> {
+        if !plan.is_empty() {
+            info!(
+                created = plan.create.len(),
+                raised = plan.raise.len(),
+                changed = plan.change.len(),
+                deleted = plan.delete.len(),
+                "asked the cluster to change topics"
+            );
+        }
+        let verdicts: Vec<(&Declared, Verdict)> =
+            declared.iter().map(|one| (one, judge(one, found, outcome))).collect();
+        let later = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Later);
+        let writes = verdicts.into_iter().map(|(one, verdict)| {
+            let write = async move {
+                self.tell(one, outcome).await;
+                self.carry_out(one, verdict).await
+            };
+            write.boxed()
+        });
+        a_few_at_a_time(writes.collect()).await?;
+        Ok(if later { Ended::Unsettled } else { Ended::Settled })
+    }
+
+    async fn carry_out(&self, one: &Declared, verdict: Verdict) -> Result<(), ApplyError> {
+        match verdict {
+            Verdict::AsDeclared(facts) => {
+                let message = format!("topic \"{}\" is as declared", one.topic.name);
+                self.report(one, Now::new(Kind::Ready, true, Why::AsDeclared, message), Some(&facts)).await
+            }
+            Verdict::Not(why, message, facts) => {
+                self.report(one, Now::new(Kind::Ready, false, why, message), facts.as_ref()).await
+            }
+            Verdict::LetGo if one.finalized() => set_topic_finalizer(&self.client, &one.object, false).await,
+            Verdict::LetGo | Verdict::Later => Ok(()),
+        }
+    }
+
+    async fn tell(&self, one: &Declared, outcome: &Outcome) {
+        if one.overruled_by.is_some() {
+            return;
+        }
+        let name = &one.topic.name;
+        let object = &*one.object;
+        if let Some(Ok(facts)) = outcome.created.get(name) {
+            let note = format!("created topic \"{name}\" with {} partitions", facts.partitions);
+            self.events.tell(object, TOPIC_CREATED, note).await;
+        }
+        if outcome.raised.get(name).is_some_and(Result::is_ok) {
+            let note = format!("topic \"{name}\" now has {} partitions", one.topic.partitions);
+            self.events.tell(object, PARTITIONS_ADDED, note).await;
+        }
+        if outcome.changed.get(name).is_some_and(Result::is_ok) {
+            let note = format!("set the configuration of topic \"{name}\" to what is declared");
+            self.events.tell(object, CONFIG_SET, note).await;
+        }
+        if outcome.deleted.get(name).is_some_and(Result::is_ok) && one.leaving() {
+            self.events.tell(object, TOPIC_DELETED, format!("deleted topic \"{name}\"")).await;
+        }
+    }
+
+    /// Puts our finalizer on the objects before their topics are made.
+    async fn finalize(&self, declared: &[Declared]) -> Result<(), ApplyError> {
+        let bare = declared.iter().filter(|one| !one.leaving() && !one.finalized());
+        a_few_at_a_time(
+            bare.map(|one| set_topic_finalizer(&self.client, &one.object, true).boxed()).collect(),
+        )
+        .await
+    }
+
+    /// There is no cluster: objects that are going may go, whatever they wished for.
+    async fn without_cluster(&self, declared: &[Declared]) -> Result<Ended, PassError> {
+        for one in declared {
+            if one.leaving() {
+                if one.finalized() {
+                    set_topic_finalizer(&self.client, &one.object, false).await?;
+                }
+                continue;
+            }
+            let cluster = &one.object.spec.cluster_ref.name;
+            let message = format!(
+                "spec.clusterRef.name: \"{cluster}\": there is no such KafkaCluster in this namespace"
+            );
+            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotFound, message), None).await?;
+        }
+        Ok(Ended::Settled)
+    }
+
+    async fn wait_for_cluster(&self, declared: &[Declared], why: &str) -> Result<(), ApplyError> {
+        for one in declared {
+            let cluster = &one.object.spec.cluster_ref.name;
+            let message = format!("KafkaCluster \"{cluster}\" does not answer: {why}");
+            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotReady, message), None).await?;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, one: &Declared, now: Now, facts: Option<&TopicFacts>) -> Result<(), ApplyError> {
+        let object = &*one.object;
+        let before = object.status.as_ref();
+        let generation = object.metadata.generation;
+        let conditions_before = before.map_or(&[][..], |status| &status.conditions);
+        let after = KafkaTopicStatus {
+            conditions: status::conditions(conditions_before, vec![now], generation, Timestamp::now()),
+            observed_generation: generation,
+            topic_name: Some(one.topic.name.clone()),
+            topic_id: facts.map(|facts| uuid_text(&facts.id)).or_else(|| before?.topic_id.clone()),
+            partitions: facts.map(|facts| facts.partitions).or_else(|| before?.partitions),
+            replicas: facts.map(|facts| facts.replicas).or_else(|| before?.replicas),
+        };
+        if status::write(&self.client, object, before, &after).await? {
+            let changed = status::transitions(conditions_before, &after.conditions);
+            self.events.tell_transitions(object, &changed).await;
+        }
+        Ok(())
+    }
+}
+
+async fn a_few_at_a_time(writes: Vec<BoxFuture<'_, Result<(), ApplyError>>>) -> Result<(), ApplyError> {
+    stream::iter(writes).buffer_unordered(WRITES).try_collect().await
+}
+
+/// Whether the cluster has come up once. Before that, topics would land on the few brokers that are there already.
+fn accepts_topics(cluster: &KafkaCluster) -> bool {
+    let Some(status) = &cluster.status else { return false };
+    let some_ready = status.brokers.as_ref().is_some_and(|brokers| brokers.ready > 0);
+    let ready = status::find(&status.conditions, Kind::Ready);
+    some_ready && ready.is_some_and(|ready| ready.reason != Why::Creating.word())
+}
+
+fn cause(error: &KafkaError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
