@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod command;
 pub mod control_group;
+pub mod figures;
 pub mod forward;
 pub mod go;
 pub mod helm;

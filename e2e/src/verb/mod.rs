@@ -3,6 +3,7 @@
 pub mod check;
 pub mod down;
 pub mod elsewhere;
+pub mod figures;
 pub mod test;
 pub mod up;
 
@@ -28,6 +29,7 @@ cargo xtask VERB
           builds both images from the Dockerfile and prints the paths of their archives
   check   formatting, clippy, licences, unit tests
   test    everything CI runs: check, the simulator, and the lanes against a real Kubernetes
+  figures how quick, how small, how quiet: measures what the project promises
   sim ARGUMENTS
           the simulator; try `cargo xtask sim --seeds 100`
   help    this text";
@@ -45,6 +47,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"down", ["--site", name])) if site::ALL.contains(name) => down::run(name),
         Some((&"images", options)) => make_images(options),
         Some((&"check", [])) => check::run(),
+        Some((&"figures", [])) => figures::run(),
         Some((&"test", [])) => test::run(),
         // Not for people: the process lane starts it.
         Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),

@@ -1,0 +1,189 @@
+//! Measurements: how quick, how small, how quiet. Each says what it did, so that a number can be repeated.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::command::{Answer, program, wait_until};
+use crate::control_group;
+use crate::helm;
+use crate::lane::Lane;
+use crate::site::Site;
+
+/// How many topics the operator's memory is measured with.
+const TOPICS: usize = 100;
+/// How long a broker idles before its memory is read.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long `ottla dev` takes from its start to the first acknowledged record, in a loop of a few.
+pub fn first_record(binary: &Path) -> Result<Vec<Duration>> {
+    const RUNS: usize = 5;
+    (0..RUNS).map(|_| one_first_record(binary)).collect()
+}
+
+fn one_first_record(binary: &Path) -> Result<Duration> {
+    let broker = DevBroker::start(binary)?;
+    // A client that was there before the broker and tries again at once; its own start is not measured.
+    let mut client = Command::new("kcat")
+        .args(["-b", &broker.address, "-P", "-t", "first", "-X", "reconnect.backoff.ms=1"])
+        .args(["-X", "reconnect.backoff.max.ms=5", "-X", "topic.metadata.refresh.fast.interval.ms=10"])
+        .args(["-X", "retry.backoff.ms=5", "-X", "linger.ms=0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start kcat")?;
+    client.stdin.take().context("no standard input")?.write_all(b"a\n")?;
+    let acknowledged = client.wait().context("wait for kcat")?.success();
+    anyhow::ensure!(acknowledged, "kcat could not produce to {}", broker.address);
+    Ok(broker.started.elapsed())
+}
+
+/// The memory of an idle `ottla dev` after a minute, in KiB.
+pub fn idle_broker_kib(binary: &Path) -> Result<u64> {
+    let broker = DevBroker::start(binary)?;
+    thread::sleep(IDLE);
+    resident_kib(broker.child.id())
+}
+
+#[derive(Debug)]
+struct DevBroker {
+    child: Child,
+    address: String,
+    started: Instant,
+    directory: std::path::PathBuf,
+}
+
+impl DevBroker {
+    fn start(binary: &Path) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .context("find a port")?
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let directory = std::env::temp_dir().join(format!("ottla-figures-{}-{port}", std::process::id()));
+        let started = Instant::now();
+        let child = Command::new(binary)
+            .args(["dev", "--listen", &address, "--data"])
+            .arg(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        Ok(Self { child, address, started, directory })
+    }
+}
+
+impl Drop for DevBroker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// From `kubectl apply` of three brokers until the cluster is Ready.
+pub fn apply_until_ready(lane: &Lane) -> Result<Duration> {
+    let namespace = lane.namespace("figures")?;
+    let started = Instant::now();
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.wait_ready("kafkacluster/my")?;
+    let elapsed = started.elapsed();
+    namespace.remove()?;
+    Ok(elapsed)
+}
+
+/// The operator's memory with one cluster and a hundred topics, in KiB.
+pub fn operator_kib(lane: &Lane) -> Result<u64> {
+    let namespace = lane.namespace("figures-topics")?;
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.wait_ready("kafkacluster/my")?;
+    let topics: String = (0..TOPICS)
+        .map(|number| {
+            format!(
+                "---\n{{apiVersion: ottla.dev/v1alpha1, kind: KafkaTopic, metadata: {{name: topic-{number}}}, \
+                 spec: {{clusterRef: {{name: my}}, partitions: 1, replicas: 1}}}}\n"
+            )
+        })
+        .collect();
+    namespace.apply(&topics)?;
+    namespace.kubectl(&["wait", "kafkatopic", "--all", "--for=condition=Ready", "--timeout=180s"])?;
+    let resident = resident_kib(operator_process(&lane.site)?)?;
+    namespace.remove()?;
+    Ok(resident)
+}
+
+/// The operator's writes to the API server in `window`, its Lease aside, as the audit log has them.
+pub fn writes_at_rest(lane: &Lane, window: Duration) -> Result<Vec<String>> {
+    let log = lane.site.logs().join("audit.log");
+    let size = |path: &Path| fs::metadata(path).map(|file| file.len()).unwrap_or_default();
+    let before = usize::try_from(size(&log))?;
+    thread::sleep(window);
+    let text = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
+    let text = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
+    Ok(operator_writes(&text))
+}
+
+fn operator_writes(audit: &str) -> Vec<String> {
+    let user = format!("system:serviceaccount:{}:{}", helm::NAMESPACE, helm::RELEASE);
+    audit
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| {
+            event["user"]["username"] == user.as_str() && event["objectRef"]["resource"] != "leases"
+        })
+        .map(|event| format!("{} {}", event["verb"], event["requestURI"]))
+        .collect()
+}
+
+fn operator_process(site: &Site) -> Result<u32> {
+    let mut found = None;
+    wait_until("the operator runs", Duration::from_secs(30), Duration::from_millis(200), || {
+        let processes = control_group::processes(&site.control_group()).unwrap_or_default();
+        found = processes.into_iter().find(|id| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            line.starts_with(b"/ottla-operator")
+        });
+        if found.is_some() { Answer::Yes } else { Answer::NotYet("no such process".to_owned()) }
+    })?;
+    found.context("the operator runs")
+}
+
+fn resident_kib(process: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process without memory")?;
+    line.trim().trim_end_matches(" kB").parse().context("a size that is no number")
+}
+
+/// The size of a file in bytes.
+pub fn file_bytes(path: &Path) -> Result<u64> {
+    let text = program("stat").args(["-c", "%s"]).arg(path).read()?;
+    text.trim().parse().context("a size that is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_operators_writes_count_and_its_lease_does_not() {
+        let event = |user: &str, resource: &str| {
+            format!(
+                "{{\"user\":{{\"username\":\"{user}\"}},\"verb\":\"patch\",\"requestURI\":\"/x\",\
+                 \"objectRef\":{{\"resource\":\"{resource}\"}}}}\n"
+            )
+        };
+        let operator = "system:serviceaccount:ottla-system:ottla";
+        let audit = event(operator, "configmaps") + &event(operator, "leases") + &event("admin", "pods");
+        assert_eq!(operator_writes(&audit), ["\"patch\" \"/x\""]);
+    }
+}

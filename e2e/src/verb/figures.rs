@@ -1,0 +1,57 @@
+//! `cargo xtask figures`: measures what the project promises and prints it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::figures;
+use crate::images;
+use crate::lane::node;
+use crate::repository;
+use crate::step::{Steps, say};
+
+/// How long the operator is watched at rest.
+const REST: Duration = Duration::from_secs(300);
+/// How often a start is measured.
+const RUNS: usize = 3;
+
+/// Measures on the site of the node lane, which it starts if it does not run.
+pub fn run() -> Result<()> {
+    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let made = images::ensure(&steps, images::LOCAL_PREFIX)?;
+    let [broker, _] = images::binaries(&steps)?;
+    for image in [&made.broker, &made.operator] {
+        say(&format!("{}: {:.1} MB", image.name, mega(figures::file_bytes(&image.archive)?)));
+    }
+    for took in steps.run("broker start to first acknowledged record", |_| figures::first_record(&broker))? {
+        say(&format!("broker start to first acknowledged record: {:.3} s", took.as_secs_f64()));
+    }
+    let idle = steps.run("an idle broker for 60 s", |_| figures::idle_broker_kib(&broker))?;
+    say(&format!("broker VmRSS after 60 s idle: {:.1} MiB", mebi(idle)));
+    let lane = node::ensure()?;
+    for _ in 0..RUNS {
+        let took = steps.run("apply three brokers until Ready", |_| figures::apply_until_ready(&lane))?;
+        say(&format!("apply to Ready, 3 brokers: {:.1} s", took.as_secs_f64()));
+    }
+    let operator = steps.run("one cluster and 100 topics", |_| figures::operator_kib(&lane))?;
+    say(&format!("operator VmRSS with 1 cluster and 100 topics: {:.1} MiB", mebi(operator)));
+    let namespace = lane.namespace("figures-rest")?;
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_topic("orders", 6)?;
+    namespace.wait_ready("kafkatopic/orders")?;
+    namespace.wait_ready("kafkacluster/my")?;
+    let writes = steps.run("the operator at rest for 5 min", |_| figures::writes_at_rest(&lane, REST))?;
+    say(&format!("API writes by the operator in 5 min at rest: {}", writes.len()));
+    writes.iter().for_each(|write| say(&format!("    {write}")));
+    namespace.remove()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn mebi(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
