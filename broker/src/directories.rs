@@ -12,6 +12,9 @@ use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
 
 use crate::cli::meta_properties::{BootstrapVoters, MetaProperties, SmallFileError};
 
+/// A file that Kafka's storage tool writes into the metadata log directory, and Ottla's never.
+const KAFKA_BOOTSTRAP: &str = "bootstrap.checkpoint";
+
 /// A data directory that is ours alone while this value lives.
 #[derive(Debug)]
 pub(crate) struct LoadedDirectory {
@@ -82,6 +85,12 @@ pub(crate) enum LoadError {
         /// Their id.
         id: DirectoryId,
     },
+    /// Kafka's own: its records are as ours, but its metadata is not.
+    #[error(
+        "log directory \"{}\" was formatted by Apache Kafka and its metadata cannot be read; give an empty directory, and copy the topics with a client or MirrorMaker",
+        .0.display()
+    )]
+    Kafkas(PathBuf),
     /// Another process works in it.
     #[error("log directory \"{}\" is in use by another process", .0.display())]
     InUse(PathBuf),
@@ -117,6 +126,9 @@ impl LoadedDirectories {
             let id = found.directory_id;
             if let Some(same) = loaded.iter().find(|earlier| earlier.id == id) {
                 return Err(LoadError::SameId { path, other_path: same.path.clone(), id });
+            }
+            if path.join(KAFKA_BOOTSTRAP).exists() {
+                return Err(LoadError::Kafkas(path));
             }
             let lock = lock(&path)?;
             loaded.push(LoadedDirectory { path, id, _lock: lock });

@@ -87,6 +87,8 @@ fn what_is_not_this_nodes_is_refused() {
     node.format("of node 2", 1, 2, 11);
     node.format("of cluster 2", 2, 1, 12);
     node.format("copy", 1, 1, 10);
+    node.format("Kafka's", 1, 1, 13);
+    std::fs::write(node.path("Kafka's").join("bootstrap.checkpoint"), "").expect("written");
     let refusal = |name| node.refusal(&node.config(&["mine", name], None));
     assert_eq!(
         refusal("nowhere"),
@@ -101,6 +103,7 @@ fn what_is_not_this_nodes_is_refused() {
         refusal("copy"),
         "log directories \"~/copy\" and \"~/mine\" have the same id AAAAAAAAAAAAAAAAAAAACg: one is a copy of the other"
     );
+    assert!(refusal("Kafka's").contains("was formatted by Apache Kafka"));
     assert!(!node.path("nowhere").exists());
 }
 
