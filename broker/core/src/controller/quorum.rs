@@ -31,6 +31,7 @@ pub(super) fn next_voters(quorum: &Quorum) -> Option<Voters> {
 fn promote(quorum: &Quorum, members: &[MemberProgress]) -> Option<Voters> {
     let ready = |member: &&MemberProgress| {
         !member.votes
+            && member.log_end.0 > 0
             && member.log_end.0 + LEARNER_LAG_MAX >= quorum.last().0
             && heard(quorum, member.voter.directory_id)
     };

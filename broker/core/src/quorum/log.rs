@@ -11,10 +11,6 @@ use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 use super::snapshot::SnapshotId;
 use crate::ids::{MetadataOffset, Term};
 
-/// How many bytes of entries stay in memory behind a snapshot, so that a follower that is only a little late
-/// gets entries and not a whole snapshot.
-const KEPT_BYTES_MAX: usize = 1 << 20;
-
 /// Raft's view of the log.
 #[derive(Debug)]
 pub(crate) struct MemoryLog {
@@ -76,14 +72,14 @@ impl MemoryLog {
         self.entries.clear();
     }
 
-    /// Lets go of most entries up to a snapshot taken here.
-    pub(crate) fn compact(&mut self, snapshot: SnapshotId, conf_state: ConfState) {
+    /// Lets go of the entries up to a snapshot taken here, but for the last `kept_bytes`.
+    pub(crate) fn compact(&mut self, snapshot: SnapshotId, conf_state: ConfState, kept_bytes: usize) {
         self.snapshot = snapshot;
         self.conf_state = conf_state;
         let covered = self.position(snapshot.offset.0 + 1).min(self.entries.len());
         let mut kept = 0;
         let mut drop = covered;
-        while drop > 0 && kept < KEPT_BYTES_MAX {
+        while drop > 0 && kept < kept_bytes {
             let entry = &self.entries[drop - 1];
             kept += entry.data.len() + entry.context.len() + size_of::<Entry>();
             drop -= 1;

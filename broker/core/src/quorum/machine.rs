@@ -70,6 +70,9 @@ pub struct QuorumConfig {
     /// Ticks without a leader before this node stands for election. Each voter of a cluster needs another
     /// number, or they can split the vote for ever: see [`QuorumConfig::new`].
     pub election_ticks: usize,
+    /// How many bytes of entries stay in memory behind a snapshot, so that a follower that is only a little
+    /// late gets entries and not a whole snapshot.
+    pub kept_bytes: usize,
 }
 
 impl QuorumConfig {
@@ -85,6 +88,7 @@ impl QuorumConfig {
             tick: Duration::from_millis(100),
             heartbeat_ticks: 2,
             election_ticks: ELECTION_TICKS_MIN + 2 * rank,
+            kept_bytes: 1 << 20,
         }
     }
 }
@@ -412,7 +416,7 @@ impl Quorum {
     pub fn compact(&mut self, image: Image) {
         let id = SnapshotId::of(&image);
         let members = conf_state(&voters_of(&image));
-        self.raw.mut_store().compact(id, members);
+        self.raw.mut_store().compact(id, members, self.config.kept_bytes);
         self.held.hold(image);
     }
 
@@ -731,6 +735,10 @@ impl Quorum {
                 self.step_raft(message);
                 if self.raw.snap().is_none() {
                     self.arrived = None;
+                    if self.committed() < id.offset {
+                        let reason = "raft does not take it".to_owned();
+                        self.events.push(QuorumEvent::BadSnapshot { id, reason });
+                    }
                 }
             }
             Err(reason) => self.events.push(QuorumEvent::BadSnapshot { id, reason }),

@@ -5,3 +5,5 @@
 mod brokers;
 mod elections;
 mod rig;
+mod snapshots;
+mod voters;

@@ -130,6 +130,7 @@ impl Cluster {
             RaftStore::open(member.disk.clone(), DIRECTORY, member.directory_id).unwrap();
         let me = Peer { node_id: id, directory_id: member.directory_id, address: address(id) };
         let mut quorum = QuorumConfig::new(CLUSTER, me);
+        quorum.kept_bytes = usize::try_from(self.snapshot_after_bytes / 10).unwrap();
         quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();
         let config =
             NodeConfig { snapshot_after_bytes: self.snapshot_after_bytes, ..NodeConfig::new(quorum) };
@@ -261,7 +262,6 @@ impl Cluster {
         }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn isolate(&mut self, id: NodeId) {
         for other in self.ids() {
             self.cut.insert((id, other));
@@ -293,7 +293,6 @@ impl Cluster {
     }
 
     /// Lets a disk that was held back go on.
-    #[allow(dead_code)]
     pub(crate) fn release_disk(&mut self, id: NodeId) {
         self.members.get_mut(&id).unwrap().hold_disk = false;
         self.drain(id);
