@@ -24,7 +24,7 @@ pub(super) fn next_voters(quorum: &Quorum) -> Option<Voters> {
         return None;
     }
     let members = quorum.progress();
-    let next = promote(quorum, &members).or_else(|| admit(quorum))?;
+    let next = promote(quorum, &members).or_else(|| admit(quorum)).or_else(|| relocate(quorum))?;
     check_voters(&next).is_ok().then_some(next)
 }
 
@@ -66,6 +66,12 @@ fn admit(quorum: &Quorum) -> Option<Voters> {
         return Some(table);
     }
     None
+}
+
+/// A member that was restarted with another address.
+fn relocate(quorum: &Quorum) -> Option<Voters> {
+    let table = quorum.members_as_heard();
+    (table != *quorum.voters()).then_some(table)
 }
 
 fn learner(peer: &Peer, old: &Voter) -> Voter {

@@ -228,7 +228,8 @@ pub struct Quorum {
     raw: RawNode<MemoryLog>,
     config: QuorumConfig,
     table: Voters,
-    strangers: BTreeMap<RaftId, Peer>,
+    /// Where members and strangers said that they are reached; newer than the table.
+    heard_from: BTreeMap<RaftId, Peer>,
     waiting: VecDeque<Waiting>,
     outbox: Vec<Outgoing>,
     events: Vec<QuorumEvent>,
@@ -293,7 +294,7 @@ impl Quorum {
             raw,
             config,
             table,
-            strangers: BTreeMap::new(),
+            heard_from: BTreeMap::new(),
             waiting: VecDeque::new(),
             outbox: Vec::new(),
             events: Vec::new(),
@@ -637,6 +638,8 @@ impl Quorum {
         match envelope.body {
             Body::Raft(message) => self.take_raft(from, envelope.from, *message),
             Body::Join => {
+                let now = self.now;
+                self.joins.retain(|_, (_, at)| now.since(*at) <= SIGN_OF_LIFE);
                 if self.leads() && self.joins.len() < STRANGERS_MAX {
                     self.joins.insert(envelope.from.node_id, (envelope.from, self.now));
                 }
@@ -826,21 +829,38 @@ impl Quorum {
             return Some(self.config.me.clone());
         }
         let members = self.table.voters.iter().chain(&self.table.learners);
-        let member = members.filter(|member| RaftId::of(member.directory_id) == Ok(id)).find_map(Peer::of);
-        member.or_else(|| self.strangers.get(&id).cloned())
+        let member =
+            || members.clone().filter(|member| RaftId::of(member.directory_id) == Ok(id)).find_map(Peer::of);
+        self.heard_from.get(&id).cloned().or_else(member)
+    }
+
+    /// The members with the addresses that they give themselves.
+    pub(crate) fn members_as_heard(&self) -> Voters {
+        let mut table = self.table.clone();
+        for member in table.voters.iter_mut().chain(&mut table.learners) {
+            let peer = RaftId::of(member.directory_id).ok().and_then(|id| self.peer(id));
+            if let (Some(peer), Some(endpoint)) = (peer, member.endpoints.first_mut()) {
+                endpoint.host = peer.address.host;
+                endpoint.port = peer.address.port;
+            }
+        }
+        table
     }
 
     fn remember(&mut self, id: RaftId, peer: Peer) {
-        let members = self.table.voters.iter().chain(&self.table.learners);
-        let known = members.into_iter().any(|member| member.directory_id == peer.directory_id);
-        if !known && (self.strangers.len() < STRANGERS_MAX || self.strangers.contains_key(&id)) {
-            self.strangers.insert(id, peer);
+        if self.heard_from.get(&id) == Some(&peer) {
+            return;
+        }
+        let members = || self.table.voters.iter().chain(&self.table.learners);
+        let known = members().any(|member| member.directory_id == peer.directory_id);
+        let strangers = self.heard_from.len().saturating_sub(members().count());
+        if known || strangers < STRANGERS_MAX {
+            self.heard_from.insert(id, peer);
         }
     }
 
     fn set_table(&mut self, table: Voters) {
         self.table = table;
-        self.strangers.clear();
         let nodes = |members: &[Voter]| members.iter().map(|member| member.node_id).collect();
         self.events.push(QuorumEvent::VotersChanged {
             voters: nodes(&self.table.voters),

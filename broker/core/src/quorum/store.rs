@@ -239,6 +239,8 @@ impl<D: Disk> RaftStore<D> {
         for (position, name) in logs.iter().enumerate() {
             store.recover_segment(name, position + 1 == logs.len(), &mut entries)?;
         }
+        let id = SnapshotId::of(&image);
+        let connects = entries.connects() || store.segments.is_empty();
         let entries = entries.finish().map_err(|problem| StoreError::Damaged {
             file: logs.first().map_or_else(String::new, |name| (*name).clone()),
             position: 0,
@@ -258,6 +260,10 @@ impl<D: Disk> RaftStore<D> {
         store.hard_state.commit = store.hard_state.commit.max(image.offset);
         store.hard_state.term = store.hard_state.term.max(image.term);
         let hard_state = store.hard_state;
+        if !connects {
+            // A crash between the arrival of a snapshot and the note of it in the log.
+            store.replace_log(id)?;
+        }
         Ok((store, Recovered { hard_state, image, entries }))
     }
 
@@ -289,10 +295,13 @@ impl<D: Disk> RaftStore<D> {
 
     fn install(&mut self, id: SnapshotId, bytes: &[u8]) -> io::Result<()> {
         write_checkpoint(&self.disk, &self.directory, id, bytes)?;
-        self.roll(Some(id))?;
-        let old = self.segments.len() - 1;
-        self.remove_segments(old)?;
+        self.replace_log(id)?;
         self.remove_checkpoints_before(id)
+    }
+
+    fn replace_log(&mut self, id: SnapshotId) -> io::Result<()> {
+        self.roll(Some(id))?;
+        self.remove_segments(self.segments.len() - 1)
     }
 
     fn snapshot(&mut self, image: &Image) -> io::Result<()> {
@@ -463,9 +472,14 @@ impl Entries {
         Ok(())
     }
 
+    /// Whether the log is of the snapshot's history and reaches up to it. If not, the snapshot came from a leader.
+    fn connects(&self) -> bool {
+        let same_history = self.term_at_snapshot.is_none_or(|term| term == self.snapshot.term);
+        same_history && self.end.is_none_or(|end| end > self.snapshot.offset.0)
+    }
+
     fn finish(self) -> Result<Vec<LogEntry>, String> {
-        // A crash between a snapshot's arrival and the note of it in the log: what follows belongs to another history.
-        if self.term_at_snapshot.is_some_and(|term| term != self.snapshot.term) {
+        if !self.connects() {
             return Ok(Vec::new());
         }
         match self.entries.first() {
