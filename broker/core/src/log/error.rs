@@ -73,15 +73,12 @@ pub enum OpenError {
 /// Why bytes are no record batch that a log can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchFlaw {
-    /// Fewer bytes than its header or its length say.
-    #[error("it ends early")]
-    Short,
-    /// A length no batch can have.
-    #[error("its length {0} is impossible")]
-    Length(i32),
-    /// Not format 2.
-    #[error("its magic is {0}, not 2")]
-    Magic(i8),
+    /// No batch of format 2.
+    #[error(transparent)]
+    Form(#[from] ottla_wire::batch::BatchFlaw),
+    /// It ends beyond what a segment can hold.
+    #[error("it lies beyond the end of a segment")]
+    Position,
     /// The checksum is wrong.
     #[error("its checksum is wrong")]
     Checksum,

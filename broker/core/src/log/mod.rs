@@ -12,7 +12,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `.log` | record batches as they came over the wire ([`header`](self)) |
+//! | `.log` | record batches as they came over the wire ([`ottla_wire::batch`]) |
 //! | `.index` | 8 bytes an entry: offset of a batch's last record less the base, position of that batch |
 //! | `.timeindex` | 12 bytes an entry: greatest timestamp so far, last offset of its batch less the base |
 //! | `leader-epoch-checkpoint` | text: `0`, count, lines `epoch start_offset` |

@@ -21,6 +21,10 @@ pub struct ReadPlan<F> {
 }
 
 impl<F: DiskFile> ReadPlan<F> {
+    pub(super) fn new(file: F, position: u64, length: u32) -> Self {
+        Self { file, position, length }
+    }
+
     /// The file itself.
     pub fn file(&self) -> &F {
         &self.file

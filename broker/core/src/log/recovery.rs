@@ -119,7 +119,7 @@ impl<D: Disk> Recovery<'_, D> {
         let cut = length - u64::from(segment.size);
         if cut > 0 {
             self.report.cut_bytes += cut;
-            self.report.flaw = flaw.or(Some(BatchFlaw::Length(i32::MAX)));
+            self.report.flaw = flaw.or(Some(BatchFlaw::Position));
             self.remove(later)?;
             let size = u64::from(segment.size);
             segment.file.set_length(size).map_err(failed("cut a segment of", &self.log.directory))?;

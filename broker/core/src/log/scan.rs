@@ -43,7 +43,8 @@ impl<'a, F: DiskFile> Walk<'a, F> {
             Err(flaw) => return Ok(Some(Err(flaw))),
         };
         let Some(next) = self.position.checked_add(header.bytes).filter(|next| *next <= self.limit) else {
-            return Ok(Some(Err(BatchFlaw::Short)));
+            let (expected, got) = (header.bytes, self.limit - self.position);
+            return Ok(Some(Err(ottla_wire::batch::BatchFlaw::Short { expected, got }.into())));
         };
         self.position = next;
         Ok(Some(Ok(header)))

@@ -354,11 +354,20 @@ impl<F: DiskFile> Segment<F> {
         Ok(self.size)
     }
 
-    /// The first batch, with its position, whose greatest timestamp is at or above `target`.
-    pub(super) fn batch_at_timestamp(&self, target: i64) -> Result<Option<(u32, Header)>, WalkError> {
-        let before = self.times.floor(|entry| entry.timestamp < target)?;
-        let from = before.map_or(self.base, |entry| self.at(entry.relative));
-        let position = self.position_of(from)?;
+    /// The first batch, with its position, whose greatest timestamp is at or above `target`; not before the
+    /// batch at position `from`, if that is given.
+    pub(super) fn batch_at_timestamp(
+        &self,
+        target: i64,
+        from: Option<u32>,
+    ) -> Result<Option<(u32, Header)>, WalkError> {
+        let position = match from {
+            Some(position) => position,
+            None => {
+                let before = self.times.floor(|entry| entry.timestamp < target)?;
+                self.position_of(before.map_or(self.base, |entry| self.at(entry.relative)))?
+            }
+        };
         let mut walk = Walk::new(&self.file, position, self.size, NEAR_BYTES);
         let mut position = position;
         while let Some(header) = step(&mut walk)? {

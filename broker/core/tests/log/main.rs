@@ -8,6 +8,7 @@
 )]
 
 mod crashing;
+mod looking;
 mod model;
 mod rig;
 mod storing;

@@ -226,7 +226,8 @@ impl Model {
         let Some((cut_end, _)) = self.current().batches.get(kept).cloned() else { return Ok(()) };
         let first_base = self.log().segments().next().unwrap().base.0;
         let end = self.current().batches[..kept].last().map_or(first_base, |(end, _)| *end);
-        if end < self.log_start {
+        // The model remembers batches below the log start; the log is not cut there.
+        if end < self.log_start || cut_end <= self.log_start {
             return Ok(());
         }
         self.promised = self.promised.min(end);

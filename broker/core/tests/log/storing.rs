@@ -94,7 +94,7 @@ fn a_batch_that_does_not_follow_leaves_no_byte() {
     let mut old = next.to_vec();
     old[16] = 1;
     let magic = refuse(&mut log, &[old.into()]);
-    assert!(matches!(magic, AppendError::Flawed { flaw: BatchFlaw::Magic(1), .. }));
+    assert!(matches!(magic, AppendError::Flawed { flaw: BatchFlaw::Form(_), .. }));
     assert_eq!(log.log_end(), Offset(7));
     assert_eq!(contents(&log), [bytes, good.bytes().to_vec()].concat());
 }
