@@ -104,6 +104,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return Ok(());
         }
         for replica in self.replicas.values_mut() {
+            replica.log.prepare_close();
             while let Some(job) = replica.log.take_sync() {
                 let outcome = job.run();
                 replica.log.sync_finished(job.number(), outcome).map_err(std::io::Error::other)?;

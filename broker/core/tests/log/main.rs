@@ -7,7 +7,9 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod committing;
 mod crashing;
+mod damage;
 mod looking;
 mod model;
 mod rig;

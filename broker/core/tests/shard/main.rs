@@ -1,6 +1,10 @@
 //! A shard on the simulated disk: what is acknowledged, when, and what is left after a crash.
 
-#![allow(clippy::unwrap_used, clippy::unwrap_in_result, reason = "helpers of tests stand outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
 mod rig;
 mod stories;
