@@ -6,9 +6,10 @@
 //!   magic     4 bytes "OTTF"
 //!   length    u32 big-endian, of the payload
 //!   sequence  u64 big-endian, one more than the frame before, across files; a file is named after its first
-//!   crc       u32 big-endian: CRC-32C of directory id, length, sequence, payload
+//!   crc       u32 big-endian: CRC-32C of length, sequence, payload
 //!   payload   uvarint kind, then
-//!             0 start:  hard state, uvarint 0 or 1, and if 1 the id of the snapshot that replaces what came before
+//!             0 start:  directory id, hard state, uvarint 0 or 1, and if 1 the id of the snapshot that replaces
+//!                       what came before. The first frame of each file, and nowhere else
 //!             1 append: hard state, list of entries
 //!             and a tagged section
 //!   ```
@@ -285,10 +286,11 @@ impl<D: Disk> RaftStore<D> {
     }
 
     fn append(&mut self, hard_state: HardState, entries: &[LogEntry]) -> io::Result<()> {
-        self.hard_state = hard_state;
         if self.segments.last().is_none_or(|segment| segment.length >= SEGMENT_BYTES_MAX) {
+            // With the hard state as it was: the new one may know of a commit of the entries that follow.
             self.roll(None)?;
         }
+        self.hard_state = hard_state;
         let body = FrameBody::Append { hard_state, entries: entries.to_vec() };
         self.write_frame(body)
     }
@@ -320,14 +322,15 @@ impl<D: Disk> RaftStore<D> {
         // A crash may have left a file of this name with a torn first frame.
         file.set_length(0)?;
         self.segments.push(Segment { name, file, length: 0, highest: MetadataOffset(0) });
-        self.write_frame(FrameBody::Start { hard_state: self.hard_state, replaced_by })?;
+        let (directory_id, hard_state) = (self.directory_id, self.hard_state);
+        self.write_frame(FrameBody::Start { directory_id, hard_state, replaced_by })?;
         self.disk.sync_directory(&self.directory)
     }
 
     fn write_frame(&mut self, body: FrameBody) -> io::Result<()> {
         let highest = body.highest_offset();
         let frame = Frame { sequence: self.next_sequence, body };
-        let bytes = frame.encode(self.directory_id);
+        let bytes = frame.encode();
         let segment = self.segments.last_mut().expect("a file is open before a frame is written");
         segment.file.write_at(&bytes, segment.length)?;
         segment.file.sync()?;
@@ -390,9 +393,8 @@ impl<D: Disk> RaftStore<D> {
         let mut segment = Segment { name: name.to_owned(), file, length: 0, highest: MetadataOffset(0) };
         let mut position = 0;
         while position < bytes.len() {
-            let Some((frame, length)) = read_frame(&bytes[position..], self.directory_id, self.next_sequence)
-            else {
-                let later = find_frame(&bytes[position..], self.directory_id, self.next_sequence);
+            let Some((frame, length)) = read_frame(&bytes[position..], self.next_sequence) else {
+                let later = find_frame(&bytes[position..], self.next_sequence);
                 if !is_last || later.is_some() {
                     return Err(damaged(position, "its checksum is wrong, and it is not the last"));
                 }
@@ -401,6 +403,12 @@ impl<D: Disk> RaftStore<D> {
                 break;
             };
             let frame = frame.map_err(|error| damaged(position, &error.to_string()))?;
+            if (position == 0) != matches!(frame, FrameBody::Start { .. }) {
+                return Err(damaged(position, "it begins in the middle"));
+            }
+            if frame.directory_id().is_some_and(|id| id != self.directory_id) {
+                return Err(damaged(position, "it belongs to another directory"));
+            }
             segment.highest = segment.highest.max(frame.highest_offset());
             self.hard_state = frame.hard_state();
             entries.take(frame).map_err(|problem| damaged(position, &problem))?;

@@ -6,4 +6,5 @@ mod brokers;
 mod elections;
 mod rig;
 mod snapshots;
+mod store;
 mod voters;
