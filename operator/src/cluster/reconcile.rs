@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, PodTemplateSpec},
+    api::{apps::v1::StatefulSet, core::v1::ConfigMap},
     jiff::Timestamp,
 };
 use kube::{Client, ResourceExt as _, runtime::controller::Action};
@@ -15,27 +15,23 @@ use uuid::Uuid;
 
 use super::{
     desired::{
-        config_map::{build_config_map, build_identity, config_map_name},
-        network_policy::build_network_policy,
-        pod::{PodHash, build_pod_template, pod_hash_of},
-        pod_disruption_budget::build_pod_disruption_budget,
-        service::{build_bootstrap_service, build_headless_service},
-        service_account::build_service_account,
-        stateful_set::{Given, build_stateful_set},
+        Objects, Wanted,
+        config_map::{build_identity, config_map_name},
+        pod::pod_hash_of,
+        stateful_set::Given,
     },
     identity::{Bootstrap, Identity, IdentityError, NewIdentity},
     observe::{ObserveError, Observed, named, observe},
-    properties::{self, Properties},
     report,
     rollout::{self, Candidate, Decision, NodeFacts, Rollout, Step, WantedPool},
     validate::{Cluster, Refusal, Verdict, validate},
 };
 use crate::{
-    apply::{ApplyError, annotate_claim, apply, delete},
+    apply::{Applied, ApplyError, Owned, annotate_claim, apply, delete},
     crd::{KafkaCluster, KafkaClusterStatus},
     events::{Events, QUORUM_FORMED},
     kafka::Kafka,
-    names::{ANNOTATION_BOOTSTRAPPED, ClusterName, NodeId, Pool},
+    names::{ANNOTATION_BOOTSTRAPPED, ClusterName, NodeId},
     settings::Settings,
     status::{self, Why},
 };
@@ -66,14 +62,6 @@ pub enum ReconcileError {
     /// It could not write.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-}
-
-/// What a pool's nodes should run.
-struct Wanted {
-    pool: Pool,
-    properties: Properties,
-    template: PodTemplateSpec,
-    hash: PodHash,
 }
 
 /// One pass.
@@ -130,7 +118,7 @@ impl Pass<'_> {
                 return Ok(Action::requeue(LOOK_AGAIN));
             }
         };
-        let wanted: Vec<Wanted> = cluster.pools().into_iter().map(|pool| wanted(cluster, pool)).collect();
+        let wanted: Vec<Wanted> = cluster.pools().into_iter().map(|pool| Wanted::of(cluster, pool)).collect();
         let nodes = observed.node_facts();
         let rollout = self.plan(cluster, &wanted, &nodes).await;
         let (restart, blocked_by) = self.decide(&rollout, observed).await;
@@ -212,26 +200,21 @@ impl Pass<'_> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         let client = &self.context.client;
-        let all = cluster.name.all_nodes();
-        apply(client, &build_service_account(cluster), named(&observed.service_accounts, &all)).await?;
-        // The identity comes before the pods that are formatted by it.
-        let found = named(&observed.config_maps, &cluster.name.identity());
-        apply(client, &build_identity(cluster, identity), found).await?;
-        let bootstrap = build_bootstrap_service(cluster);
-        apply(client, &bootstrap, named(&observed.services, &bootstrap.name_any())).await?;
-        let policy = build_network_policy(cluster, &self.context.settings.namespace);
-        apply(client, &policy, named(&observed.network_policies, &all)).await?;
-        // The budget closes before a template changes that has not proved itself.
-        let budget = build_pod_disruption_budget(cluster, rollout.budget);
-        apply(client, &budget, named(&observed.budgets, &all)).await?;
-        for wanted in wanted {
-            let service = build_headless_service(cluster, wanted.pool);
-            apply(client, &service, named(&observed.services, &service.name_any())).await?;
-            let config = build_config_map(cluster, wanted.pool, &wanted.properties);
-            apply(client, &config, named(&observed.config_maps, &config.name_any())).await?;
-            let found = observed.stateful_set(&cluster.name, wanted.pool);
-            let given = given(identity, wanted, restart, found, observed);
-            apply(client, &build_stateful_set(cluster, wanted.pool, given), found).await?;
+        let namespace = &self.context.settings.namespace;
+        let objects = Objects::build(cluster, identity, wanted, rollout.budget, namespace, |wanted| {
+            given(identity, wanted, restart, observed.stateful_set(&cluster.name, wanted.pool), observed)
+        });
+        apply_found(client, &objects.service_account, &observed.service_accounts).await?;
+        for config_map in &objects.config_maps {
+            apply_found(client, config_map, &observed.config_maps).await?;
+        }
+        for service in &objects.services {
+            apply_found(client, service, &observed.services).await?;
+        }
+        apply_found(client, &objects.network_policy, &observed.network_policies).await?;
+        apply_found(client, &objects.budget, &observed.budgets).await?;
+        for stateful_set in &objects.stateful_sets {
+            apply_found(client, stateful_set, &observed.stateful_sets).await?;
         }
         Ok(())
     }
@@ -332,10 +315,8 @@ impl Pass<'_> {
     }
 }
 
-fn wanted(cluster: &Cluster, pool: Pool) -> Wanted {
-    let properties = properties::render(cluster, pool);
-    let (template, hash) = build_pod_template(cluster, pool, &properties);
-    Wanted { pool, properties, template, hash }
+async fn apply_found<K: Owned>(client: &Client, wanted: &K, found: &[K]) -> Result<Applied, ApplyError> {
+    apply(client, wanted, named(found, &wanted.name_any())).await
 }
 
 /// What of a StatefulSet depends on what is there. The template changes only when a roll starts, that is with the
@@ -344,7 +325,7 @@ fn given(
     identity: &Identity,
     wanted: &Wanted,
     restart: Option<&Candidate>,
-    found: Option<&k8s_openapi::api::apps::v1::StatefulSet>,
+    found: Option<&StatefulSet>,
     observed: &Observed,
 ) -> Given {
     let Some(spec) = found.and_then(|set| set.spec.as_ref()) else {

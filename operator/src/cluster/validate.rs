@@ -164,11 +164,13 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
     let release = if version == env!("CARGO_PKG_VERSION") { Release::Own } else { Release::Other };
     let config = config(&spec.config, release, &mut refusals);
     let pod = pod_extras(&spec.template.pod, &mut refusals);
-    let Some(owner) = object.controller_owner_ref(&()) else {
+    let Some(mut owner) = object.controller_owner_ref(&()) else {
         // Only an object that never came from the API server has no uid.
         refusals.push(Refusal::new("metadata.uid", "", "the object was not read from the API server"));
         return Verdict::Refused(refusals);
     };
+    // `kubectl delete --cascade=foreground` waits until everything of the cluster is gone.
+    owner.block_owner_deletion = Some(true);
     if !refusals.is_empty() {
         return Verdict::Refused(refusals);
     }
