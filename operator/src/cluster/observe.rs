@@ -26,8 +26,8 @@ use crate::{
     crd::KafkaCluster,
     http_get,
     names::{
-        ANNOTATION_CONTROLLERS, ANNOTATION_VERSION, ClusterName, LABEL_CLUSTER, LABEL_POOL, NodeId,
-        PORT_HTTP, Pool,
+        ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS, ANNOTATION_VERSION, CLAIM, ClusterName, LABEL_CLUSTER,
+        LABEL_POOL, NodeId, PORT_HTTP, Pool,
     },
 };
 
@@ -173,8 +173,18 @@ impl Observed {
         Pinned {
             controllers: recorded.or(adopted).map(|identity| identity.controllers).or(of_status),
             version: status.and_then(|status| status.version.clone()).or(version_of_set),
-            brokers: set.and_then(|set| set.spec.as_ref()?.replicas),
+            brokers: set
+                .and_then(|set| set.spec.as_ref()?.replicas)
+                .or_else(|| self.brokers_of_volumes(name)),
         }
+    }
+
+    /// How many brokers a deleted cluster had, by the volumes it left: the partitions of each are still assigned.
+    fn brokers_of_volumes(&self, name: &ClusterName) -> Option<i32> {
+        let prefix = format!("{CLAIM}-{}-", name.pool(Pool::Nodes));
+        let kept = self.claims.iter().filter(|claim| claim.annotations().contains_key(ANNOTATION_CLUSTER_ID));
+        let ordinals = kept.filter_map(|claim| claim.name_any().strip_prefix(&prefix)?.parse::<i32>().ok());
+        ordinals.max().map(|highest| highest.saturating_add(1))
     }
 
     /// What is there of each node.
@@ -300,5 +310,51 @@ fn problem(pod: &Pod) -> Option<String> {
             Some(format!("{reason}: {message}"))
         }
         (None, said) => said.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(name: &str, annotations: serde_json::Value) -> PersistentVolumeClaim {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": name, "annotations": annotations}}))
+            .unwrap()
+    }
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "my-nodes-0"}, "status": status}))
+            .unwrap()
+    }
+
+    #[test]
+    fn volumes_tell_how_many_brokers_a_deleted_cluster_had() {
+        let id = serde_json::json!({"ottla.dev/cluster-id": "x"});
+        let observed = Observed {
+            claims: vec![
+                claim("data-0-my-nodes-0", id.clone()),
+                claim("data-0-my-nodes-3", id.clone()),
+                claim("data-0-my-nodes-7", serde_json::json!({})),
+                claim("data-0-my-controllers-1000", id),
+            ],
+            ..Observed::default()
+        };
+        assert_eq!(observed.brokers_of_volumes(&ClusterName::new("my")), Some(4));
+        assert_eq!(Observed::default().brokers_of_volumes(&ClusterName::new("my")), None);
+    }
+
+    #[test]
+    fn a_broker_that_stops_at_once_is_quoted() {
+        let crashing = pod(serde_json::json!({"containerStatuses": [{
+            "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+            "lastState": {"terminated": {"exitCode": 2, "message": "starting\nline 3: config \"x\" is unknown\n"}},
+        }]}));
+        assert_eq!(problem(&crashing).as_deref(), Some("CrashLoopBackOff: line 3: config \"x\" is unknown"));
+        let starting = pod(serde_json::json!({"containerStatuses": [{
+            "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ContainerCreating"}},
+        }]}));
+        assert_eq!(problem(&starting), None);
     }
 }

@@ -52,10 +52,13 @@ pub fn carried(
     let ready_before = status::find(conditions_before, Kind::Ready);
     let been_ready = ready_before.is_some_and(|ready| ready.reason != Why::Creating.word());
     let brokers_before = before.and_then(|status| status.brokers.clone()).unwrap_or_default();
-    let was_scaling = status::find(conditions_before, Kind::Progressing)
-        .is_some_and(|one| one.reason == Why::Scaling.word());
-    let scaling = been_ready && missing > 0 && (brokers.desired > brokers_before.desired || was_scaling);
-    let rolling = carried.rollout.step != Step::Done;
+    let progress_was = |why: Why| {
+        status::find(conditions_before, Kind::Progressing).is_some_and(|one| one.reason == why.word())
+    };
+    let scaling =
+        been_ready && missing > 0 && (brokers.desired > brokers_before.desired || progress_was(Why::Scaling));
+    // A roll is over when the last node it restarted is back.
+    let rolling = carried.rollout.step != Step::Done || missing > 0 && progress_was(Why::RollingOut);
 
     let mut numbers = format!("{} of {} brokers are ready", brokers.ready, brokers.desired);
     if cluster.pools().contains(&Pool::Controllers) {
@@ -166,4 +169,117 @@ pub fn paused(
 
 fn count<'a>(nodes: impl Iterator<Item = &'a NodeFacts>) -> i32 {
     i32::try_from(nodes.count()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::{desired::pod_disruption_budget::Budget, validate},
+        names::NodeId,
+        settings::BrokerImage,
+    };
+
+    fn cluster(replicas: i32) -> Cluster {
+        let object = serde_json::from_value(serde_json::json!({
+            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
+            "metadata": {"name": "my", "namespace": "ns", "uid": "u"},
+            "spec": {"replicas": replicas, "storage": {"size": "1Gi"}},
+        }));
+        let image = BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap();
+        match validate::validate(&object.unwrap(), &validate::Pinned::default(), &image) {
+            validate::Verdict::Accepted(cluster) => cluster,
+            other @ (validate::Verdict::ScaleDownRefused(..) | validate::Verdict::Refused(_)) => {
+                panic!("{other:?}")
+            }
+        }
+    }
+
+    fn nodes(ready: &[bool]) -> Vec<NodeFacts> {
+        (0..)
+            .zip(ready)
+            .map(|(id, ready)| NodeFacts {
+                pool: Pool::Nodes,
+                node_id: NodeId(id),
+                pod: format!("my-nodes-{id}"),
+                pod_hash: None,
+                ready: *ready,
+                deleting: false,
+                running: None,
+            })
+            .collect()
+    }
+
+    fn report(
+        before: Option<&KafkaClusterStatus>,
+        replicas: i32,
+        ready: &[bool],
+        step: Step,
+    ) -> KafkaClusterStatus {
+        let rollout = Rollout { updated: 0, total: 3, reason: None, step, budget: Budget::Open };
+        let carried_out = Carried {
+            cluster: &cluster(replicas),
+            cluster_id: "id",
+            held_back: None,
+            nodes: &nodes(ready),
+            problems: &[],
+            rollout: &rollout,
+            blocked_by: None,
+        };
+        carried(before, &carried_out, Some(1), Timestamp::from_second(1).unwrap())
+    }
+
+    fn words(status: &KafkaClusterStatus) -> Vec<String> {
+        let holds = |condition: &&Condition| condition.status == crate::crd::ConditionStatus::True;
+        let word = |condition: &Condition| format!("{}: {}", condition.kind, condition.reason);
+        status.conditions.iter().filter(holds).filter(|one| one.kind != "Valid").map(word).collect()
+    }
+
+    #[test]
+    fn a_new_cluster_is_creating_until_all_nodes_are_ready_once() {
+        let first = report(None, 3, &[], Step::Done);
+        assert_eq!(words(&first), ["Progressing: Creating"]);
+        let second = report(Some(&first), 3, &[true, true, false], Step::Done);
+        assert_eq!(words(&second), ["Progressing: Creating"]);
+        let third = report(Some(&second), 3, &[true, true, true], Step::Done);
+        assert_eq!(words(&third), ["Ready: AllNodesReady"]);
+        let lost = report(Some(&third), 3, &[true, true, false], Step::Done);
+        assert_eq!(words(&lost), ["Degraded: NodesNotReady"]);
+    }
+
+    #[test]
+    fn a_node_that_is_added_degrades_nothing_and_one_that_is_lost_meanwhile_does() {
+        let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
+        let scaling = report(Some(&ready), 4, &[true, true, true], Step::Done);
+        assert_eq!(words(&scaling), ["Progressing: Scaling"]);
+        let still = report(Some(&scaling), 4, &[true, true, true, false], Step::Done);
+        assert_eq!(words(&still), ["Progressing: Scaling"]);
+        let lost = report(Some(&still), 4, &[true, true, false, false], Step::Done);
+        assert_eq!(words(&lost), ["Progressing: Scaling", "Degraded: NodesNotReady"]);
+    }
+
+    #[test]
+    fn a_roll_lasts_until_the_last_restarted_node_is_back() {
+        let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
+        let rolling = report(Some(&ready), 3, &[true, true], Step::Wait { why: "x".into() });
+        assert_eq!(words(&rolling), ["Progressing: RollingOut"]);
+        let last = report(Some(&rolling), 3, &[true, true, false], Step::Done);
+        assert_eq!(words(&last), ["Progressing: RollingOut"]);
+        assert_eq!(words(&report(Some(&last), 3, &[true, true, true], Step::Done)), ["Ready: AllNodesReady"]);
+    }
+
+    #[test]
+    fn the_same_state_reported_twice_is_the_same_status() {
+        let first = report(None, 3, &[true, false, true], Step::Done);
+        assert_eq!(report(Some(&first), 3, &[true, false, true], Step::Done), first);
+    }
+
+    #[test]
+    fn a_refused_spec_leaves_what_was_known() {
+        let ready = report(None, 3, &[true, true, true], Step::Done);
+        let after =
+            refused(Some(&ready), Why::InvalidSpec, "no", Some(2), Timestamp::from_second(2).unwrap());
+        assert_eq!((after.brokers.clone(), after.cluster_id.clone()), (ready.brokers, ready.cluster_id));
+        assert!(words(&after).is_empty());
+    }
 }
