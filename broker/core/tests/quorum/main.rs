@@ -7,4 +7,5 @@ mod elections;
 mod rig;
 mod snapshots;
 mod store;
+mod topics;
 mod voters;
