@@ -141,6 +141,8 @@ pub struct ControllerNode {
     reads: BTreeMap<u64, ParkedRead>,
     next_read: u64,
     observers: BTreeMap<NodeId, Observer>,
+    /// The last change of voters that this node proposed as the active controller.
+    voters_proposed: MetadataOffset,
     now: Monotonic,
 }
 
@@ -165,6 +167,7 @@ impl ControllerNode {
             reads: BTreeMap::new(),
             next_read: 1,
             observers: BTreeMap::new(),
+            voters_proposed: MetadataOffset(0),
             now,
         })
     }
@@ -355,6 +358,7 @@ impl ControllerNode {
             self.effects.events.push(NodeEvent::Controller(ControllerEvent::Inactive));
             self.refuse_waits(leader);
             self.observers.clear();
+            self.voters_proposed = MetadataOffset(0);
         }
         if !self.controller.is_active() && leads && self.image.term == self.quorum.term() {
             let quorum = &mut self.quorum;
@@ -373,10 +377,15 @@ impl ControllerNode {
     }
 
     fn mend_voters(&mut self) {
+        // One change at a time, and the next one starts from what the last one left.
+        if self.image.offset < self.voters_proposed {
+            return;
+        }
         let Some(table) = next_voters(&self.quorum) else { return };
         let record = Record::Voters(table.clone());
         if let Ok(offset) = self.quorum.propose_voters(table) {
             self.controller.note(offset, &[record]);
+            self.voters_proposed = offset;
         }
     }
 

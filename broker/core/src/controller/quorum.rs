@@ -38,7 +38,10 @@ fn promote(quorum: &Quorum, members: &[MemberProgress]) -> Option<Voters> {
     let learner = Voter::clone(&members.iter().find(ready)?.voter);
     let mut table = quorum.voters().clone();
     if let Some(old) = table.voters.iter().position(|voter| voter.node_id == learner.node_id) {
-        table.voters.remove(old);
+        let old = table.voters.remove(old);
+        if heard(quorum, old.directory_id) {
+            return None;
+        }
         // The others must be able to go on without the one that is removed, and without the learner.
         let alive = table.voters.iter().filter(|voter| heard(quorum, voter.directory_id)).count();
         return (alive > table.voters.len() / 2).then_some(table);

@@ -45,6 +45,8 @@ pub(crate) fn voter(id: NodeId, directory_id: DirectoryId) -> Voter {
 
 pub(crate) struct Member {
     pub(crate) directory_id: DirectoryId,
+    /// Where it is reached.
+    host: String,
     pub(crate) disk: SimDisk,
     pub(crate) running: Option<(ControllerNode, RaftStore<SimDisk>)>,
     pub(crate) replies: BTreeMap<Ticket, Result<Reply, OperationError>>,
@@ -100,6 +102,7 @@ impl Cluster {
         RaftStore::format(&disk, DIRECTORY, CLUSTER, voters).unwrap();
         let member = Member {
             directory_id,
+            host: address(id).host,
             disk,
             running: None,
             replies: BTreeMap::new(),
@@ -128,7 +131,9 @@ impl Cluster {
         let member = self.members.get_mut(&id).unwrap();
         let (store, recovered) =
             RaftStore::open(member.disk.clone(), DIRECTORY, member.directory_id).unwrap();
-        let me = Peer { node_id: id, directory_id: member.directory_id, address: address(id) };
+        let host = member.host.clone();
+        let me =
+            Peer { node_id: id, directory_id: member.directory_id, address: Address { host, ..address(id) } };
         let mut quorum = QuorumConfig::new(CLUSTER, me);
         quorum.kept_bytes = usize::try_from(self.snapshot_after_bytes / 10).unwrap();
         quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();
@@ -138,6 +143,10 @@ impl Cluster {
         member.running = Some((node, store));
         member.held.clear();
         self.drain(id);
+    }
+
+    pub(crate) fn move_to(&mut self, id: NodeId, host: &str) {
+        self.members.get_mut(&id).unwrap().host = host.to_owned();
     }
 
     pub(crate) fn stop(&mut self, id: NodeId, kind: CrashKind) {
@@ -316,7 +325,7 @@ impl Cluster {
     fn drain(&mut self, id: NodeId) {
         loop {
             let Some(member) = self.members.get_mut(&id) else { return };
-            let Some((node, store)) = &mut member.running else { return };
+            let Some((node, _)) = &mut member.running else { return };
             let effects = node.ready();
             member.replies.extend(effects.replies);
             for event in &effects.events {
@@ -328,22 +337,26 @@ impl Cluster {
                 }
             }
             member.events.extend(effects.events);
+            let mut sent = Vec::new();
             if effects.fatal.is_some() {
                 member.fatal = effects.fatal;
                 member.running = None;
                 return;
             }
             for outgoing in effects.send {
-                let to = outgoing.address.host.strip_prefix("controller-").unwrap().parse().unwrap();
-                self.network.push_back((id, NodeId(to), outgoing.bytes));
+                sent.push((outgoing.address.host, outgoing.bytes));
             }
             if let Some(persist) = effects.persist {
                 member.held.push_back(persist);
             }
-            if member.hold_disk {
-                return;
+            let work = if member.hold_disk { None } else { member.held.pop_front() };
+            for (host, bytes) in sent {
+                let to = self.members.iter().find(|(_, member)| member.host == host).map(|(to, _)| *to);
+                self.network.extend(to.map(|to| (id, to, bytes)));
             }
-            let Some(work) = member.held.pop_front() else { return };
+            let Some(work) = work else { return };
+            let Some(member) = self.members.get_mut(&id) else { return };
+            let Some((node, store)) = &mut member.running else { return };
             let outcome = match store.persist(&work) {
                 Ok(()) => PersistOutcome::Durable,
                 Err(error) => PersistOutcome::Failed(error.to_string()),

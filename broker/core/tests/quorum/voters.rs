@@ -210,3 +210,21 @@ fn messages_of_another_cluster_and_rubbish_change_nothing() {
     assert!(effects.events.iter().all(|event| matches!(event, NodeEvent::BadMessage { .. })));
     assert_eq!(cluster.node(active).quorum().term(), before);
 }
+
+#[test]
+fn a_controller_that_moved_is_answered_at_its_new_address() {
+    let mut cluster = Cluster::started(3);
+    let active = cluster.wait_active();
+    let moved = follower(&cluster);
+    cluster.stop(moved, CrashKind::Process);
+    cluster.pass(500);
+    cluster.move_to(moved, "controller-moved");
+    cluster.start(moved);
+    cluster.call(active, create("a", 1, 0)).unwrap();
+    cluster.pass_until("the table says so", |cluster| {
+        cluster.image(moved).voters[&moved].endpoints[0].host == "controller-moved"
+    });
+    let offset = cluster.image(active).offset;
+    cluster.pass(1_000);
+    assert_eq!(cluster.image(active).offset, offset, "it is written once");
+}
