@@ -25,7 +25,7 @@ mod value;
 use std::sync::LazyLock;
 
 pub use alter::{AlterError, AlterOp, AlterScope, Alteration, Change, alter};
-pub use check::{BrokerSettingError, check_broker_setting};
+pub use check::{BrokenRule, BrokerSettingError, check_broker_setting, check_broker_settings_together};
 pub use key::{ConfigType, DefaultValue, Importance, Key, Support, Synonym, UpdateMode, Validator};
 pub use layers::{Described, Layers, Settings, Source, SourcedValue};
 pub use reference::reference_markdown;

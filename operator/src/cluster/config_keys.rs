@@ -3,7 +3,9 @@
 //! Owns the keys that belong to the operator and what to do instead of setting them. Which other keys exist and what
 //! values they take is the broker's knowledge, shared as `ottla-config`.
 
-use ottla_config::{BrokerSettingError, check_broker_setting};
+use std::collections::BTreeMap;
+
+use ottla_config::{BrokerSettingError, Settings, check_broker_setting, check_broker_settings_together};
 
 /// Whether this operator knows every key of the release that the brokers run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,6 +70,13 @@ pub fn check(key: &str, value: &str, release: Release) -> Result<(), String> {
     }
 }
 
+/// Keys that are right one by one but not together, each with the rule it breaks.
+pub fn check_together(config: &BTreeMap<String, String>) -> Vec<(&'static str, &'static str)> {
+    let settings: Settings = config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let broken = check_broker_settings_together(&settings);
+    broken.into_iter().map(|broken| (broken.blamed(&settings), broken.rule)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +94,14 @@ mod tests {
         assert!(check("num.partitions", "3\nnode.id=7", Release::Own).is_err());
         assert!(check("a=b", "3", Release::Other).is_err());
         assert_eq!(check("num.partitions", "3", Release::Own), Ok(()));
+    }
+
+    #[test]
+    fn right_values_may_be_wrong_together() {
+        let config = BTreeMap::from([("broker.session.timeout.ms".to_owned(), "3000".to_owned())]);
+        let broken = check_together(&config);
+        assert_eq!(broken.first().map(|(key, _)| *key), Some("broker.session.timeout.ms"));
+        assert_eq!(check_together(&BTreeMap::new()), []);
     }
 
     #[test]

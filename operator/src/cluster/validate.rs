@@ -261,7 +261,16 @@ fn config(
             refusals.push(Refusal::new(format!("spec.config[\"{key}\"]"), value, remedy));
         }
     }
-    config.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+    let config: BTreeMap<String, String> =
+        config.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
+    for (key, rule) in config_keys::check_together(&config) {
+        refusals.push(Refusal::new(
+            format!("spec.config[\"{key}\"]"),
+            config.get(key).map_or("", |v| v),
+            rule,
+        ));
+    }
+    config
 }
 
 fn pod_extras(pod: &crd::PodTemplate, refusals: &mut Vec<Refusal>) -> PodExtras {

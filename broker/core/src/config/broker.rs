@@ -145,8 +145,8 @@ impl BrokerConfig {
             file.text("metadata.log.dir").map(PathBuf::from).or_else(|| log_dirs.first().cloned());
         let listeners = Listeners::resolve(&mut file, roles, host_name);
         let http_listener = http_listener(&mut file);
-        let timeouts = timeouts(&mut file);
-        let (limits, topics) = (limits(&file), topic_rules(&file));
+        file.check_together();
+        let (timeouts, limits, topics) = (timeouts(&file), limits(&file), topic_rules(&file));
         let rack = file.text("broker.rack");
         let config_hash = file.text("ottla.config.hash");
         let controlled_shutdown = file.flag("controlled.shutdown.enable");
@@ -288,13 +288,7 @@ fn http_listener(file: &mut CheckedFile<'_>) -> Option<Address> {
     }
 }
 
-fn timeouts(file: &mut CheckedFile<'_>) -> Timeouts {
-    if file.number("broker.heartbeat.interval.ms") * 2 > file.number("broker.session.timeout.ms") {
-        file.rule(
-            "broker.heartbeat.interval.ms",
-            "must be at most half of broker.session.timeout.ms, so that one lost heartbeat ends no session",
-        );
-    }
+fn timeouts(file: &CheckedFile<'_>) -> Timeouts {
     let duration = |key| Duration::from_millis(u64::try_from(file.number(key)).unwrap_or(0));
     Timeouts {
         broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),

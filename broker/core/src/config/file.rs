@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     BrokerSettingError, DefaultValue, Key, Layers, Settings, Support, Value, broker_key, broker_keys,
-    check_broker_setting,
+    check_broker_setting, check_broker_settings_together,
 };
 
 /// Where a setting was made.
@@ -183,6 +183,13 @@ impl<'a> CheckedFile<'a> {
     /// A key's value breaks a rule that the table cannot say.
     pub(super) fn rule(&mut self, key: &'static str, rule: impl Into<String>) {
         self.problem(self.origin(key), BrokerConfigError::Rule { key, rule: rule.into() });
+    }
+
+    /// Notes the rules between keys that the table's crate knows.
+    pub(super) fn check_together(&mut self) {
+        for broken in check_broker_settings_together(&self.layers.fixed) {
+            self.rule(broken.blamed(&self.layers.fixed), broken.rule);
+        }
     }
 
     /// The entries of a list, each read as a `T`; those that cannot be read are noted.

@@ -241,7 +241,7 @@ fn rules_between_keys() {
         ("ottla.http.listener=8090", "line 7: config \"ottla.http.listener\": \"8090\" is not HOST:PORT"),
         (
             "broker.session.timeout.ms=3000",
-            "config \"broker.heartbeat.interval.ms\": must be at most half of broker.session.timeout.ms, so that one lost heartbeat ends no session",
+            "line 7: config \"broker.session.timeout.ms\": broker.heartbeat.interval.ms must be at most half of broker.session.timeout.ms, so that one lost heartbeat ends no session",
         ),
     ] {
         assert_eq!(problems(&combined_and(more)), [problem]);
