@@ -10,8 +10,10 @@ use crate::step::Log;
 
 /// Where the operator lives.
 pub const NAMESPACE: &str = "ottla-system";
-/// The name of the release and of the operator's Deployment.
+/// The name of the release, and of the operator's ServiceAccount.
 pub const RELEASE: &str = "ottla";
+/// Its Deployment.
+pub const OPERATOR: &str = "ottla-operator";
 /// The operator is up in seconds; the first time its image is loaded already.
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -10,7 +10,7 @@ use e2e::lane::node;
 
 const SPEC: &str = "{replicas: 3, storage: {size: 1Gi}}";
 const KINDS: &str = "kafkaclusters,kafkatopics,statefulsets,pods,services,configmaps,secrets,serviceaccounts,\
-                     poddisruptionbudgets.policy,roles,rolebindings,endpointslices,leases,controllerrevisions";
+                     poddisruptionbudgets.policy,networkpolicies,roles,rolebindings,endpointslices,leases,controllerrevisions";
 
 /// What lies in the namespace besides what Kubernetes itself puts into each.
 fn leftovers(namespace: &Namespace<'_>) -> Result<Vec<String>> {

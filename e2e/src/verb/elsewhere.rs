@@ -84,7 +84,7 @@ fn summarize(kubectl: &Kubectl, context: &str) -> Result<()> {
         quickstart::CLUSTER
     ));
     say(&format!("  kubectl --context {context} -n {namespace} get events"));
-    say(&format!("  kubectl --context {context} -n {} logs deployment/{}", helm::NAMESPACE, helm::RELEASE));
+    say(&format!("  kubectl --context {context} -n {} logs deployment/{}", helm::NAMESPACE, helm::OPERATOR));
     say("To remove it: delete the KafkaTopic and the KafkaCluster, then `helm uninstall ottla`");
     Ok(())
 }

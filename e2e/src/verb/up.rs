@@ -132,7 +132,7 @@ fn load(site: &Site, images: &Images, steps: &Steps) -> Result<bool> {
 }
 
 fn restart_operator(kubectl: &Kubectl) -> Result<()> {
-    let deployment = format!("deployment/{}", helm::RELEASE);
+    let deployment = format!("deployment/{}", helm::OPERATOR);
     kubectl.read(&["rollout", "restart", "-n", helm::NAMESPACE, &deployment])?;
     kubectl.read(&["rollout", "status", "-n", helm::NAMESPACE, &deployment, "--timeout=120s"]).map(|_| ())
 }
