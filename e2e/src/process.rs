@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -114,10 +115,26 @@ fn open_log(path: &Path) -> Result<File> {
 #[must_use]
 pub fn running_id(site: &Site, name: &str) -> Option<u32> {
     let id: u32 = fs::read_to_string(id_path(site, name)).ok()?.trim().parse().ok()?;
-    // A process that has ended but was not waited for has an empty environment.
-    let environment = fs::read(format!("/proc/{id}/environ")).ok()?;
     let wanted = format!("{MARK}={}", mark(site, name));
+    let mut environment = fs::read(format!("/proc/{id}/environ")).ok()?;
+    for _ in 0..EMPTY_ENVIRONMENT_READS_MAX {
+        // Empty for the moment in which it becomes another program, and for one that has ended but was not
+        // waited for.
+        if !environment.is_empty() || is_zombie(id) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+        environment = fs::read(format!("/proc/{id}/environ")).ok()?;
+    }
     environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()).then_some(id)
+}
+
+/// A process is between two programs for microseconds; on a machine that has no time for it, for longer.
+const EMPTY_ENVIRONMENT_READS_MAX: u32 = 400;
+
+fn is_zombie(id: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
 }
 
 /// Whether the process `name` runs.
