@@ -253,6 +253,7 @@ impl ControllerNode {
         let before = self.image.offset;
         let mut actions = Vec::new();
         let mut raft = None;
+        let mut members_changed = false;
         loop {
             let ready = self.quorum.ready();
             self.effects.send.extend(ready.send);
@@ -278,11 +279,18 @@ impl ControllerNode {
                     return std::mem::take(&mut self.effects);
                 }
                 self.quorum.applied(&entry, &self.image);
+                members_changed |= entry.changes_voters;
             }
             self.follow_leadership();
             if idle && !self.quorum.has_ready() {
                 break;
             }
+        }
+        if members_changed {
+            // Raft learns of new members by applying them, and after a restart applies only what it knows to
+            // be committed. That must be durable: a node that fell back to the members before would wait for
+            // one that may be gone for good. Everything else it hears from the next leader.
+            actions.push(self.quorum.note_commit());
         }
         self.persist(actions, raft);
         let replies = self.controller.committed(self.image.offset);

@@ -94,9 +94,10 @@ impl<D: Disk> Log<D> {
             if name == TRUNCATION && self.truncation.is_none() {
                 continue;
             }
-            self.pending
-                .files
-                .push(self.disk.open(&path, OpenMode::Existing).map_err(failed("open", &path))?);
+            let file = self.disk.open(&path, OpenMode::Existing).map_err(failed("open", &path))?;
+            // If an earlier sync of it failed, the kernel takes it for written: only writing it again helps.
+            text_file::rewrite(&file).map_err(failed("rewrite", &path))?;
+            self.pending.files.push(file);
         }
         (self.pending.epochs, self.pending.names, self.pending.parent) = (true, true, true);
         let job = self.take_sync().expect("names are to be synced");

@@ -26,6 +26,13 @@ pub(super) fn read<D: Disk>(disk: &D, path: &str) -> io::Result<Option<String>> 
     String::from_utf8(bytes).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// Writes a file's bytes over themselves, so that its next sync really writes them.
+pub(super) fn rewrite<F: DiskFile>(file: &F) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
+    let read = file.read_at(&mut bytes, 0)?;
+    file.write_at(&bytes[..read], 0)
+}
+
 /// Puts a new file in the place of the old one; a crash leaves either, whole. The name is durable only
 /// after a sync of the directory.
 pub(super) fn replace<D: Disk>(disk: &D, directory: &str, name: &str, text: &str) -> io::Result<()> {

@@ -413,6 +413,12 @@ impl Quorum {
         self.raw.advance_apply_to(entry.offset.0);
     }
 
+    /// What writes down how much is known to be committed, without waiting for an entry to go along with.
+    pub fn note_commit(&self) -> PersistAction {
+        let hard_state = HardState::from_raft(self.raw.store().hard_state());
+        PersistAction::Append { hard_state, entries: Vec::new() }
+    }
+
     /// Takes over a snapshot of the applied image that is durable: the log before it may go.
     pub fn compact(&mut self, image: Image) {
         let id = SnapshotId::of(&image);

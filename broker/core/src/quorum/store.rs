@@ -258,6 +258,8 @@ impl<D: Disk> RaftStore<D> {
                 ),
             });
         }
+        // Names that an earlier life of this process made may not be durable yet either.
+        store.disk.sync_directory(directory)?;
         store.hard_state.commit = store.hard_state.commit.max(image.offset);
         store.hard_state.term = store.hard_state.term.max(image.term);
         let hard_state = store.hard_state;
@@ -391,7 +393,7 @@ impl<D: Disk> RaftStore<D> {
         let file = self.disk.open(&self.path(name), OpenMode::Existing)?;
         let bytes = read_file(&file)?;
         let mut segment = Segment { name: name.to_owned(), file, length: 0, highest: MetadataOffset(0) };
-        let mut position = 0;
+        let (mut position, mut last_frame) = (0, 0);
         while position < bytes.len() {
             let Some((frame, length)) = read_frame(&bytes[position..], self.next_sequence) else {
                 let later = find_frame(&bytes[position..], self.next_sequence);
@@ -413,7 +415,15 @@ impl<D: Disk> RaftStore<D> {
             self.hard_state = frame.hard_state();
             entries.take(frame).map_err(|problem| damaged(position, &problem))?;
             self.next_sequence += 1;
+            last_frame = position;
             position += length;
+        }
+        if is_last && position > 0 {
+            // The sync of the last frame may have failed, or never have begun, in an earlier life of this
+            // process. After a failed one the kernel shows what it did not write and takes it for written,
+            // so only writing again makes it durable.
+            segment.file.write_at(&bytes[last_frame..position], last_frame as u64)?;
+            segment.file.sync()?;
         }
         segment.length = position as u64;
         if position > 0 {

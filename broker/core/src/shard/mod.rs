@@ -77,10 +77,4 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     pub fn partition(&self, partition: TopicPartition) -> Option<&Partition<replica::Parked<T>>> {
         self.replicas.get(&partition)?.partition.as_ref()
     }
-
-    /// Plants bugs.
-    #[cfg(feature = "planted-bugs")]
-    pub fn plant(&mut self, bugs: crate::planted::PlantedBugs) {
-        self.commit.plant(bugs);
-    }
 }
