@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::ids::{MetadataOffset, NodeId, Term};
+use ottla_core::ids::{MetadataOffset, NodeId, Term, TopicPartition};
 use ottla_core::metadata::image::Image;
 
 use super::{Rule, Violation};
@@ -60,6 +60,17 @@ impl Committed {
         let applied = self.entries.last_key_value().map(|(offset, _)| *offset);
         let shown = self.images.last_key_value().map(|(offset, _)| *offset);
         applied.max(shown).unwrap_or_default()
+    }
+
+    /// The partitions whose every replica is on one node, as of the newest picture anybody showed.
+    pub fn partitions_only_on(&self, node: NodeId) -> Vec<TopicPartition> {
+        let Some((_, newest)) = self.images.last_key_value() else { return Vec::new() };
+        let mut found = Vec::new();
+        for topic in newest.topics.values() {
+            let only = topic.partitions.iter().filter(|(_, partition)| partition.replicas == [node]);
+            found.extend(only.map(|(index, _)| TopicPartition { topic_id: topic.id, partition: *index }));
+        }
+        found
     }
 
     /// At the end, when every node has been given time: none may have less than was ever committed.

@@ -121,10 +121,12 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
+        // Bytes are not durable without the length that makes them readable.
+        let length_too = !self.dirty.is_empty() || !self.lengths.is_empty();
         for index in std::mem::take(&mut self.dirty).into_keys() {
             self.durable.put(index, self.cached.sectors.get(&index).cloned());
         }
-        if !self.lengths.is_empty() {
+        if length_too {
             self.durable.cut(self.cached.length);
             self.lengths.clear();
         }

@@ -1,0 +1,375 @@
+//! A client: makes topics, produces unique values with acks=all, reads, and writes down what it saw.
+//!
+//! It does one thing at a time, so that it is one process of the history. It finds leaders as real clients
+//! do: it asks any broker for metadata and goes where that points.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ottla_core::ids::{NodeId, Offset, TopicName, TopicPartition};
+use ottla_core::metadata::image::Image;
+
+use crate::checkers::history::{Entry, Operation, Stage};
+use crate::checkers::{Rule, Violation};
+use crate::cluster::checks::Checks;
+use crate::records;
+use crate::rng::Rng;
+
+/// What a client asks a broker.
+#[derive(Debug, Clone)]
+pub(crate) enum ClientRequest {
+    /// Where is everything?
+    Metadata,
+    /// Make a topic.
+    CreateTopic { name: TopicName, partitions: i32 },
+    /// Append a batch, acks=all.
+    Produce { partition: TopicPartition, batch: Bytes },
+    /// Read committed records.
+    Fetch { partition: TopicPartition, offset: Offset },
+    /// Where does the partition end?
+    ListOffsets { partition: TopicPartition },
+}
+
+/// What a broker answers.
+#[derive(Debug, Clone)]
+pub(crate) enum ClientReply {
+    Metadata(Box<Image>),
+    Created,
+    Produced {
+        base_offset: Offset,
+    },
+    Fetched {
+        records: Bytes,
+        high_watermark: Offset,
+    },
+    End {
+        offset: Offset,
+    },
+    /// It did not work. `certain`: and it will not have happened later either.
+    Refused {
+        certain: bool,
+        reason: String,
+    },
+}
+
+/// What a client is to do in this phase of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Everything, at random.
+    Work,
+    /// One produce to each partition must succeed, then every partition is read to its end.
+    Finish,
+}
+
+#[derive(Debug, Clone)]
+enum Doing {
+    Metadata,
+    CreateTopic,
+    Produce { partition: TopicPartition, values: Vec<String> },
+    Fetch { partition: TopicPartition, offset: Offset },
+    ListOffsets { partition: TopicPartition },
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Client {
+    id: u32,
+    rng: Rng,
+    topics: Vec<(TopicName, i32)>,
+    mode: Mode,
+    image: Option<Image>,
+    doing: Option<(u64, Doing)>,
+    correlation: u64,
+    values: u64,
+    positions: BTreeMap<TopicPartition, Offset>,
+    /// In [`Mode::Finish`]: the partitions that took a produce, and those that were read to their end.
+    produced: Vec<TopicPartition>,
+    finished: Vec<TopicPartition>,
+}
+
+impl Client {
+    pub(crate) fn new(id: u32, rng: Rng, topics: Vec<(TopicName, i32)>) -> Self {
+        Self {
+            id,
+            rng,
+            topics,
+            mode: Mode::Work,
+            image: None,
+            doing: None,
+            correlation: 0,
+            values: 0,
+            positions: BTreeMap::new(),
+            produced: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// From now on: one produce to each partition, and a read of everything from the start.
+    pub(crate) fn finish(&mut self) {
+        self.mode = Mode::Finish;
+        self.positions.clear();
+        self.produced.clear();
+        self.image = None;
+    }
+
+    /// Whether everything was produced and read.
+    pub(crate) fn is_finished(&self, excused: &dyn Fn(TopicPartition) -> bool) -> bool {
+        let Some(image) = &self.image else { return false };
+        self.mode == Mode::Finish
+            && self.topics.iter().all(|(name, partitions)| {
+                let found = image.topic(name).map_or(0, |topic| topic.partitions.len());
+                found == usize::try_from(*partitions).unwrap_or(usize::MAX)
+            })
+            && partitions(image).iter().all(|(partition, _)| {
+                excused(*partition) || self.produced.contains(partition) && self.finished.contains(partition)
+            })
+    }
+
+    /// What still keeps it from being finished.
+    pub(crate) fn unfinished(&self, excused: &dyn Fn(TopicPartition) -> bool) -> String {
+        let Some(image) = &self.image else { return format!("client {} has no metadata", self.id) };
+        let left: Vec<String> = partitions(image)
+            .iter()
+            .filter(|(partition, _)| !excused(*partition))
+            .filter(|(p, _)| !self.produced.contains(p) || !self.finished.contains(p))
+            .map(|(partition, leader)| {
+                let produced = self.produced.contains(partition);
+                format!("{} led by {leader:?} (produced: {produced})", partition.partition)
+            })
+            .collect();
+        format!("client {} sees {} topics and waits for partitions {left:?}", self.id, image.topics.len())
+    }
+
+    /// What to ask next, and whom. `None` if it is still waiting.
+    pub(crate) fn next_request(
+        &mut self,
+        nodes: &[NodeId],
+        time_ms: u64,
+        checks: &mut Checks,
+        excused: &dyn Fn(TopicPartition) -> bool,
+    ) -> Option<(NodeId, u64, ClientRequest)> {
+        if self.doing.is_some() {
+            return None;
+        }
+        let (node, doing, request) = self.choose(nodes, excused);
+        self.correlation += 1;
+        self.write_down(&doing, Stage::Invoke, time_ms, checks);
+        self.doing = Some((self.correlation, doing));
+        Some((node, self.correlation, request))
+    }
+
+    fn choose(
+        &mut self,
+        nodes: &[NodeId],
+        excused: &dyn Fn(TopicPartition) -> bool,
+    ) -> (NodeId, Doing, ClientRequest) {
+        let anyone = *self.rng.pick(nodes);
+        let metadata = (anyone, Doing::Metadata, ClientRequest::Metadata);
+        let Some(image) = self.image.clone() else { return metadata };
+        let missing = self.topics.iter().find(|(name, _)| image.topic(name).is_none());
+        if let Some((name, partitions)) = missing
+            && self.rng.permille(500)
+        {
+            let request = ClientRequest::CreateTopic { name: name.clone(), partitions: *partitions };
+            return (anyone, Doing::CreateTopic, request);
+        }
+        let mut led = partitions(&image);
+        led.retain(|(partition, leader)| leader.is_some() && !excused(*partition));
+        if self.mode == Mode::Finish {
+            led.retain(|(p, _)| !self.produced.contains(p) || !self.finished.contains(p));
+        }
+        if led.is_empty() || self.rng.permille(50) {
+            return metadata;
+        }
+        let (partition, leader) = *self.rng.pick(&led);
+        let leader = leader.expect("partitions without a leader were left out");
+        let produce = match self.mode {
+            Mode::Work => self.rng.permille(600),
+            Mode::Finish => !self.produced.contains(&partition),
+        };
+        if produce {
+            let values = self.values();
+            let batch = records::encode(&values, 1_700_000_000_000);
+            let request = ClientRequest::Produce { partition, batch };
+            return (leader, Doing::Produce { partition, values }, request);
+        }
+        if self.mode == Mode::Work && self.rng.permille(150) {
+            return (leader, Doing::ListOffsets { partition }, ClientRequest::ListOffsets { partition });
+        }
+        let offset = self.positions.get(&partition).copied().unwrap_or(Offset(0));
+        (leader, Doing::Fetch { partition, offset }, ClientRequest::Fetch { partition, offset })
+    }
+
+    fn values(&mut self) -> Vec<String> {
+        let count = self.rng.range(1..5);
+        (0..count)
+            .map(|_| {
+                self.values += 1;
+                // Some values span sectors, so that a torn write can cut them.
+                let padding = if self.rng.permille(200) { self.rng.index(3000) } else { 0 };
+                format!("c{}v{}{}", self.id, self.values, "x".repeat(padding))
+            })
+            .collect()
+    }
+
+    /// A reply came. False if nobody waits for it any longer.
+    pub(crate) fn reply(
+        &mut self,
+        correlation: u64,
+        reply: ClientReply,
+        time_ms: u64,
+        checks: &mut Checks,
+    ) -> Result<bool, Violation> {
+        let Some((waiting, _)) = &self.doing else { return Ok(false) };
+        if *waiting != correlation {
+            return Ok(false);
+        }
+        let Some((_, doing)) = self.doing.take() else { return Ok(false) };
+        match (doing, reply) {
+            (Doing::Metadata, ClientReply::Metadata(image)) => self.image = Some(*image),
+            (Doing::Produce { partition, values }, ClientReply::Produced { base_offset }) => {
+                if self.mode == Mode::Finish {
+                    self.produced.push(partition);
+                }
+                for (offset, value) in (base_offset.0..).map(Offset).zip(&values) {
+                    checks.acknowledged(partition, offset, value)?;
+                    let operation =
+                        Operation::Send { value: short(value), offset: Some(offset.0), idempotent: true };
+                    self.history(partition, Stage::Ok, operation, time_ms, checks);
+                }
+            }
+            (Doing::Fetch { partition, offset }, ClientReply::Fetched { records, high_watermark }) => {
+                self.fetched(partition, offset, &records, high_watermark, time_ms, checks)?;
+            }
+            (Doing::ListOffsets { partition }, ClientReply::End { offset }) => {
+                let operation = Operation::ListOffsets { end_exclusive: Some(offset.0) };
+                self.history(partition, Stage::Ok, operation, time_ms, checks);
+            }
+            (Doing::CreateTopic, _) => self.image = None,
+            (doing, ClientReply::Refused { certain, .. }) => {
+                let stage = if certain { Stage::Fail } else { Stage::Info };
+                self.write_down(&doing, stage, time_ms, checks);
+                self.image = None;
+            }
+            (doing, reply) => {
+                let text = format!("a broker answered {doing:?} with {reply:?}");
+                return Err(Violation::new(Rule::History, text));
+            }
+        }
+        Ok(true)
+    }
+
+    fn fetched(
+        &mut self,
+        partition: TopicPartition,
+        from: Offset,
+        bytes: &[u8],
+        high_watermark: Offset,
+        time_ms: u64,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let mut records = records::decode(bytes).map_err(|bad| checks.unreadable(partition, &bad))?;
+        // A batch may begin before the offset asked for; a consumer skips what it has.
+        records.retain(|(offset, _)| *offset >= from);
+        checks.read(partition, from, &records)?;
+        let position = records.last().map_or(from, |(last, _)| last.plus(1));
+        self.positions.insert(partition, position);
+        let is_final = self.mode == Mode::Finish;
+        // Only once our own last record lies behind us is the read worth calling final.
+        if is_final && position >= high_watermark && self.produced.contains(&partition) {
+            self.finished.push(partition);
+        }
+        let operation = Operation::Poll {
+            records: records.iter().map(|(offset, value)| (offset.0, short(value))).collect(),
+            high_watermark: Some(high_watermark.0),
+            is_final: is_final && position >= high_watermark,
+        };
+        self.history(partition, Stage::Ok, operation, time_ms, checks);
+        Ok(())
+    }
+
+    /// The reply did not come in time. False if it had come.
+    pub(crate) fn timed_out(&mut self, correlation: u64, time_ms: u64, checks: &mut Checks) -> bool {
+        match self.doing.take() {
+            Some((waiting, doing)) if waiting == correlation => {
+                self.write_down(&doing, Stage::Info, time_ms, checks);
+                self.image = None;
+                true
+            }
+            other => {
+                self.doing = other;
+                false
+            }
+        }
+    }
+
+    fn write_down(&self, doing: &Doing, stage: Stage, time_ms: u64, checks: &mut Checks) {
+        match doing {
+            Doing::Metadata | Doing::CreateTopic => {}
+            Doing::Produce { partition, values } => {
+                for value in values {
+                    let operation = Operation::Send { value: short(value), offset: None, idempotent: true };
+                    self.history(*partition, stage, operation, time_ms, checks);
+                }
+            }
+            Doing::Fetch { partition, offset } => {
+                if stage == Stage::Invoke && *offset == Offset(0) {
+                    self.history(*partition, Stage::Ok, Operation::Assign, time_ms, checks);
+                }
+                let operation =
+                    Operation::Poll { records: Vec::new(), high_watermark: None, is_final: false };
+                self.history(*partition, stage, operation, time_ms, checks);
+            }
+            Doing::ListOffsets { partition } => {
+                let operation = Operation::ListOffsets { end_exclusive: None };
+                self.history(*partition, stage, operation, time_ms, checks);
+            }
+        }
+    }
+
+    fn history(
+        &self,
+        partition: TopicPartition,
+        stage: Stage,
+        operation: Operation,
+        time_ms: u64,
+        checks: &mut Checks,
+    ) {
+        // The topic's id, not its name: a topic made again is another one.
+        let topic = partition.topic_id.to_string();
+        let partition = partition.partition.0;
+        checks.history(Entry { time_ms, process: self.id, stage, topic, partition, operation });
+    }
+}
+
+/// The padding of a value says nothing; the history goes without.
+fn short(value: &str) -> String {
+    value.trim_end_matches('x').to_owned()
+}
+
+fn partitions(image: &Image) -> Vec<(TopicPartition, Option<NodeId>)> {
+    let mut all = Vec::new();
+    for topic in image.topics.values() {
+        for (index, partition) in &topic.partitions {
+            let partition_id = TopicPartition { topic_id: topic.id, partition: *index };
+            all.push((partition_id, partition.leader));
+        }
+    }
+    all
+}
+
+impl ClientReply {
+    /// What kind of reply it is, for the trace.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Metadata(image) => format!("metadata at {}", image.offset),
+            Self::Created => "created".to_owned(),
+            Self::Produced { base_offset } => format!("produced at {base_offset}"),
+            Self::Fetched { records, high_watermark } => {
+                format!("fetched {} bytes of {high_watermark}", records.len())
+            }
+            Self::End { offset } => format!("end {offset}"),
+            Self::Refused { certain, reason } => format!("refused ({certain}): {reason}"),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Makes faults happen, and ends them.
+
+use std::collections::BTreeMap;
+
+use ottla_core::ids::{DirectoryId, NodeId};
+
+use super::node::{Node, Planned};
+use super::process::{self, StartError};
+use super::{Event, LIVENESS_MS, Simulation, TICK_MICROS};
+use crate::checkers::{Rule, Violation};
+use crate::clock::SimTime;
+use crate::disk::CrashKind;
+use crate::nemesis::{Fault, View};
+use crate::network::Conditions;
+
+/// How long a node that was to stop while writing may go on without writing.
+const PLANNED_CRASH_MS: u64 = 1_000;
+
+/// How long whoever watches over a process waits before it starts it again.
+const RESTART_MS: u64 = 500;
+
+impl Simulation {
+    /// The next fault, and when the one after it comes.
+    pub(super) fn strike(&mut self) -> Result<(), Violation> {
+        if self.calm {
+            return Ok(());
+        }
+        let wait = self.nemesis.wait_ms();
+        self.events.at(self.events.now().plus_millis(wait), Event::Strike);
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let expendable = self.expendable();
+        let Some(fault) = self.nemesis.draw(View { nodes: &nodes, expendable: &expendable }) else {
+            return Ok(());
+        };
+        self.trace.line(self.events.now(), format_args!("FAULT {fault:?}"));
+        self.faults += 1;
+        self.make_happen(fault);
+        Ok(())
+    }
+
+    fn make_happen(&mut self, fault: Fault) {
+        let now = self.events.now();
+        match fault {
+            Fault::Crash { node, kind, after_operations, down_ms } => {
+                let stopping = self.nodes.get_mut(&node).expect("faults strike nodes there are");
+                stopping.planned = Some(Planned { kind, down_ms });
+                match after_operations {
+                    Some(operations) if stopping.process.is_some() => {
+                        stopping.disk.crash_after(operations);
+                        let life = stopping.life;
+                        self.events.at(now.plus_millis(PLANNED_CRASH_MS), Event::CrashNow { node, life });
+                    }
+                    Some(_) | None => self.crash_as_planned(node),
+                }
+            }
+            Fault::PowerLossOfAll { kind, down_ms } => {
+                let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+                for node in nodes {
+                    self.crash(node, kind, down_ms);
+                }
+            }
+            Fault::Pause { node, ms } => {
+                let node = self.nodes.get_mut(&node).expect("faults strike nodes there are");
+                node.paused_until = now.plus_millis(ms);
+            }
+            Fault::LoseVolume { node, down_ms } => self.lose_volume(node, down_ms),
+            Fault::Cut { directions, ms } => {
+                self.network.heal();
+                for (from, to) in directions {
+                    self.network.cut(from, to);
+                }
+                self.cuts += 1;
+                self.events.at(now.plus_millis(ms), Event::Heal { cut: self.cuts });
+            }
+            Fault::SyncError { node, permille, ms } => {
+                let faulty = self.nodes.get_mut(&node).expect("faults strike nodes there are");
+                faulty.disk.set_sync_error_permille(permille);
+                faulty.disk_fault += 1;
+                let fault = faulty.disk_fault;
+                self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
+            }
+            Fault::DiskFull { node, room_bytes, ms } => {
+                let full = self.nodes.get_mut(&node).expect("faults strike nodes there are");
+                full.disk.set_capacity_bytes(full.disk.used_bytes() + room_bytes);
+                full.disk_fault += 1;
+                let fault = full.disk_fault;
+                self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
+            }
+        }
+    }
+
+    /// Nodes whose volume may be lost now: voters, while every earlier loss has been made good and every
+    /// controller has that on its disk, so that a majority of the voters always holds what was promised.
+    fn expendable(&self) -> Vec<NodeId> {
+        let controllers = || self.nodes.values().filter(|node| node.identity.is_controller);
+        let voters: BTreeMap<NodeId, DirectoryId> =
+            controllers().map(|node| (node.identity.node_id, node.identity.directory_id)).collect();
+        let knows = |node: &Node| node.process.as_ref().is_some_and(|process| process.has_voters(&voters));
+        if controllers().all(knows) { voters.into_keys().collect() } else { Vec::new() }
+    }
+
+    /// Stops a node the way it was planned.
+    pub(super) fn crash_as_planned(&mut self, node: NodeId) {
+        let planned = self.nodes[&node].planned;
+        let Planned { kind, down_ms } =
+            planned.unwrap_or(Planned { kind: CrashKind::Process, down_ms: RESTART_MS });
+        self.crash(node, kind, down_ms);
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId, kind: CrashKind, down_ms: u64) {
+        let now = self.events.now();
+        self.trace.line(now, format_args!("{id} crashes: {kind:?}, back in {down_ms} ms"));
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        node.process = None;
+        node.planned = None;
+        node.life += 1;
+        node.disk = node.disk.crash(kind);
+        node.paused_until = SimTime::default();
+        let life = node.life;
+        self.events.at(now.plus_millis(down_ms), Event::Start { node: id, life });
+    }
+
+    /// If the disk's countdown ran out, the node stops here.
+    pub(super) fn crash_if_disk_stopped(&mut self, node: NodeId) -> bool {
+        let stopped = self.nodes[&node].disk.is_stopped();
+        if stopped {
+            self.crash_as_planned(node);
+        }
+        stopped
+    }
+
+    fn lose_volume(&mut self, id: NodeId, down_ms: u64) {
+        self.crash(id, CrashKind::PowerAllLost, down_ms);
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let lost = node.identity.directory_id;
+        node.replace_volume();
+        self.checks.votes.wiped(lost);
+        for partition in self.checks.committed.partitions_only_on(id) {
+            self.checks.excuse(partition);
+        }
+        let new = self.nodes[&id].identity.directory_id;
+        self.trace.line(self.events.now(), format_args!("{id} lost {lost} and has {new} now"));
+    }
+
+    pub(super) fn mend_disk(&mut self, node: NodeId, fault: u64) {
+        let mended = self.nodes.get_mut(&node).expect("nodes do not go");
+        if mended.disk_fault == fault {
+            mended.mend_disk();
+            self.trace.line(self.events.now(), format_args!("{node} has a good disk again"));
+        }
+    }
+
+    /// A process ended itself, as it must when its disk fails; whoever watches over it starts it again.
+    pub(super) fn ended_itself(&mut self, id: NodeId, reason: &str) -> Result<(), Violation> {
+        self.trace.line(self.events.now(), format_args!("{id} ends itself: {reason}"));
+        if self.nodes[&id].disk_was_good() {
+            let text = format!("node {id} ends itself though its disk is good: {reason}");
+            return Err(Violation::new(Rule::NoPanic, text));
+        }
+        self.crash(id, CrashKind::Process, RESTART_MS);
+        Ok(())
+    }
+
+    /// Starts a node on what its disk holds.
+    pub(super) fn start(&mut self, id: NodeId, life: u64) -> Result<(), Violation> {
+        let now = self.events.now();
+        let seed = self.rng.fork(&format!("process {id} {life}"));
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        if node.life != life || node.process.is_some() {
+            return Ok(());
+        }
+        node.restart_clock(now);
+        match process::start(node, node.now(now), seed) {
+            Ok(process) => {
+                self.trace.line(now, format_args!("{id} starts its life {life}"));
+                node.process = Some(process);
+                self.events.after_micros(TICK_MICROS, Event::Tick { node: id, life });
+                self.step(id, |process, now| process.settle(now))
+            }
+            Err(StartError::Disk(error)) => {
+                self.trace.line(now, format_args!("{id} cannot start: {error}"));
+                if !node.disk.is_stopped() {
+                    return self.ended_itself(id, &error);
+                }
+                self.crash_as_planned(id);
+                Ok(())
+            }
+            Err(StartError::Refused(error)) => {
+                let text = format!("node {id} refuses to start on its volume: {error}");
+                Err(Violation::new(Rule::NoPanic, text))
+            }
+        }
+    }
+
+    /// Everything is mended; now the cluster must come back.
+    pub(super) fn calm_down(&mut self) {
+        let now = self.events.now();
+        self.trace.line(now, format_args!("CALM"));
+        self.calm = true;
+        self.network.heal();
+        self.network.set_conditions(Conditions::CALM);
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let node = self.nodes.get_mut(&id).expect("nodes do not go");
+            node.mend_disk();
+            node.paused_until = SimTime::default();
+            if self.nodes[&id].planned.is_some() && self.nodes[&id].process.is_some() {
+                self.crash_as_planned(id);
+            }
+            let life = self.nodes[&id].life;
+            self.events.at(now, Event::Start { node: id, life });
+        }
+        for client in self.clients.values_mut() {
+            client.finish();
+        }
+        self.events.at(now.plus_millis(LIVENESS_MS), Event::Deadline);
+    }
+}

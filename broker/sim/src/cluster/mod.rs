@@ -1,0 +1,478 @@
+//! A whole cluster in one thread: nodes, network, disks, clients and what goes wrong.
+//!
+//! Owns: the event loop, the lives of nodes, and the phases of a run: while faults strike clients work;
+//! then everything is mended, and within [`LIVENESS_MS`] the cluster must serve everything again. A node is a
+//! [`process::Process`], which holds nothing but the cores and does what they say; every check is made on
+//! what can be seen from outside of it.
+
+mod checks;
+mod client;
+mod faults;
+mod node;
+mod process;
+mod volume;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ottla_core::controller::Operation;
+use ottla_core::ids::{NodeId, TopicName, TopicPartition};
+use ottla_core::lifecycle::CallError;
+
+use crate::checkers::{Rule, Violation};
+use crate::clock::SimTime;
+use crate::events::EventQueue;
+use crate::nemesis::Nemesis;
+use crate::network::{Network, Peer};
+use crate::options::Options;
+use crate::rng::Rng;
+use crate::runner::Outcome;
+use crate::trace::Trace;
+use checks::Checks;
+use client::{Client, ClientReply, ClientRequest};
+use node::Node;
+use process::{CallResult, Died, DiskDone, DiskWork, Now, Observation, Output, Process};
+
+/// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
+/// session (9 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
+const LIVENESS_MS: u64 = 60_000;
+
+/// How long a client waits for a reply.
+const REQUEST_TIMEOUT_MS: u64 = 2_000;
+
+/// How often a node looks at its clock.
+const TICK_MICROS: u64 = 20_000;
+
+/// More events than any run needs: a cluster that does nothing but talk to itself is as dead as a silent
+/// one.
+const EVENTS_MAX: u64 = 5_000_000;
+
+/// What happens.
+enum Event {
+    /// A node looks at its clock.
+    Tick { node: NodeId, life: u64 },
+    /// A message of the quorum arrives.
+    Raft { from: NodeId, to: NodeId, bytes: Bytes },
+    /// A request from node to node arrives.
+    Rpc { from: NodeId, life: u64, to: NodeId, number: u64, rpc: Operation },
+    /// Its reply arrives, or `None` because none came in time.
+    RpcReply { to: NodeId, life: u64, number: u64, reply: Option<CallResult> },
+    /// A node's disk begins a piece of work.
+    DiskBegins { node: NodeId, life: u64, work: DiskWork },
+    /// Its end is told to the node.
+    DiskEnds { node: NodeId, life: u64, work: DiskDone },
+    /// A client may do the next thing.
+    ClientStep { client: u32 },
+    /// A client's request arrives.
+    ClientRequest { client: u32, to: NodeId, number: u64, request: ClientRequest },
+    /// A reply to a client arrives, or `None` because none came in time.
+    ClientReply { client: u32, number: u64, reply: Option<ClientReply> },
+    /// The next fault strikes.
+    Strike,
+    /// A node that was to stop while writing did not write: it stops now.
+    CrashNow { node: NodeId, life: u64 },
+    /// A node starts.
+    Start { node: NodeId, life: u64 },
+    /// The cuts of the network are mended.
+    Heal { cut: u64 },
+    /// A disk behaves again.
+    DiskMended { node: NodeId, fault: u64 },
+    /// Faults end.
+    Calm,
+    /// The time for everything to work again is over.
+    Deadline,
+}
+
+struct Simulation {
+    options: Options,
+    rng: Rng,
+    events: EventQueue<Event>,
+    trace: Trace,
+    network: Network,
+    nemesis: Nemesis,
+    nodes: BTreeMap<NodeId, Node>,
+    clients: BTreeMap<u32, Client>,
+    checks: Checks,
+    faults: u64,
+    /// Numbers the cuts, so that only the last one's end mends the network.
+    cuts: u64,
+    calm: bool,
+    done: bool,
+}
+
+/// Runs a seed to its end.
+pub(crate) fn run(seed: u64, text: bool) -> Outcome {
+    run_with(Options::of(seed), text)
+}
+
+/// Runs a cluster to its end.
+pub(crate) fn run_with(options: Options, text: bool) -> Outcome {
+    let seed = options.seed;
+    let mut simulation = Simulation::new(options, text);
+    let violation = simulation.run().err();
+    if let Some(violation) = &violation {
+        simulation.trace.line(simulation.events.now(), format_args!("VIOLATION {violation}"));
+    }
+    Outcome {
+        seed,
+        violation,
+        events: simulation.events.done(),
+        simulated: simulation.events.now(),
+        acknowledged: simulation.checks.acknowledged_count(),
+        faults: simulation.faults,
+        trace_hash: simulation.trace.hash(),
+        trace: simulation.trace.lines().to_vec(),
+    }
+}
+
+impl Simulation {
+    fn new(options: Options, text: bool) -> Self {
+        let rng = Rng::new(options.seed);
+        let mut events = EventQueue::default();
+        let nodes = node::form(&options, &rng);
+        for id in nodes.keys() {
+            events.after_micros(
+                rng.fork(&format!("start {id}")).below(50_000),
+                Event::Start { node: *id, life: 0 },
+            );
+        }
+        let topics: Vec<(TopicName, i32)> = (0..options.topic_count)
+            .map(|i| {
+                let name = TopicName::parse(&format!("topic-{i}")).expect("a legal name");
+                (name, i32::try_from(i).expect("few topics") + 1)
+            })
+            .collect();
+        let mut clients = BTreeMap::new();
+        for id in 0..options.client_count {
+            clients.insert(id, Client::new(id, rng.fork(&format!("client {id}")), topics.clone()));
+            events.after_micros(u64::from(id) + 1, Event::ClientStep { client: id });
+        }
+        let mut network = Network::new(rng.fork("network"));
+        network.set_conditions(options.conditions);
+        let mut nemesis = Nemesis::new(rng.fork("nemesis"), &options);
+        events.at(SimTime::default().plus_millis(nemesis.wait_ms()), Event::Strike);
+        events.at(SimTime::default().plus_millis(options.chaos_ms), Event::Calm);
+        Self {
+            rng: rng.fork("cluster"),
+            events,
+            trace: Trace::new(text),
+            network,
+            nemesis,
+            nodes,
+            clients,
+            checks: Checks::default(),
+            faults: 0,
+            cuts: 0,
+            calm: false,
+            done: false,
+            options,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        self.trace.line(SimTime::default(), format_args!("{:?}", self.options));
+        while !self.done {
+            let event = self.events.next_event().expect("a deadline always lies ahead");
+            if self.events.done() > EVENTS_MAX {
+                return Err(Violation::new(Rule::Liveness, "too many events"));
+            }
+            self.handle(event)?;
+        }
+        self.checks.judge_history()
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
+        let event = match self.delay_if_paused(event) {
+            Some(event) => event,
+            None => return Ok(()),
+        };
+        match event {
+            Event::Tick { node, life } => {
+                if self.lives(node, life) {
+                    self.events.after_micros(TICK_MICROS, Event::Tick { node, life });
+                    self.step(node, |process, now| process.tick(now))?;
+                }
+                Ok(())
+            }
+            Event::Raft { from, to, bytes } => {
+                self.trace.line(self.events.now(), format_args!("{to} <- {from} raft {} bytes", bytes.len()));
+                self.step(to, |process, now| process.raft(now, &bytes))
+            }
+            Event::Rpc { from, life, to, number, rpc } => {
+                self.trace.line(self.events.now(), format_args!("{to} <- {from} #{number} {rpc:?}"));
+                if self.nodes[&to].process.is_none() {
+                    // The connection is refused.
+                    let reply = Err(CallError::Unreachable);
+                    self.perform(to, vec![Output::RpcReply { to: from, life, number, reply }]);
+                    return Ok(());
+                }
+                self.step(to, |process, now| process.rpc(now, from, life, number, rpc))
+            }
+            Event::RpcReply { to, life, number, reply } => {
+                if !self.lives(to, life) {
+                    return Ok(());
+                }
+                self.step(to, |process, now| process.rpc_reply(now, number, reply))
+            }
+            Event::DiskBegins { node, life, work } => self.disk_begins(node, life, work),
+            Event::DiskEnds { node, life, work } => {
+                if !self.lives(node, life) {
+                    return Ok(());
+                }
+                self.step(node, |process, now| process.disk_done(now, work))
+            }
+            Event::ClientStep { client } => {
+                self.client_step(client);
+                Ok(())
+            }
+            Event::ClientRequest { client, to, number, request } => {
+                self.trace.line(self.events.now(), format_args!("{to} <- client {client} #{number}"));
+                self.step(to, |process, now| process.client(now, client, number, request))
+            }
+            Event::ClientReply { client, number, reply } => self.client_reply(client, number, reply),
+            Event::Strike => self.strike(),
+            Event::CrashNow { node, life } => {
+                if self.lives(node, life) {
+                    self.crash_as_planned(node);
+                }
+                Ok(())
+            }
+            Event::Start { node, life } => self.start(node, life),
+            Event::Heal { cut } => {
+                if cut == self.cuts {
+                    self.trace.line(self.events.now(), format_args!("the network is whole"));
+                    self.network.heal();
+                }
+                Ok(())
+            }
+            Event::DiskMended { node, fault } => {
+                self.mend_disk(node, fault);
+                Ok(())
+            }
+            Event::Calm => {
+                self.calm_down();
+                Ok(())
+            }
+            Event::Deadline => {
+                let why = self.why_not_done().unwrap_or_else(|| "nobody looked".to_owned());
+                Err(Violation::new(Rule::Liveness, why))
+            }
+        }
+    }
+
+    /// Events of a node that stands still wait until it goes on.
+    fn delay_if_paused(&mut self, event: Event) -> Option<Event> {
+        let node = match &event {
+            Event::Tick { node, .. } | Event::DiskEnds { node, .. } | Event::DiskBegins { node, .. } => *node,
+            Event::Raft { to, .. }
+            | Event::Rpc { to, .. }
+            | Event::RpcReply { to, .. }
+            | Event::ClientRequest { to, .. } => *to,
+            Event::ClientStep { .. }
+            | Event::ClientReply { .. }
+            | Event::Strike
+            | Event::CrashNow { .. }
+            | Event::Start { .. }
+            | Event::Heal { .. }
+            | Event::DiskMended { .. }
+            | Event::Calm
+            | Event::Deadline => return Some(event),
+        };
+        let until = self.nodes[&node].paused_until;
+        if until <= self.events.now() {
+            return Some(event);
+        }
+        self.events.at(until, event);
+        None
+    }
+
+    fn lives(&self, node: NodeId, life: u64) -> bool {
+        let node = &self.nodes[&node];
+        node.life == life && node.process.is_some()
+    }
+
+    fn client_step(&mut self, id: u32) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let time_ms = self.events.now().0 / 1000;
+        let client = self.clients.get_mut(&id).expect("clients do not go");
+        let excused = self.checks.excused().clone();
+        let excused = |partition| excused.contains(&partition);
+        let Some((node, number, request)) = client.next_request(&nodes, time_ms, &mut self.checks, &excused)
+        else {
+            return;
+        };
+        let timeout = self.events.now().plus_millis(REQUEST_TIMEOUT_MS);
+        self.events.at(timeout, Event::ClientReply { client: id, number, reply: None });
+        // A connection delivers once or not at all.
+        if let Some(delay) = self.network.send(Peer::Client(id), Peer::Node(node)).first() {
+            self.events.after_micros(*delay, Event::ClientRequest { client: id, to: node, number, request });
+        }
+    }
+
+    fn client_reply(&mut self, id: u32, number: u64, reply: Option<ClientReply>) -> Result<(), Violation> {
+        let time_ms = self.events.now().0 / 1000;
+        let client = self.clients.get_mut(&id).expect("clients do not go");
+        let awaited = match reply {
+            Some(reply) => {
+                self.trace.line(self.events.now(), format_args!("client {id} #{number} {}", reply.name()));
+                client.reply(number, reply, time_ms, &mut self.checks)?
+            }
+            None => client.timed_out(number, time_ms, &mut self.checks),
+        };
+        if awaited {
+            let think = self.rng.range(100..30_000);
+            self.events.after_micros(think, Event::ClientStep { client: id });
+            self.finish_if_done()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what a process wants sent, and gives its disk what it wants done.
+    fn perform(&mut self, node: NodeId, outputs: Vec<Output>) {
+        let life = self.nodes[&node].life;
+        for output in outputs {
+            match output {
+                Output::Raft { to, bytes } => {
+                    for delay in self.network.send(Peer::Node(node), Peer::Node(to)) {
+                        let event = Event::Raft { from: node, to, bytes: bytes.clone() };
+                        self.events.after_micros(delay, event);
+                    }
+                }
+                Output::Rpc { to, number, rpc, timeout_ms } => {
+                    let timeout = self.events.now().plus_millis(timeout_ms);
+                    self.events.at(timeout, Event::RpcReply { to: node, life, number, reply: None });
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::Rpc { from: node, life, to, number, rpc };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::RpcReply { to, life, number, reply } => {
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::RpcReply { to, life, number, reply: Some(reply) };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::Client { client, number, reply } => {
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Client(client)).first() {
+                        let event = Event::ClientReply { client, number, reply: Some(reply) };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::Disk(work) => {
+                    let wait = self.rng.below(self.options.sync_micros_max);
+                    self.events.after_micros(wait, Event::DiskBegins { node, life, work });
+                }
+            }
+        }
+    }
+
+    fn disk_begins(&mut self, id: NodeId, life: u64, work: DiskWork) -> Result<(), Violation> {
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let Some(process) = node.process.as_mut().filter(|_| node.life == life) else { return Ok(()) };
+        let done = process.run(work);
+        self.trace.line(self.events.now(), format_args!("{id} disk {}", done.name()));
+        if self.crash_if_disk_stopped(id) {
+            return Ok(());
+        }
+        // What is on the disk is there; that it is, the node learns a little later, if it lives.
+        let wait = self.rng.below(self.options.sync_micros_max / 4 + 1);
+        self.events.after_micros(wait, Event::DiskEnds { node: id, life, work: done });
+        Ok(())
+    }
+
+    /// Lets a node's process do something, checks what can be seen of that, and sends what it sends. A
+    /// message to a dead node is lost.
+    fn step(
+        &mut self,
+        id: NodeId,
+        act: impl FnOnce(&mut Process, Now) -> Result<(), Died>,
+    ) -> Result<(), Violation> {
+        let now = self.events.now();
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let clocks = node.now(now);
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let result = act(process, clocks);
+        let outputs = process.take_outputs();
+        let observations = process.take_observations();
+        if self.crash_if_disk_stopped(id) {
+            // The node stopped in the middle of this step: nothing of it left the node.
+            return Ok(());
+        }
+        self.observe(id, observations)?;
+        match result {
+            Ok(()) => {
+                self.perform(id, outputs);
+                Ok(())
+            }
+            Err(Died(reason)) => self.ended_itself(id, &reason),
+        }
+    }
+
+    fn observe(&mut self, id: NodeId, observations: Vec<Observation>) -> Result<(), Violation> {
+        let directory = self.nodes[&id].identity.directory_id;
+        for observation in observations {
+            match observation {
+                Observation::Voted { term, candidate } => {
+                    self.trace.line(self.events.now(), format_args!("{id} votes for {candidate} in {term}"));
+                    self.checks.votes.voted(directory, term, candidate)?;
+                }
+                Observation::Leads { term } => self.checks.leaders.leads_quorum(term, id, directory)?,
+                Observation::LeadsPartition { partition, epoch } => {
+                    self.checks.leaders.leads_partition(partition, epoch, id)?;
+                }
+                Observation::Opened(logs) => self.check_volume(id, &logs)?,
+                Observation::Event(text) => {
+                    self.trace.line(self.events.now(), format_args!("{id} says {text}"));
+                }
+                Observation::Shows(image) => self.checks.committed.shows(id, &image)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A broker has opened its logs: everything acknowledged must be on its volume.
+    fn check_volume(&mut self, id: NodeId, logs: &[(String, TopicPartition)]) -> Result<(), Violation> {
+        let disk = &self.nodes[&id].disk;
+        for partition in self.checks.committed.partitions_only_on(id) {
+            let directory =
+                logs.iter().find(|(_, found)| *found == partition).map(|(directory, _)| directory);
+            let records = match directory {
+                Some(directory) => volume::records_of(disk, directory)
+                    .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?,
+                None => BTreeMap::new(),
+            };
+            self.checks.reopened(partition, &records)?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything works again; then the run is over.
+    fn finish_if_done(&mut self) -> Result<(), Violation> {
+        if !self.calm || self.why_not_done().is_some() {
+            return Ok(());
+        }
+        self.done = true;
+        for (id, node) in &self.nodes {
+            let applied = node.process.as_ref().map(Process::applied).unwrap_or_default();
+            self.checks.committed.must_reach_last(*id, applied)?;
+        }
+        Ok(())
+    }
+
+    /// What does not work yet.
+    fn why_not_done(&self) -> Option<String> {
+        let excused = |partition| self.checks.excused().contains(&partition);
+        let last = self.checks.committed.last();
+        for (id, node) in &self.nodes {
+            let Some(process) = &node.process else { return Some(format!("node {id} is down")) };
+            if process.applied() < last {
+                return Some(format!("node {id} applied {} of {last}", process.applied()));
+            }
+            if !process.is_running() {
+                return Some(format!("broker {id} is not in service"));
+            }
+        }
+        let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
+        Some(unfinished.unfinished(&excused))
+    }
+}

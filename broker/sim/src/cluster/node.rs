@@ -1,0 +1,170 @@
+//! What of a node outlives its process: identity, disk, clock, and what is to happen to it.
+
+use std::collections::BTreeMap;
+
+use ottla_core::config::Address;
+use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
+use ottla_core::metadata::image::{Endpoint, Voter};
+use ottla_core::metadata::record::Voters;
+use ottla_core::quorum::RaftStore;
+
+use super::process::Process;
+use crate::clock::{Clock, SimTime};
+use crate::disk::{Counts, CrashKind, SimDisk};
+use crate::options::Options;
+use crate::rng::Rng;
+
+/// Where the metadata log lies on a node's disk.
+pub(crate) const METADATA_DIRECTORY: &str = "metadata";
+
+/// The port of every controller listener; hosts are told apart by name.
+pub(crate) const CONTROLLER_PORT: u16 = 9090;
+
+/// Who a node is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) node_id: NodeId,
+    pub(crate) directory_id: DirectoryId,
+    pub(crate) is_controller: bool,
+    /// The nodes that are controllers: where a node finds the quorum.
+    pub(crate) controllers: Vec<NodeId>,
+}
+
+/// How a node is to stop when its disk's countdown runs out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planned {
+    pub(crate) kind: CrashKind,
+    pub(crate) down_ms: u64,
+}
+
+/// See the module's text.
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    rng: Rng,
+    pub(crate) disk: SimDisk,
+    volumes: u64,
+    /// Rises with every crash; events of an earlier life are void.
+    pub(crate) life: u64,
+    pub(crate) process: Option<Process>,
+    pub(crate) clock: Clock,
+    pub(crate) paused_until: SimTime,
+    pub(crate) planned: Option<Planned>,
+    /// Numbers the faults of the disk, so that only the last one's end mends it.
+    pub(crate) disk_fault: u64,
+    counts_at_start: Counts,
+}
+
+/// Makes every node of a new cluster, formatted, not started.
+pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
+    let mut ids = rng.fork("identities");
+    let cluster_id = ClusterId(ids.uuid());
+    let controllers = numbered(0..options.combined_count);
+    let brokers = numbered(options.combined_count..options.combined_count + options.broker_count);
+    let mut nodes = BTreeMap::new();
+    for node_id in controllers.iter().chain(&brokers) {
+        let identity = Identity {
+            cluster_id,
+            node_id: *node_id,
+            directory_id: DirectoryId(ids.uuid()),
+            is_controller: controllers.contains(node_id),
+            controllers: controllers.clone(),
+        };
+        let mut rng = rng.fork(&format!("node {node_id}"));
+        let node = Node {
+            disk: SimDisk::new(rng.fork("disk 0")),
+            clock: draw_clock(&mut rng, SimTime::default()),
+            identity,
+            rng,
+            volumes: 1,
+            life: 0,
+            process: None,
+            paused_until: SimTime::default(),
+            planned: None,
+            disk_fault: 0,
+            counts_at_start: Counts::default(),
+        };
+        nodes.insert(*node_id, node);
+    }
+    let voters = nodes.values().filter(|node| node.identity.is_controller).map(|node| Voter {
+        node_id: node.identity.node_id,
+        directory_id: node.identity.directory_id,
+        endpoints: vec![controller_endpoint(node.identity.node_id)],
+    });
+    let voters = Voters { voters: voters.collect(), learners: Vec::new() };
+    for node in nodes.values().filter(|node| node.identity.is_controller) {
+        node.format(Some(&voters));
+    }
+    nodes
+}
+
+fn numbered(range: std::ops::Range<u32>) -> Vec<NodeId> {
+    range.map(|id| NodeId(i32::try_from(id).expect("few nodes"))).collect()
+}
+
+/// The endpoint at which a controller is reached.
+pub(crate) fn controller_endpoint(node: NodeId) -> Endpoint {
+    Endpoint {
+        listener: "CONTROLLER".to_owned(),
+        host: host(node),
+        port: CONTROLLER_PORT,
+        security_protocol: 0,
+    }
+}
+
+/// A node's host name.
+pub(crate) fn host(node: NodeId) -> String {
+    format!("node-{node}")
+}
+
+/// The node with a host name.
+pub(crate) fn node_of_host(host: &str) -> Option<NodeId> {
+    host.strip_prefix("node-")?.parse().ok().map(NodeId)
+}
+
+fn draw_clock(rng: &mut Rng, now: SimTime) -> Clock {
+    let drift = i64::try_from(rng.below(401)).expect("a small number") - 200;
+    // Wall clocks may be wrong by a day.
+    let wrong = i64::try_from(rng.below(86_400_000)).expect("a small number");
+    Clock::new(now, drift, 1_700_000_000_000 + wrong)
+}
+
+impl Node {
+    /// A new process has a new monotonic clock, and a clean record of its disk.
+    pub(crate) fn restart_clock(&mut self, now: SimTime) {
+        self.clock = draw_clock(&mut self.rng, now);
+        self.counts_at_start = self.disk.counts();
+    }
+
+    /// The volume is gone; an empty one with a fresh id is in its place.
+    pub(crate) fn replace_volume(&mut self) {
+        self.disk = SimDisk::new(self.rng.fork(&format!("disk {}", self.volumes)));
+        self.volumes += 1;
+        self.identity.directory_id = DirectoryId(self.rng.uuid());
+        if self.identity.is_controller {
+            self.format(None);
+        }
+    }
+
+    /// Whether this process has no fault of its disk to blame.
+    pub(crate) fn disk_was_good(&self) -> bool {
+        let counts = self.disk.counts();
+        counts.failed_syncs == self.counts_at_start.failed_syncs && counts.full == self.counts_at_start.full
+    }
+
+    /// The disk behaves from now on.
+    pub(crate) fn mend_disk(&mut self) {
+        self.disk.set_sync_error_permille(0);
+        self.disk.set_capacity_bytes(u64::MAX);
+    }
+
+    fn format(&self, first_voters: Option<&Voters>) {
+        RaftStore::format(&self.disk, METADATA_DIRECTORY, self.identity.cluster_id, first_voters)
+            .expect("a new disk takes what is written to it");
+    }
+}
+
+/// Where a controller is reached.
+pub(crate) fn controller_address(node: NodeId) -> Address {
+    Address { host: host(node), port: CONTROLLER_PORT }
+}

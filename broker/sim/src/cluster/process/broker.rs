@@ -1,0 +1,395 @@
+//! The broker's half of a process: its life toward the controller, and one log directory.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use ottla_core::config::{Layers, TopicConfig};
+use ottla_core::controller::operation::{CreateTopics, NewTopic, RegisterBroker};
+use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
+use ottla_core::disk::Disk;
+use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
+use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig};
+use ottla_core::log::{OpenError, SyncJob, SyncNumber};
+use ottla_core::metadata::delta::Delta;
+use ottla_core::metadata::image::{ConfigResource, Endpoint, Image, Partition};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::shard::{Assignment, Batch, CheckpointJob, Effect, OffsetTarget, Shard};
+use ottla_core::time::Monotonic;
+
+use super::{Died, DiskWork, Now, Observation, Output, StartError};
+use crate::cluster::client::{ClientReply, ClientRequest};
+use crate::cluster::node::{Identity, controller_address, host, node_of_host};
+use crate::disk::SimDisk;
+use crate::rng::Rng;
+
+/// How often the shard is told the time.
+const SHARD_TICK_MS: u64 = 1_000;
+
+/// How long a forwarded request may take.
+const FORWARD_TIMEOUT_MS: u64 = 1_500;
+
+/// How long until a call to a controller is known to be lost. The lifecycle has time-outs of its own; this
+/// one only ends what it has given up.
+const CALL_TIMEOUT_MS: u64 = 20_000;
+
+/// A producer that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Producer {
+    client: u32,
+    number: u64,
+}
+
+type SimShard = Shard<SimDisk, Producer, ()>;
+
+/// Work for the threads that sync a log directory.
+pub(crate) enum ShardWork {
+    Sync(TopicPartition, SyncJob<SimDisk>),
+    Checkpoint(CheckpointJob<SimDisk>),
+    Remove(String),
+}
+
+/// That it was done.
+#[derive(Debug)]
+pub(crate) enum ShardDone {
+    Synced(TopicPartition, SyncNumber, io::Result<()>),
+    Checkpointed(Vec<(TopicPartition, Offset)>, io::Result<()>),
+    Removed,
+}
+
+/// What a request to a controller is for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Lifecycle(CallNumber),
+    CreateTopic { client: u32, number: u64 },
+}
+
+/// See the module's text.
+pub(crate) struct Broker {
+    identity: Identity,
+    rng: Rng,
+    disk: SimDisk,
+    lifecycle: Lifecycle,
+    shard: SimShard,
+    /// The image that the shard knows.
+    image: Image,
+    calls: BTreeMap<u64, Purpose>,
+    next_call: u64,
+    shard_tick_at: Monotonic,
+    state: BrokerState,
+}
+
+impl Broker {
+    pub(crate) fn start(
+        identity: &Identity,
+        disk: SimDisk,
+        now: Now,
+        mut rng: Rng,
+        observations: &mut Vec<Observation>,
+    ) -> Result<Self, StartError> {
+        let opened = SimShard::open(identity.node_id, disk.clone(), now.monotonic)
+            .map_err(|error| StartError::Disk(error.to_string()))?;
+        let mut found = Vec::new();
+        for log in opened.logs {
+            match log.result {
+                Ok((partition, _)) => found.push((log.directory, partition)),
+                // Nothing in it was ever acknowledged; the checker will say so if that is wrong.
+                Err(OpenError::Unfinished { .. }) => {}
+                Err(error @ OpenError::Corrupt { .. }) => return Err(StartError::Refused(error.to_string())),
+                Err(OpenError::Disk(error)) => return Err(StartError::Disk(format!("{error:?}"))),
+            }
+        }
+        observations.push(Observation::Opened(found));
+        let registration = RegisterBroker {
+            node_id: identity.node_id,
+            cluster_id: identity.cluster_id,
+            incarnation_id: IncarnationId(rng.uuid()),
+            endpoints: vec![Endpoint {
+                listener: "PLAIN".to_owned(),
+                host: host(identity.node_id),
+                port: 9092,
+                security_protocol: 0,
+            }],
+            rack: None,
+            directories: vec![identity.directory_id],
+            features: supported_features(),
+        };
+        let controllers = identity.controllers.iter().map(|node| controller_address(*node)).collect();
+        let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);
+        lifecycle.recovered();
+        Ok(Self {
+            identity: identity.clone(),
+            rng,
+            disk,
+            state: lifecycle.state(),
+            lifecycle,
+            shard: opened.shard,
+            image: Image::default(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            shard_tick_at: now.monotonic,
+        })
+    }
+
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Whether it is in service.
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == BrokerState::Running
+    }
+
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.lifecycle.tick(now.monotonic);
+        if now.monotonic.since(self.shard_tick_at).as_millis() >= u128::from(SHARD_TICK_MS) {
+            self.shard_tick_at = now.monotonic;
+            self.shard.tick(now.monotonic);
+        }
+    }
+
+    pub(crate) fn replied(
+        &mut self,
+        now: Now,
+        number: u64,
+        reply: Option<Result<Reply, CallError>>,
+        outputs: &mut Vec<Output>,
+    ) {
+        // Only the first of reply and time-out counts.
+        let Some(purpose) = self.calls.remove(&number) else { return };
+        match purpose {
+            Purpose::Lifecycle(call) => {
+                if let Some(reply) = reply {
+                    self.lifecycle.replied(now.monotonic, call, reply);
+                }
+            }
+            Purpose::CreateTopic { client, number } => {
+                let reply = match reply {
+                    Some(Ok(Reply::CreateTopics(_))) => ClientReply::Created,
+                    other => refused(false, &format!("{other:?}")),
+                };
+                outputs.push(Output::Client { client, number, reply });
+            }
+        }
+    }
+
+    pub(crate) fn client(
+        &mut self,
+        now: Now,
+        client: u32,
+        number: u64,
+        request: ClientRequest,
+        outputs: &mut Vec<Output>,
+        observations: &mut Vec<Observation>,
+    ) {
+        let reply = match request {
+            ClientRequest::Metadata => ClientReply::Metadata(Box::new(self.image.clone())),
+            ClientRequest::CreateTopic { name, partitions } => {
+                let topic = NewTopic {
+                    name: name.to_string(),
+                    id: TopicId(self.rng.uuid()),
+                    partitions,
+                    replication_factor: 1,
+                    assignments: Vec::new(),
+                    configs: Vec::new(),
+                };
+                let operation =
+                    Operation::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false });
+                let to = self.lifecycle.controller().host.clone();
+                let purpose = Purpose::CreateTopic { client, number };
+                self.call(&to, operation, purpose, FORWARD_TIMEOUT_MS, outputs);
+                return;
+            }
+            ClientRequest::Produce { partition, batch } => {
+                let batch = Batch {
+                    record_count: record_count(&batch),
+                    bytes: BytesMut::from(&batch[..]),
+                    log_append_time: None,
+                };
+                let producer = Producer { client, number };
+                self.shard.produce(partition, batch, AckLevel::All, producer, now.wall);
+                self.observe_leadership(partition, observations);
+                return;
+            }
+            ClientRequest::Fetch { partition, offset } => self.fetch(partition, offset, observations),
+            ClientRequest::ListOffsets { partition } => {
+                match self.shard.list_offset(partition, None, OffsetTarget::Latest) {
+                    Ok(found) => ClientReply::End { offset: found.offset.unwrap_or_default() },
+                    Err(error) => refused(true, &error.to_string()),
+                }
+            }
+        };
+        outputs.push(Output::Client { client, number, reply });
+    }
+
+    fn fetch(
+        &mut self,
+        partition: TopicPartition,
+        offset: Offset,
+        observations: &mut Vec<Observation>,
+    ) -> ClientReply {
+        let located = match self.shard.locate(partition, offset, None, 4_000, true) {
+            Ok(located) => located,
+            Err(error) => return refused(true, &error.to_string()),
+        };
+        self.observe_leadership(partition, observations);
+        let high_watermark = located.readable.high_watermark;
+        if located.plan.length == 0 {
+            return ClientReply::Fetched { records: Bytes::new(), high_watermark };
+        }
+        match located.plan.run() {
+            Ok(records) => ClientReply::Fetched { records, high_watermark },
+            Err(error) => {
+                self.shard.disk_failed(&error);
+                refused(true, "the disk failed")
+            }
+        }
+    }
+
+    fn observe_leadership(&self, partition: TopicPartition, observations: &mut Vec<Observation>) {
+        if let Some(machine) = self.shard.partition(partition).filter(|machine| machine.is_leader()) {
+            let epoch = machine.registration().leader_epoch;
+            observations.push(Observation::LeadsPartition { partition, epoch });
+        }
+    }
+
+    pub(crate) fn run(&self, work: &ShardWork) -> ShardDone {
+        match work {
+            ShardWork::Sync(partition, job) => ShardDone::Synced(*partition, job.number(), job.run()),
+            ShardWork::Checkpoint(job) => ShardDone::Checkpointed(job.logs(), job.run()),
+            ShardWork::Remove(directory) => {
+                // The next start tries again.
+                let _may_fail = self.disk.remove(directory);
+                ShardDone::Removed
+            }
+        }
+    }
+
+    pub(crate) fn disk_done(&mut self, done: ShardDone) {
+        match done {
+            ShardDone::Synced(partition, number, result) => {
+                self.shard.sync_finished(partition, number, result);
+            }
+            ShardDone::Checkpointed(logs, result) => self.shard.checkpoint_finished(logs, result),
+            ShardDone::Removed => {}
+        }
+    }
+
+    /// Does all that can be done now.
+    pub(crate) fn settle(
+        &mut self,
+        now: Now,
+        outputs: &mut Vec<Output>,
+        observations: &mut Vec<Observation>,
+    ) -> Result<(), Died> {
+        let effects = self.lifecycle.ready();
+        if let Some(reason) = effects.fatal {
+            return Err(Died(reason));
+        }
+        observations.extend(effects.events.iter().map(|event| Observation::Event(format!("{event:?}"))));
+        for call in effects.calls {
+            let purpose = Purpose::Lifecycle(call.number);
+            self.call(&call.to.host, call.operation, purpose, CALL_TIMEOUT_MS, outputs);
+        }
+        if let Some(image) = effects.image {
+            observations.push(Observation::Shows(image.clone()));
+            self.assign(image);
+        }
+        self.state = self.lifecycle.state();
+        self.shard.begin_round(now.monotonic);
+        for effect in self.shard.take_effects() {
+            match effect {
+                Effect::Answer { waiting: Producer { client, number }, result } => {
+                    let reply = match result {
+                        Ok(produced) => ClientReply::Produced { base_offset: produced.base_offset },
+                        Err(error) => refused(never_written(&error), &error.to_string()),
+                    };
+                    outputs.push(Output::Client { client, number, reply });
+                }
+                Effect::Wake(()) => {}
+                Effect::Sync(jobs) => {
+                    let work = jobs.into_iter().map(|(partition, job)| ShardWork::Sync(partition, job));
+                    outputs.extend(work.map(DiskWork::Shard).map(Output::Disk));
+                }
+                Effect::Checkpoint(job) => {
+                    outputs.push(Output::Disk(DiskWork::Shard(ShardWork::Checkpoint(job))));
+                }
+                Effect::Remove(directory) => {
+                    outputs.push(Output::Disk(DiskWork::Shard(ShardWork::Remove(directory))));
+                }
+                // The only directory has failed: the broker has nothing left to serve.
+                Effect::Failed { error } => return Err(Died(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the shard what an image says of this broker's replicas.
+    fn assign(&mut self, image: Image) {
+        let delta = Delta::between(&self.image, &image);
+        let me = self.identity.node_id;
+        let here = |partition: &Partition| partition.replicas.contains(&me);
+        for change in delta.partitions {
+            match change.new.filter(|partition| here(partition)) {
+                Some(registration) => {
+                    let overrides = image.configs.get(&ConfigResource::Topic(change.topic.clone()));
+                    let config =
+                        TopicConfig::resolve(&overrides.cloned().unwrap_or_default(), &Layers::default());
+                    let (partition, topic) = (change.partition, change.topic);
+                    self.shard.assign(Assignment { partition, topic, registration, config });
+                }
+                None if change.old.is_some_and(|partition| here(&partition)) => {
+                    self.shard.remove(change.partition);
+                }
+                None => {}
+            }
+        }
+        self.image = image;
+    }
+
+    fn call(
+        &mut self,
+        to: &str,
+        operation: Operation,
+        purpose: Purpose,
+        timeout_ms: u64,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.next_call += 1;
+        let number = self.next_call;
+        self.calls.insert(number, purpose);
+        let to: NodeId = node_of_host(to).expect("addresses are those of nodes");
+        outputs.push(Output::Rpc { to, number, rpc: operation, timeout_ms });
+    }
+}
+
+fn refused(certain: bool, reason: &str) -> ClientReply {
+    ClientReply::Refused { certain, reason: reason.to_owned() }
+}
+
+/// Whether a refused produce certainly left nothing in the log. `NotLeader` and `Storage` may come before
+/// the append or after it.
+fn never_written(error: &PartitionError) -> bool {
+    match error {
+        PartitionError::FencedLeaderEpoch { .. }
+        | PartitionError::UnknownLeaderEpoch { .. }
+        | PartitionError::OffsetOutOfRange { .. }
+        | PartitionError::NotEnoughReplicas { .. } => true,
+        PartitionError::NotLeader
+        | PartitionError::NotEnoughReplicasAfterAppend { .. }
+        | PartitionError::Storage => false,
+    }
+}
+
+fn record_count(batch: &[u8]) -> u32 {
+    let count: [u8; 4] = std::array::from_fn(|i| batch[57 + i]);
+    u32::from_be_bytes(count)
+}
+
+/// What a controller answers over the network.
+pub(crate) type CallResult = Result<Reply, CallError>;
+
+/// What a controller's answer looks like to its asker.
+pub(crate) fn call_result(reply: Result<Reply, OperationError>) -> CallResult {
+    reply.map_err(CallError::Refused)
+}

@@ -1,0 +1,243 @@
+//! One process of a node: the cores, and nothing that decides.
+//!
+//! Owns: what the binary's drivers do, in their order, without threads: it gives inputs to the cores, hands
+//! out what they want sent and written, and reports back what was done. What it holds is lost with it.
+
+mod broker;
+mod controller;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ottla_core::controller::Operation;
+use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Term, TopicPartition};
+use ottla_core::lifecycle::CallError;
+use ottla_core::metadata::image::Image;
+use ottla_core::time::{Monotonic, Wall};
+
+use super::client::{ClientReply, ClientRequest};
+use super::node::Node;
+use crate::clock::SimTime;
+use crate::rng::Rng;
+use broker::{Broker, ShardDone, ShardWork};
+use controller::{Asker, Controller, PersistDone, PersistWork};
+
+pub(crate) use broker::CallResult;
+
+/// What a process reads off its clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) monotonic: Monotonic,
+    pub(crate) wall: Wall,
+}
+
+/// Work for a node's disk, done at another time than it was asked for.
+pub(crate) enum DiskWork {
+    Persist(PersistWork),
+    Shard(ShardWork),
+}
+
+/// Work that was done, or not.
+#[derive(Debug)]
+pub(crate) enum DiskDone {
+    Persisted(PersistDone),
+    Shard(ShardDone),
+}
+
+/// What a process wants done.
+pub(crate) enum Output {
+    Raft { to: NodeId, bytes: Bytes },
+    Rpc { to: NodeId, number: u64, rpc: Operation, timeout_ms: u64 },
+    RpcReply { to: NodeId, life: u64, number: u64, reply: CallResult },
+    Client { client: u32, number: u64, reply: ClientReply },
+    Disk(DiskWork),
+}
+
+/// What can be seen of a process and must be checked.
+pub(crate) enum Observation {
+    /// It says that its directory votes for another's candidacy.
+    Voted { term: Term, candidate: DirectoryId },
+    /// It leads the quorum.
+    Leads { term: Term },
+    /// It serves a partition as its leader.
+    LeadsPartition { partition: TopicPartition, epoch: LeaderEpoch },
+    /// It has this picture of the cluster.
+    Shows(Image),
+    /// It opened its logs: directory and partition of each.
+    Opened(Vec<(String, TopicPartition)>),
+    /// It wrote a line to its log.
+    Event(String),
+}
+
+/// Why a process ended itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Died(pub(crate) String);
+
+/// Why a process did not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// Its disk fails.
+    Disk(String),
+    /// It does not like what it found.
+    Refused(String),
+}
+
+/// See the module's text.
+pub(crate) struct Process {
+    controller: Option<Controller>,
+    broker: Broker,
+    outputs: Vec<Output>,
+    observations: Vec<Observation>,
+}
+
+/// Starts a process on what a node's disk holds.
+pub(crate) fn start(node: &Node, now: Now, rng: Rng) -> Result<Process, StartError> {
+    let identity = &node.identity;
+    let mut observations = Vec::new();
+    let controller = match identity.is_controller {
+        true => Some(Controller::start(identity, node.disk.clone(), now)?),
+        false => None,
+    };
+    let broker = Broker::start(identity, node.disk.clone(), now, rng, &mut observations)?;
+    Ok(Process { controller, broker, outputs: Vec::new(), observations })
+}
+
+impl Process {
+    /// What is to be done since this was last asked.
+    pub(crate) fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// What was to be seen since this was last asked.
+    pub(crate) fn take_observations(&mut self) -> Vec<Observation> {
+        std::mem::take(&mut self.observations)
+    }
+
+    /// How much of the metadata log both halves have applied.
+    pub(crate) fn applied(&self) -> MetadataOffset {
+        let broker = self.broker.image().offset;
+        self.controller.as_ref().map_or(broker, |controller| controller.image().offset.min(broker))
+    }
+
+    /// Whether its controller has applied these voters, and nothing of that still waits for the disk.
+    pub(crate) fn has_voters(&self, voters: &BTreeMap<NodeId, DirectoryId>) -> bool {
+        self.controller.as_ref().is_some_and(|controller| controller.has_voters(voters))
+    }
+
+    /// Whether its broker is in service.
+    pub(crate) fn is_running(&self) -> bool {
+        self.broker.is_running()
+    }
+
+    /// Time goes on.
+    pub(crate) fn tick(&mut self, now: Now) -> Result<(), Died> {
+        if let Some(controller) = &mut self.controller {
+            controller.tick(now);
+        }
+        self.broker.tick(now);
+        self.settle(now)
+    }
+
+    /// A message of the quorum has come.
+    pub(crate) fn raft(&mut self, now: Now, bytes: &[u8]) -> Result<(), Died> {
+        if let Some(controller) = &mut self.controller {
+            controller.step(now, bytes);
+        }
+        self.settle(now)
+    }
+
+    /// Another node asks this one's controller.
+    pub(crate) fn rpc(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        life: u64,
+        number: u64,
+        operation: Operation,
+    ) -> Result<(), Died> {
+        match &mut self.controller {
+            Some(controller) => controller.ask(now, Asker { node, life, number }, operation),
+            None => {
+                let reply = Err(CallError::Unreachable);
+                self.outputs.push(Output::RpcReply { to: node, life, number, reply });
+            }
+        }
+        self.settle(now)
+    }
+
+    /// A controller's answer has come, or the time for it is over.
+    pub(crate) fn rpc_reply(&mut self, now: Now, number: u64, reply: Option<CallResult>) -> Result<(), Died> {
+        self.broker.replied(now, number, reply, &mut self.outputs);
+        self.settle(now)
+    }
+
+    /// A client asks for something.
+    pub(crate) fn client(
+        &mut self,
+        now: Now,
+        client: u32,
+        number: u64,
+        request: ClientRequest,
+    ) -> Result<(), Died> {
+        self.broker.client(now, client, number, request, &mut self.outputs, &mut self.observations);
+        self.settle(now)
+    }
+
+    /// Does work on the disk, as the threads that the binary has for it.
+    pub(crate) fn run(&mut self, work: DiskWork) -> DiskDone {
+        match work {
+            DiskWork::Persist(work) => {
+                let controller = self.controller.as_mut().expect("only a controller persists");
+                DiskDone::Persisted(controller.run(&work))
+            }
+            DiskWork::Shard(work) => DiskDone::Shard(self.broker.run(&work)),
+        }
+    }
+
+    /// Work on the disk was done.
+    pub(crate) fn disk_done(&mut self, now: Now, done: DiskDone) -> Result<(), Died> {
+        match done {
+            DiskDone::Persisted(done) => {
+                let controller = self.controller.as_mut().expect("only a controller persists");
+                controller.persisted(now, done);
+            }
+            DiskDone::Shard(done) => self.broker.disk_done(done),
+        }
+        self.settle(now)
+    }
+
+    /// Does all that can be done now.
+    pub(crate) fn settle(&mut self, now: Now) -> Result<(), Died> {
+        if let Some(controller) = &mut self.controller {
+            for (asker, reply) in controller.settle(&mut self.outputs, &mut self.observations)? {
+                let Asker { node, life, number } = asker;
+                let reply = broker::call_result(reply);
+                self.outputs.push(Output::RpcReply { to: node, life, number, reply });
+            }
+        }
+        self.broker.settle(now, &mut self.outputs, &mut self.observations)
+    }
+}
+
+impl DiskDone {
+    /// What was done, for the trace.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Persisted(done) => format!("persisted {} {:?}", done.number, done.outcome),
+            Self::Shard(ShardDone::Synced(partition, number, result)) => {
+                format!("synced {} job {} {}", partition.partition, number.0, result.is_ok())
+            }
+            Self::Shard(ShardDone::Checkpointed(logs, result)) => {
+                format!("wrote checkpoints of {} logs {}", logs.len(), result.is_ok())
+            }
+            Self::Shard(ShardDone::Removed) => "removed a log".to_owned(),
+        }
+    }
+}
+
+impl Node {
+    /// What its process reads off its clocks.
+    pub(crate) fn now(&self, now: SimTime) -> Now {
+        Now { monotonic: self.clock.monotonic(now), wall: self.clock.wall(now) }
+    }
+}

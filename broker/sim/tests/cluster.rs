@@ -1,0 +1,100 @@
+//! Whole clusters, by seed. More seeds: `cargo xtask sim`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may give up")]
+
+use ottla_core::planted::Bug;
+use ottla_sim::checkers::Rule;
+use ottla_sim::runner::{Outcome, RunOptions, run_seed, run_seeds};
+
+/// Seeds that pass, drawn once; a change that breaks one has found a bug, in the core or in the simulator.
+const SEEDS: std::ops::Range<u64> = 0..60;
+
+/// A planted bug must show within so many seeds.
+const PLANTED_SEEDS_MAX: u64 = 200;
+
+fn run(seeds: &[u64], options: RunOptions) -> Vec<Outcome> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut outcomes = Vec::new();
+    run_seeds(seeds, threads, options, |outcome| {
+        outcomes.push(outcome);
+        true
+    });
+    outcomes
+}
+
+fn broken(outcomes: &[Outcome]) -> Vec<String> {
+    let broken = outcomes.iter().filter_map(|outcome| Some((outcome.seed, outcome.violation.as_ref()?)));
+    broken
+        .map(|(seed, violation)| {
+            format!("{violation}\n  repeat it: cargo xtask sim --seeds 1 --start {seed}")
+        })
+        .collect()
+}
+
+#[test]
+fn every_rule_holds_on_the_fixed_seeds() {
+    let outcomes = run(&SEEDS.collect::<Vec<_>>(), RunOptions::default());
+    assert_eq!(broken(&outcomes), [""; 0]);
+    let acknowledged: u64 = outcomes.iter().map(|outcome| outcome.acknowledged).sum();
+    let faults: u64 = outcomes.iter().map(|outcome| outcome.faults).sum();
+    // Rules hold easily where nothing happens.
+    assert!(acknowledged > 10_000, "only {acknowledged} records were acknowledged");
+    assert!(faults > 500, "only {faults} faults struck");
+}
+
+#[test]
+fn seeds_that_once_found_a_bug_pass() {
+    let seeds = ottla_sim::regression_seeds(include_str!("../seeds.txt"));
+    assert!(!seeds.is_empty());
+    assert_eq!(broken(&run(&seeds, RunOptions::default())), [""; 0]);
+}
+
+#[test]
+fn the_same_seed_twice_gives_the_same_trace() {
+    let options = RunOptions { trace: true, ..RunOptions::default() };
+    for seed in [1, 7, 13] {
+        let (one, two) = (run_seed(seed, options), run_seed(seed, options));
+        assert!(one.trace.len() > 500, "seed {seed} does next to nothing");
+        let differs = one.trace.iter().zip(&two.trace).find(|(one, two)| one != two);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+#[test]
+fn another_seed_gives_another_trace() {
+    let hashes: Vec<u64> = (0..3).map(|seed| run_seed(seed, RunOptions::default()).trace_hash).collect();
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2]);
+}
+
+/// Runs seeds with a planted bug until the checker named for it speaks. What other checkers say before does
+/// not count.
+#[track_caller]
+fn catches(bug: Bug, rule: Rule) {
+    let options = RunOptions { plant: Some(bug), trace: false };
+    let seeds: Vec<u64> = (0..PLANTED_SEEDS_MAX).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut caught, mut others) = (None, Vec::new());
+    run_seeds(&seeds, threads, options, |outcome| {
+        match outcome.violation {
+            Some(violation) if violation.rule == rule => caught = Some((outcome.seed, violation)),
+            Some(violation) => others.push((outcome.seed, violation.rule)),
+            None => {}
+        }
+        caught.is_none()
+    });
+    assert!(
+        caught.is_some(),
+        "{bug:?} was not caught by {rule} in {PLANTED_SEEDS_MAX} seeds; others: {others:?}"
+    );
+}
+
+#[test]
+fn acknowledging_before_the_sync_is_caught_by_the_checker_of_acknowledged_batches() {
+    catches(Bug::AckBeforeSync, Rule::AcknowledgedBatch);
+}
+
+#[test]
+fn voting_before_the_sync_is_caught_by_the_checker_of_votes() {
+    catches(Bug::VoteBeforeSync, Rule::OneVote);
+}
