@@ -14,6 +14,7 @@ const FOR_EVER: &str = "9223372036854775807";
 const MINUTES: i64 = 60_000;
 const HOURS: i64 = 60 * MINUTES;
 
+const NO_RETENTION: &str = "old segments are not removed yet";
 const NO_COMPACTION: &str = "logs are not compacted yet";
 const NO_TIERS: &str = "tiered storage is not built yet";
 const NO_THROTTLE: &str = "replication is not throttled yet";
@@ -41,7 +42,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     Key::list(
         "cleanup.policy",
         "delete",
-        "What becomes of old data. \"delete\" drops whole segments by age and size; \"compact\" keeps the last record of each key; both may be combined; an empty list keeps everything. Compaction itself is not built yet: a topic with \"compact\" alone keeps everything.",
+        "What becomes of old data. \"delete\" drops whole segments by age and size; \"compact\" keeps the last record of each key; both may be combined; an empty list keeps everything. As yet nothing is removed, whatever the policy; \"compact\" already refuses records without a key.",
     )
     .valid(Validator::ListOf(&["compact", "delete"]))
     .synonyms(&[broker_key("log.cleanup.policy", ConfigType::List, "delete")]),
@@ -52,7 +53,8 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     Key::int("compression.lz4.level", "9", "How hard the broker compresses when it has to write lz4 itself.")
         .valid(Validator::Between(1, 17))
         .low()
-        .synonyms(&[broker_key("compression.lz4.level", ConfigType::Int, "9")]),
+        .inert("the lz4 codec has one level")
+    .synonyms(&[broker_key("compression.lz4.level", ConfigType::Int, "9")]),
     Key::string(
         "compression.type",
         "producer",
@@ -74,7 +76,8 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     .synonyms(&[broker_key("log.cleaner.delete.retention.ms", ConfigType::Long, "86400000")]),
     Key::long("file.delete.delay.ms", "60000", "How long the file of a dropped segment stays before it is removed; readers that still have it open are not disturbed.")
         .at_least(0)
-        .synonyms(&[broker_key("log.segment.delete.delay.ms", ConfigType::Long, "60000")]),
+        .inert(NO_RETENTION)
+    .synonyms(&[broker_key("log.segment.delete.delay.ms", ConfigType::Long, "60000")]),
     Key::long(
         "flush.messages",
         "1",
@@ -157,10 +160,12 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     Key::boolean("remote.storage.enable", "false", "Whether old segments move to remote storage.").default_only(NO_TIERS),
     Key::long("retention.bytes", "-1", "With cleanup.policy \"delete\": how many bytes a partition keeps; older segments are dropped. -1 sets no limit.")
         .at_least(-1)
-        .synonyms(&[broker_key("log.retention.bytes", ConfigType::Long, "-1")]),
+        .inert(NO_RETENTION)
+    .synonyms(&[broker_key("log.retention.bytes", ConfigType::Long, "-1")]),
     Key::long("retention.ms", "604800000", "With cleanup.policy \"delete\": how long records are kept. A segment is dropped when its newest record is older. -1 keeps them for ever.")
         .at_least(-1)
-        .synonyms(&[
+        .inert(NO_RETENTION)
+    .synonyms(&[
             broker_key_unset("log.retention.ms", ConfigType::Long),
             Synonym::coarse("log.retention.minutes", MINUTES),
             Synonym::coarse("log.retention.hours", HOURS).with_default("168"),
@@ -173,7 +178,8 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         .synonyms(&[broker_key("log.index.size.max.bytes", ConfigType::Int, "10485760")]),
     Key::long("segment.jitter.ms", "0", "How much earlier than segment.ms, at random, a new segment is begun, so that partitions do not roll together.")
         .at_least(0)
-        .synonyms(&[
+        .inert("segments roll at segment.ms exactly")
+    .synonyms(&[
             broker_key_unset("log.roll.jitter.ms", ConfigType::Long),
             Synonym::coarse("log.roll.jitter.hours", HOURS).with_default("0"),
         ]),
@@ -185,5 +191,6 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         ]),
     Key::boolean("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may lead when no other is left. It brings the partition back and loses what it lacks.")
         .high()
-        .synonyms(&[broker_key("unclean.leader.election.enable", ConfigType::Boolean, "false")]),
+        .inert("partitions have one replica yet")
+    .synonyms(&[broker_key("unclean.leader.election.enable", ConfigType::Boolean, "false")]),
 ];

@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         .inert("a controller whose volume was lost always replaces its old vote once it has caught up")
         .low(),
     Key::int("controller.quorum.election.timeout.ms", "1000", "How long a controller waits for a leader before it starts an election. Each waits up to twice as long, at random.")
-        .at_least(10),
+        .at_least(10).inert("the quorum's timeouts are fixed"),
     Key::int("controller.quorum.election.backoff.max.ms", "1000", "The longest random wait before another election.")
         .inert("the random part of the election timeout does this")
         .low(),
@@ -35,17 +35,17 @@ pub(super) const KEYS: &[Key] = &[
     Key::int("broker.session.timeout.ms", "9000", "How long the controller waits for a heartbeat before it takes a broker out of service and moves its leaders.")
         .at_least(1)
         .high(),
-    Key::int("initial.broker.registration.timeout.ms", "60000", "How long a starting broker tries to register with the controller before it gives up and stops.").at_least(1),
-    Key::boolean("controlled.shutdown.enable", "true", "Whether a broker moves its leaders away before it stops."),
+    Key::int("initial.broker.registration.timeout.ms", "60000", "How long a starting broker tries to register with the controller before it gives up and stops.").at_least(1).inert("a broker tries until it succeeds"),
+    Key::boolean("controlled.shutdown.enable", "true", "Whether a broker moves its leaders away before it stops.").inert("a broker always moves its leaders away before it stops"),
     Key::long("metadata.log.max.record.bytes.between.snapshots", "20971520", "After how many bytes of new metadata a snapshot is written.").at_least(1),
-    Key::long("metadata.log.max.snapshot.interval.ms", "3600000", "After how long a snapshot is written if anything changed; 0 goes by size alone.").at_least(0),
+    Key::long("metadata.log.max.snapshot.interval.ms", "3600000", "After how long a snapshot is written if anything changed; 0 goes by size alone.").at_least(0).inert("snapshots are written by size alone"),
     Key::long("metadata.max.retention.bytes", "104857600", "How many bytes of old metadata log and snapshots are kept.")
         .inert("the metadata log is cut behind each snapshot"),
     Key::long("metadata.max.retention.ms", "604800000", "How long old metadata log and snapshots are kept.")
         .inert("the metadata log is cut behind each snapshot"),
     Key::int("metadata.max.idle.interval.ms", "500", "How often the controller writes an empty record so that lag can be measured.")
         .at_least(0)
-        .low(),
+        .low().inert("no empty records are written"),
     Key::int("metadata.log.segment.bytes", "1073741824", "The size of a file of the metadata log.").inert("the metadata log has its own format").low(),
     Key::boolean("auto.leader.rebalance.enable", "true", "Whether leadership goes back to the preferred replicas by itself.")
         .inert("with one replica the preferred leader is the only one"),
@@ -57,6 +57,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::int("num.partitions", "1", "How many partitions a new topic gets when its creator does not say.").at_least(1),
     Key::int("default.replication.factor", "1", "How many replicas a new topic's partitions get when its creator does not say.")
         .valid(Validator::Between(1, 32_767)),
-    Key::boolean("auto.create.topics.enable", "true", "Whether asking for an unknown topic creates it, where the client allows it too.").high(),
+    Key::boolean("auto.create.topics.enable", "true", "Whether asking for an unknown topic creates it, where the client allows it too.").high().inert("topics are made by CreateTopics only"),
     Key::boolean("delete.topic.enable", "true", "Whether topics can be deleted.").high(),
 ];

@@ -6,7 +6,8 @@ const NO_COMPACTION: &str = "logs are not compacted yet";
 
 pub(super) const KEYS: &[Key] = &[
     Key::long("log.retention.check.interval.ms", "300000", "How often old segments are looked for.")
-        .at_least(1),
+        .at_least(1)
+        .inert("old segments are not removed yet"),
     Key::int(
         "num.recovery.threads.per.data.dir",
         "2",
@@ -35,7 +36,8 @@ pub(super) const KEYS: &[Key] = &[
         "How long a failed directory may wait to be reported before the broker stops.",
     )
     .at_least(1)
-    .low(),
+    .low()
+    .inert("the time is fixed"),
     Key::boolean("log.cleaner.enable", "true", "Whether compaction runs.").inert(NO_COMPACTION),
     Key::int("log.cleaner.threads", "1", "Threads that compact.")
         .at_least(0)
@@ -74,5 +76,6 @@ pub(super) const KEYS: &[Key] = &[
         "How long an idle producer's sequence numbers are remembered.",
     )
     .at_least(1)
-    .cluster_wide(),
+    .cluster_wide()
+    .inert("producers are not tracked yet"),
 ];
