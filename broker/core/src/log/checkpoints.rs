@@ -43,9 +43,12 @@ impl Checkpoint {
     }
 
     /// Reads it; empty if there is none. One that is not of this form is an error and not empty: without a
-    /// recovery point nothing tells rot from a torn tail.
+    /// recovery point nothing tells rot from a torn tail. What was read is durable: a recovery acts on it, and
+    /// a second crash must not bring back an older one.
     pub fn read<D: Disk>(self, disk: &D) -> io::Result<Offsets> {
-        let Some(text) = text_file::read(disk, self.file_name())? else { return Ok(Offsets::new()) };
+        let text = text_file::read(disk, self.file_name())?;
+        disk.sync_directory("")?;
+        let Some(text) = text else { return Ok(Offsets::new()) };
         parse(&text)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not in the form of a checkpoint"))
     }

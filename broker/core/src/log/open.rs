@@ -55,7 +55,7 @@ impl<D: Disk> Log<D> {
         config: &LogConfig,
         start: RecoveryStart,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let found = look(&disk, directory)?;
+        let found = look(&disk, directory, start.clean_shutdown)?;
         // Where a truncation took back a recovery point, the shutdown's own is not to be trusted either.
         let clean = start.clean_shutdown && found.truncation.is_none();
         let (recovery_point, log_start) = match found.truncation {
@@ -108,11 +108,15 @@ impl<D: Disk> Log<D> {
 }
 
 /// Reads what is small, and removes what an interrupted step left behind.
-fn look<D: Disk>(disk: &D, directory: &str) -> Result<Found, OpenError> {
+fn look<D: Disk>(disk: &D, directory: &str, clean_shutdown: bool) -> Result<Found, OpenError> {
     let read = |name: &str| {
         let path = join(directory, name);
         text_file::read(disk, &path).map_err(failed("read", &path))
     };
+    if !clean_shutdown {
+        // Recovery acts on the names it finds: a second crash must not bring back others.
+        disk.sync_directory(directory).map_err(failed("sync directory", directory))?;
+    }
     let Some(topic_id) = read(METADATA)?.as_deref().and_then(partition_metadata::parse) else {
         let detail = format!("{METADATA} is missing or torn");
         return Err(OpenError::Unfinished { directory: directory.to_owned(), detail });

@@ -95,7 +95,12 @@ impl<D: Disk> SyncJob<D> {
         if self.parent {
             self.disk.sync_directory("")?;
         }
-        self.removals.iter().try_for_each(|path| remove_if_there(&self.disk, path))
+        if self.removals.is_empty() {
+            return Ok(());
+        }
+        self.removals.iter().try_for_each(|path| remove_if_there(&self.disk, path))?;
+        // Otherwise any of them could turn up again, long after, next to what has no room for it.
+        self.disk.sync_directory(&self.directory)
     }
 }
 

@@ -5,7 +5,7 @@ use ottla_sim::rng::Rng;
 
 use crate::model::{Crashed, Model, Step, draw_step};
 
-const STEPS: usize = 32;
+const STEPS: usize = 24;
 
 fn script(seed: u64) -> Vec<Step> {
     let mut rng = Rng::new(seed).fork("script");

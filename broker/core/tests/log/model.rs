@@ -285,13 +285,13 @@ impl Model {
         self.disk = disk;
         self.log = None;
         let read = |checkpoint: Checkpoint| {
-            let offsets = checkpoint.read(&self.disk).unwrap();
-            offsets.get(&key()).copied().unwrap_or_default()
+            let offsets = ok(&self.disk, checkpoint.read(&self.disk))?;
+            Ok(offsets.get(&key()).copied().unwrap_or_default())
         };
         let start = RecoveryStart {
             clean_shutdown: false,
-            recovery_point: read(Checkpoint::RecoveryPoint),
-            log_start: read(Checkpoint::LogStart),
+            recovery_point: read(Checkpoint::RecoveryPoint)?,
+            log_start: read(Checkpoint::LogStart)?,
         };
         let nothing_promised = self.promised == 0;
         if !self.disk.list("").unwrap().contains(&DIRECTORY.to_owned()) {
