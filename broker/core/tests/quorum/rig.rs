@@ -63,6 +63,10 @@ pub(crate) struct Cluster {
     /// Messages between these pairs are lost.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) snapshot_after_bytes: u64,
+    /// If set, messages are lost, late, out of order and repeated.
+    pub(crate) bad_network: Option<Rng>,
+    /// What was committed at each offset, on whichever node and in whichever life.
+    committed: BTreeMap<MetadataOffset, Image>,
     network: VecDeque<(NodeId, NodeId, Bytes)>,
     tickets: u64,
     pub(crate) brokers: BTreeMap<NodeId, Lifecycle>,
@@ -79,6 +83,8 @@ impl Cluster {
             now: Monotonic(1_000),
             cut: BTreeSet::new(),
             snapshot_after_bytes: 20 << 20,
+            bad_network: None,
+            committed: BTreeMap::new(),
             network: VecDeque::new(),
             tickets: 0,
             brokers: BTreeMap::new(),
@@ -257,9 +263,21 @@ impl Cluster {
     }
 
     pub(crate) fn deliver(&mut self) {
+        let mut late = VecDeque::new();
         while let Some((from, to, bytes)) = self.network.pop_front() {
             if self.cut.contains(&(from, to)) {
                 continue;
+            }
+            if let Some(chance) = &mut self.bad_network {
+                match chance.below(20) {
+                    0 => continue,
+                    1 => late.push_back((from, to, bytes.clone())),
+                    2 => {
+                        late.push_front((from, to, bytes));
+                        continue;
+                    }
+                    _ => {}
+                }
             }
             let now = self.now;
             if let Some(member) = self.members.get_mut(&to)
@@ -269,6 +287,14 @@ impl Cluster {
                 self.drain(to);
             }
         }
+        self.network = late;
+    }
+
+    /// Lets a node hand leadership on, if it has it.
+    pub(crate) fn resign(&mut self, id: NodeId) {
+        let (node, _) = self.members.get_mut(&id).unwrap().running.as_mut().unwrap();
+        node.resign();
+        self.drain(id);
     }
 
     pub(crate) fn isolate(&mut self, id: NodeId) {
@@ -337,6 +363,10 @@ impl Cluster {
                 }
             }
             member.events.extend(effects.events);
+            if let Some(image) = effects.image {
+                let known = self.committed.entry(image.offset).or_insert_with(|| image.clone());
+                assert_eq!(*known, image, "what was committed at {} differs on {id}", image.offset);
+            }
             let mut sent = Vec::new();
             if effects.fatal.is_some() {
                 member.fatal = effects.fatal;
