@@ -107,7 +107,10 @@ fn event_type(condition: &Condition) -> Option<EventType> {
     if is(Kind::Degraded) && holds || is(Kind::Valid) && !holds {
         return Some(EventType::Warning);
     }
-    let worth = holds && (is(Kind::Ready) || is(Kind::Progressing) || is(Kind::Paused));
+    // That a topic is as declared follows from what was done to make it so, which has events of its own.
+    let worth = holds
+        && condition.reason != Why::AsDeclared.word()
+        && (is(Kind::Ready) || is(Kind::Progressing) || is(Kind::Paused));
     worth.then_some(EventType::Normal)
 }
 

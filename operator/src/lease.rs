@@ -16,7 +16,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tracing::{debug, info, warn};
 
@@ -28,6 +28,9 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub const STOP_AFTER: Duration = Duration::from_secs(10);
 /// A candidate whose challenge is unanswered for this long becomes the holder.
 pub const TAKE_AFTER: Duration = Duration::from_secs(15);
+
+/// The API server answers in milliseconds; one that takes this long is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 const CHALLENGER: &str = "ottla.dev/challenger";
 
@@ -129,22 +132,28 @@ impl Election {
         let mut memory = Memory::default();
         let mut confirmed = start;
         loop {
-            match timeout(STOP_AFTER / 2, self.look(start.elapsed(), &mut memory)).await {
+            // The moment before the question: the answer is at least as new.
+            let asked = Instant::now();
+            let leading = *self.leading.borrow();
+            let patience = asked + ANSWER_WITHIN;
+            let deadline = if leading { patience.min(confirmed + STOP_AFTER) } else { patience };
+            match timeout_at(deadline, self.look(start.elapsed(), &mut memory)).await {
                 Ok(Ok(true)) => {
-                    confirmed = Instant::now();
+                    confirmed = asked;
                     if !self.leading.send_replace(true) {
                         info!(lease = self.name, "this operator acts now");
                     }
                 }
-                Ok(Ok(false)) if *self.leading.borrow() => return Err(LeaseLost),
+                Ok(Ok(false)) if leading => return Err(LeaseLost),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => warn!(lease = self.name, %error, "cannot look at the lease"),
                 Err(_) => warn!(lease = self.name, "the API server does not answer"),
             }
-            if *self.leading.borrow() && confirmed.elapsed() >= STOP_AFTER - LOOK_EVERY {
+            if *self.leading.borrow() && confirmed.elapsed() >= STOP_AFTER {
                 return Err(LeaseLost);
             }
-            sleep(LOOK_EVERY).await;
+            let next = Instant::now() + LOOK_EVERY;
+            sleep_until(if leading { next.min(confirmed + STOP_AFTER) } else { next }).await;
         }
     }
 
@@ -206,7 +215,7 @@ impl Election {
             }
             Ok::<_, kube::Error>(())
         };
-        match timeout(STOP_AFTER / 2, released).await {
+        match timeout(ANSWER_WITHIN, released).await {
             Ok(Ok(())) => info!(lease = self.name, "let go of the lease"),
             Ok(Err(error)) => warn!(lease = self.name, %error, "could not let go of the lease"),
             Err(_) => warn!(lease = self.name, "could not let go of the lease in time"),

@@ -145,6 +145,8 @@ pub fn conditions(
     generation: Option<i64>,
     at: Timestamp,
 ) -> Vec<Condition> {
+    // Kubernetes' own conditions have whole seconds.
+    let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
     now.into_iter()
         .map(|now| {
             let status = if now.holds { ConditionStatus::True } else { ConditionStatus::False };
