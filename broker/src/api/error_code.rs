@@ -1,0 +1,50 @@
+//! From each operation's error to Kafka's code. No other place names a code for these.
+
+use ottla_core::controller::OperationError;
+use ottla_core::partition::PartitionError;
+use ottla_wire::ResponseError;
+use ottla_wire::protocol::StrBytes;
+
+/// What a partition refuses with.
+pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
+    match error {
+        PartitionError::NotLeader => ResponseError::NotLeaderOrFollower,
+        PartitionError::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
+        PartitionError::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
+        PartitionError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
+        PartitionError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+        PartitionError::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
+        PartitionError::Storage => ResponseError::KafkaStorageError,
+    }
+}
+
+/// A refusal as a client sees it: a code, and the sentence beside it where the response has room for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Kafka's number of the error.
+    pub(super) code: i16,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+        Self { code: error.code(), message: message.into() }
+    }
+
+    /// The principal may not. The text is the same whether the thing exists or not.
+    pub(super) fn unauthorized(error: ResponseError) -> Self {
+        Self::new(error, "not authorized")
+    }
+
+    /// The sentence in the type of the message fields.
+    pub(super) fn text(&self) -> Option<StrBytes> {
+        Some(StrBytes::from_string(self.message.clone()))
+    }
+}
+
+/// The core knows the number of each of its errors.
+impl From<OperationError> for Refusal {
+    fn from(error: OperationError) -> Self {
+        Self { code: error.code(), message: error.to_string() }
+    }
+}

@@ -1,0 +1,228 @@
+//! Fetch, key 1, versions 4–18.
+//!
+//! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, or any
+//! partition has an error. The first partition with data yields at least one whole batch whatever the
+//! limits, later ones obey what is left (rule 46). Reads stop at the high watermark; an offset between it
+//! and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), so every
+//! request names all its partitions.
+//! Authorization: Read on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
+//! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown).
+//! Version notes: 5 brings the log start offset; 7 sessions; 9 the leader epoch (rule 50); 11 rack id; 12
+//! the last fetched epoch; 13 topic ids instead of names; 16 the new leader's endpoint with
+//! NOT_LEADER_OR_FOLLOWER (KIP-951); 17, 18 fields of followers.
+//! Not done: sessions (a request for one gets a full answer without); followers (a replica id is
+//! refused); `isolation_level` is accepted, and as there are no transactions, read_committed sees what
+//! read_uncommitted sees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use ottla_core::metadata::image::Image;
+use ottla_core::partition::PartitionError;
+use ottla_wire::ResponseError;
+use ottla_wire::error::DecodeError;
+use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
+use ottla_wire::messages::fetch_response::{
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use ottla_wire::messages::{BrokerId, FetchRequest, FetchResponse};
+use ottla_wire::protocol::StrBytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::authorize::{Operation, Resource};
+use super::{Call, Chunks, Reply, error_code};
+use crate::drive::shard::{FetchItem, Fetched};
+
+/// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// From here on topics are named by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// From here on NOT_LEADER_OR_FOLLOWER carries the new leader.
+const LEADER_HINTS_FROM: i16 = 16;
+
+pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
+    let request: FetchRequest = ottla_wire::request::decode_body(call.version, body)?;
+    let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
+    if is_follower {
+        return Ok(Reply::Close("fetching as a follower is not supported yet"));
+    }
+    Ok(Reply::Later(Box::pin(poll(call, request))))
+}
+
+/// One partition of the request, with what the image says of it.
+struct Wanted {
+    /// In which topic and at which place of the response it stands.
+    topic: usize,
+    index: i32,
+    item: Result<FetchItem, ResponseError>,
+}
+
+async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+    let deadline = Instant::now() + wait;
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let limits = &call.node.config.limits;
+    let server_max = u32::try_from(limits.fetch_size_max.0).unwrap_or(u32::MAX);
+    let max_bytes = u32::try_from(request.max_bytes).unwrap_or(0).min(server_max);
+    let wanted = resolve(&call, &call.node.image(), &request.topics);
+    let items: Vec<FetchItem> = wanted.iter().filter_map(|wanted| wanted.item.ok()).collect();
+    // What the reply may hold, once; the reading of each round replaces that of the round before.
+    let reply_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let asked: usize = items.iter().map(|item| usize::try_from(item.max_bytes).unwrap_or(0)).sum();
+    let _reservation = call.node.memory.reserve(reply_bytes.min(asked).min(REPLY_RESERVATION_MAX)).await;
+    let notify = Arc::new(Notify::new());
+    let mut results = call.node.shards.fetch(&items, max_bytes).await;
+    while !is_answer(&results, min_bytes, wanted.len()) && Instant::now() < deadline {
+        // Registered before the next read, so that nothing appended in between is missed.
+        let notified = notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        call.node.shards.watch(&items, &results, &notify);
+        if tokio::time::timeout_at(deadline, notified).await.is_err() {
+            break;
+        }
+        results = call.node.shards.fetch(&items, max_bytes).await;
+    }
+    respond(&call, &request, &wanted, results)
+}
+
+/// A fetch may ask for 50 MiB of an idle partition; reserving more than this up front would make a few
+/// idle consumers hold the whole budget. What is read beyond it is bounded by `fetch.max.bytes` for each
+/// connection.
+const REPLY_RESERVATION_MAX: usize = 1 << 20;
+
+fn is_answer(results: &[Result<Fetched, PartitionError>], min_bytes: usize, wanted: usize) -> bool {
+    let bytes: usize = results.iter().flatten().map(|fetched| fetched.records.len()).sum();
+    // A partition that the image does not know is not in `results`: its error is an answer too.
+    bytes >= min_bytes || results.len() < wanted || results.iter().any(Result::is_err)
+}
+
+fn resolve(call: &Call, image: &Image, topics: &[FetchTopic]) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for (place, topic) in topics.iter().enumerate() {
+        let known = resolve_topic(call, image, topic);
+        for partition in &topic.partitions {
+            let item = known.and_then(|id| {
+                let exists = image.partition(id, PartitionIndex(partition.partition)).is_some();
+                let error = ResponseError::UnknownTopicOrPartition;
+                exists.then(|| item(id, partition)).ok_or(error)
+            });
+            wanted.push(Wanted { topic: place, index: partition.partition, item });
+        }
+    }
+    wanted
+}
+
+fn resolve_topic(call: &Call, image: &Image, topic: &FetchTopic) -> Result<TopicId, ResponseError> {
+    let allowed = |name: &str| call.allows(Operation::Read, Resource::Topic, name);
+    if call.version >= TOPIC_IDS_FROM {
+        let found = image.topics.get(&TopicId(topic.topic_id));
+        return found
+            .filter(|found| allowed(found.name.as_str()))
+            .map(|found| found.id)
+            .ok_or(ResponseError::UnknownTopicId);
+    }
+    if !allowed(&topic.topic) {
+        return Err(ResponseError::TopicAuthorizationFailed);
+    }
+    TopicName::parse(&topic.topic)
+        .ok()
+        .and_then(|name| image.topic_ids.get(&name).copied())
+        .ok_or(ResponseError::UnknownTopicOrPartition)
+}
+
+fn item(topic_id: TopicId, partition: &FetchPartition) -> FetchItem {
+    FetchItem {
+        partition: TopicPartition { topic_id, partition: PartitionIndex(partition.partition) },
+        offset: Offset(partition.fetch_offset),
+        epoch: (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch)),
+        max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
+    }
+}
+
+fn respond(
+    call: &Call,
+    request: &FetchRequest,
+    wanted: &[Wanted],
+    results: Vec<Result<Fetched, PartitionError>>,
+) -> Option<Chunks> {
+    let mut results = results.into_iter();
+    let image = call.node.image();
+    let mut topics: Vec<FetchableTopicResponse> = request
+        .topics
+        .iter()
+        .map(|topic| {
+            FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_topic_id(topic.topic_id)
+        })
+        .collect();
+    let mut hinted: Vec<NodeEndpoint> = Vec::new();
+    for wanted in wanted {
+        let data = match wanted.item {
+            Err(error) => failed(error.code()),
+            Ok(item) => match results.next()? {
+                Ok(fetched) => found(fetched),
+                Err(error) => {
+                    let data = failed(error_code::of_partition_error(&error).code());
+                    if error == PartitionError::NotLeader && call.version >= LEADER_HINTS_FROM {
+                        with_leader_hint(call, &image, item.partition, data, &mut hinted)
+                    } else {
+                        data
+                    }
+                }
+            },
+        };
+        topics[wanted.topic].partitions.push(data.with_partition_index(wanted.index));
+    }
+    let records = topics.iter().flat_map(|topic| &topic.partitions).filter_map(|data| data.records.as_ref());
+    let bytes: usize = records.map(Bytes::len).sum();
+    call.node.metrics.fetched_bytes.inc_by(u64::try_from(bytes).unwrap_or(0));
+    let response = FetchResponse::default().with_responses(topics).with_node_endpoints(hinted);
+    call.checked(ottla_wire::fetch_response::encode(call.version, call.correlation_id, &response))
+}
+
+fn failed(code: i16) -> PartitionData {
+    PartitionData::default()
+        .with_error_code(code)
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1)
+        .with_records(Some(Bytes::new()))
+}
+
+fn found(fetched: Fetched) -> PartitionData {
+    PartitionData::default()
+        .with_high_watermark(fetched.readable.high_watermark.0)
+        .with_last_stable_offset(fetched.readable.high_watermark.0)
+        .with_log_start_offset(fetched.readable.log_start.0)
+        .with_records(Some(fetched.records))
+}
+
+fn with_leader_hint(
+    call: &Call,
+    image: &Image,
+    partition: TopicPartition,
+    data: PartitionData,
+    hinted: &mut Vec<NodeEndpoint>,
+) -> PartitionData {
+    let Some(hint) = call.node.leader_hint(image, partition, &call.context.listener.name) else {
+        return data;
+    };
+    if let Some(endpoint) = hint.endpoint
+        && !hinted.iter().any(|known| known.node_id.0 == hint.leader.0)
+    {
+        hinted.push(
+            NodeEndpoint::default()
+                .with_node_id(BrokerId(hint.leader.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port)),
+        );
+    }
+    data.with_current_leader(
+        LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.leader.0)).with_leader_epoch(hint.epoch.0),
+    )
+}

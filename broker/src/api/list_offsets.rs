@@ -1,0 +1,117 @@
+//! ListOffsets, key 2, versions 1–11.
+//!
+//! Behaviour (rule 53): −1 the high watermark, −2 the log's start, −3 the record with the greatest
+//! timestamp, −4 the local log's start (the same, without tiering), −5 the last tiered offset and −6 the
+//! earliest pending upload (none: offset −1), 0 or more the first record whose timestamp is at least that.
+//! Authorization: Describe on each topic.
+//! Version notes: 2 isolation level; 4 leader epochs (rule 50); 7 brings −3, 8 −4, 9 −5, 11 −6; 10 a
+//! time-out, which nothing here needs. A special time below its version is UNSUPPORTED_VERSION.
+//! Not done: followers' requests; read_committed equals read_uncommitted, as there are no transactions.
+
+use bytes::Bytes;
+use ottla_core::ids::{LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use ottla_wire::ResponseError;
+use ottla_wire::error::DecodeError;
+use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use ottla_wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use ottla_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::authorize::{Operation, Resource};
+use super::{Call, Reply, error_code};
+use crate::drive::shard::{OffsetFound, OffsetTarget};
+
+/// What Kafka answers where it has nothing to say.
+const UNKNOWN: i64 = -1;
+
+/// From here on leader epochs travel.
+const EPOCHS_FROM: i16 = 4;
+
+pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
+    let request: ListOffsetsRequest = ottla_wire::request::decode_body(call.version, body)?;
+    Ok(Reply::Later(Box::pin(async move {
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            topics.push(list_topic(&call, topic).await);
+        }
+        let response = ListOffsetsResponse::default().with_topics(topics);
+        call.encode::<ListOffsetsRequest>(&response)
+    })))
+}
+
+async fn list_topic(call: &Call, topic: &ListOffsetsTopic) -> ListOffsetsTopicResponse {
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for partition in &topic.partitions {
+        let answer = match list_partition(call, topic, partition).await {
+            Ok(found) => ListOffsetsPartitionResponse::default()
+                .with_timestamp(found.timestamp.unwrap_or(UNKNOWN))
+                .with_offset(found.offset.map_or(UNKNOWN, |offset| offset.0))
+                .with_leader_epoch(if call.version >= EPOCHS_FROM {
+                    found.epoch.map_or(-1, |e| e.0)
+                } else {
+                    -1
+                }),
+            Err(error) => ListOffsetsPartitionResponse::default()
+                .with_error_code(error.code())
+                .with_timestamp(UNKNOWN)
+                .with_offset(UNKNOWN)
+                .with_leader_epoch(-1),
+        };
+        partitions.push(answer.with_partition_index(partition.partition_index));
+    }
+    ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+}
+
+async fn list_partition(
+    call: &Call,
+    topic: &ListOffsetsTopic,
+    partition: &ListOffsetsPartition,
+) -> Result<OffsetFound, ResponseError> {
+    if !call.allows(Operation::Describe, Resource::Topic, &topic.name) {
+        return Err(ResponseError::TopicAuthorizationFailed);
+    }
+    let target = target(call.version, partition.timestamp)?;
+    let image = call.node.image();
+    let index = PartitionIndex(partition.partition_index);
+    let topic_id = TopicName::parse(&topic.name)
+        .ok()
+        .and_then(|name| {
+            image.topic(&name).filter(|topic| topic.partitions.contains_key(&index)).map(|t| t.id)
+        })
+        .ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let epoch = (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch));
+    call.node
+        .shards
+        .list_offset(TopicPartition { topic_id, partition: index }, epoch, target)
+        .await
+        .map_err(|error| error_code::of_partition_error(&error))
+}
+
+fn target(version: i16, timestamp: i64) -> Result<OffsetTarget, ResponseError> {
+    let (target, since) = match timestamp {
+        -1 => (OffsetTarget::Latest, 1),
+        -2 => (OffsetTarget::Earliest, 1),
+        -3 => (OffsetTarget::MaxTimestamp, 7),
+        -4 => (OffsetTarget::EarliestLocal, 8),
+        -5 => (OffsetTarget::None, 9),
+        -6 => (OffsetTarget::None, 11),
+        timestamp if timestamp >= 0 => (OffsetTarget::Timestamp(timestamp), 1),
+        _ => return Err(ResponseError::InvalidRequest),
+    };
+    if version >= since { Ok(target) } else { Err(ResponseError::UnsupportedVersion) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_times_need_their_version() {
+        assert_eq!(target(1, -1), Ok(OffsetTarget::Latest));
+        assert_eq!(target(6, -3), Err(ResponseError::UnsupportedVersion));
+        assert_eq!(target(7, -3), Ok(OffsetTarget::MaxTimestamp));
+        assert_eq!(target(10, -6), Err(ResponseError::UnsupportedVersion));
+        assert_eq!(target(11, -6), Ok(OffsetTarget::None));
+        assert_eq!(target(11, -7), Err(ResponseError::InvalidRequest));
+        assert_eq!(target(1, 0), Ok(OffsetTarget::Timestamp(0)));
+    }
+}

@@ -1,0 +1,165 @@
+//! Metadata, key 3, versions 0–13.
+//!
+//! Behaviour: brokers in service, the cluster id, a controller (any broker: admin calls are forwarded,
+//! rule 10), and topics by name, by id (12+) or all of them. Endpoints are those of the listener the
+//! request came in on (rule 11); a leader without one is LISTENER_NOT_FOUND (6+) or LEADER_NOT_AVAILABLE.
+//! Authorization: Describe on each topic; a named one that is denied is TOPIC_AUTHORIZATION_FAILED without
+//! its id, one of "all topics" is left out (rule 13).
+//! Version notes: 0 means all topics by an empty list, 1+ by null; 8–10 carry the cluster's authorized
+//! operations; 10+ topic ids; 12+ a null name with an id; 13 a top-level error, never set here.
+//! Not done: `allow_auto_topic_creation` is read and ignored (automatic creation comes with internal
+//! topics); an absent topic is UNKNOWN_TOPIC_OR_PARTITION.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::ids::{NodeId, TopicId, TopicName};
+use ottla_core::metadata::image::{Image, Partition, Topic};
+use ottla_wire::ResponseError;
+use ottla_wire::error::DecodeError;
+use ottla_wire::messages::metadata_request::MetadataRequestTopic;
+use ottla_wire::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use ottla_wire::messages::{BrokerId, MetadataRequest, MetadataResponse};
+use ottla_wire::protocol::StrBytes;
+
+use super::authorize::{CLUSTER_OPERATIONS, Operation, Resource, TOPIC_OPERATIONS};
+use super::{Call, Reply};
+
+/// "Not asked for" in the fields of authorized operations.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
+    let request: MetadataRequest = ottla_wire::request::decode_body(call.version, body)?;
+    let image = call.node.image();
+    let listener = call.context.listener.name.as_str();
+    let brokers: Vec<MetadataResponseBroker> =
+        image.live_brokers().filter_map(|broker| described(broker, listener)).collect();
+    let cluster_operations = if request.include_cluster_authorized_operations {
+        call.node.authorizer.authorized_operations(
+            &call.context.principal,
+            CLUSTER_OPERATIONS,
+            Resource::Cluster,
+            "",
+        )
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
+    let response = MetadataResponse::default()
+        .with_controller_id(BrokerId(call.node.any_live_broker(&image).map_or(-1, |id| id.0)))
+        .with_cluster_id(Some(StrBytes::from_string(call.node.cluster_id.to_string())))
+        .with_brokers(brokers)
+        .with_topics(topics(&call, &image, &request))
+        .with_cluster_authorized_operations(cluster_operations);
+    Ok(call.answer::<MetadataRequest>(&response))
+}
+
+fn described(broker: &ottla_core::metadata::image::Broker, listener: &str) -> Option<MetadataResponseBroker> {
+    let endpoint = broker.endpoint(listener)?;
+    Some(
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.node_id.0))
+            .with_host(StrBytes::from_string(endpoint.host.clone()))
+            .with_port(i32::from(endpoint.port))
+            .with_rack(broker.rack.clone().map(StrBytes::from_string)),
+    )
+}
+
+fn topics(call: &Call, image: &Image, request: &MetadataRequest) -> Vec<MetadataResponseTopic> {
+    let named = request.topics.as_deref().filter(|topics| call.version > 0 || !topics.is_empty());
+    match named {
+        None => {
+            let all = image.topics.values().filter(|topic| may_describe(call, topic.name.as_str()));
+            all.map(|topic| found(call, image, request, topic)).collect()
+        }
+        Some(wanted) => wanted.iter().map(|wanted| one(call, image, request, wanted)).collect(),
+    }
+}
+
+fn may_describe(call: &Call, topic: &str) -> bool {
+    call.allows(Operation::Describe, Resource::Topic, topic)
+}
+
+fn one(
+    call: &Call,
+    image: &Image,
+    request: &MetadataRequest,
+    wanted: &MetadataRequestTopic,
+) -> MetadataResponseTopic {
+    let Some(name) = &wanted.name else {
+        let topic = image.topics.get(&TopicId(wanted.topic_id));
+        // The id of a topic that may not be described is as unknown as one that does not exist.
+        return match topic.filter(|topic| may_describe(call, topic.name.as_str())) {
+            Some(topic) => found(call, image, request, topic),
+            None => failed(ResponseError::UnknownTopicId).with_topic_id(wanted.topic_id),
+        };
+    };
+    if !may_describe(call, name) {
+        return failed(ResponseError::TopicAuthorizationFailed).with_name(Some(name.clone()));
+    }
+    let error = match TopicName::parse(name) {
+        Err(_) => ResponseError::InvalidTopicException,
+        Ok(parsed) => match image.topic(&parsed) {
+            Some(topic) => return found(call, image, request, topic),
+            None => ResponseError::UnknownTopicOrPartition,
+        },
+    };
+    failed(error).with_name(Some(name.clone()))
+}
+
+fn failed(error: ResponseError) -> MetadataResponseTopic {
+    MetadataResponseTopic::default()
+        .with_error_code(error.code())
+        .with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
+}
+
+fn found(call: &Call, image: &Image, request: &MetadataRequest, topic: &Arc<Topic>) -> MetadataResponseTopic {
+    let operations = if request.include_topic_authorized_operations {
+        call.node.authorizer.authorized_operations(
+            &call.context.principal,
+            TOPIC_OPERATIONS,
+            Resource::Topic,
+            topic.name.as_str(),
+        )
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
+    let partitions = topic
+        .partitions
+        .iter()
+        .map(|(index, partition)| described_partition(call, image, partition).with_partition_index(index.0));
+    MetadataResponseTopic::default()
+        .with_name(Some(StrBytes::from_string(topic.name.to_string()).into()))
+        .with_topic_id(topic.id.0)
+        .with_is_internal(ottla_core::metadata::is_internal(&topic.name))
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(operations)
+}
+
+fn described_partition(call: &Call, image: &Image, partition: &Partition) -> MetadataResponsePartition {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect::<Vec<_>>();
+    let live = |node: &NodeId| call.node.live_endpoint(image, *node, &call.context.listener.name);
+    let offline: Vec<NodeId> =
+        partition.replicas.iter().copied().filter(|node| live(node).is_none()).collect();
+    let (error, leader) = match partition.leader {
+        None => (ResponseError::LeaderNotAvailable.code(), -1),
+        Some(leader) if live(&leader).is_none() => {
+            let has_listener = call.version >= 6;
+            let error = if has_listener {
+                ResponseError::ListenerNotFound
+            } else {
+                ResponseError::LeaderNotAvailable
+            };
+            (error.code(), -1)
+        }
+        Some(leader) => (0, leader.0),
+    };
+    MetadataResponsePartition::default()
+        .with_error_code(error)
+        .with_leader_id(BrokerId(leader))
+        .with_leader_epoch(partition.leader_epoch.0)
+        .with_replica_nodes(ids(&partition.replicas))
+        .with_isr_nodes(ids(&partition.isr))
+        .with_offline_replicas(ids(&offline))
+}

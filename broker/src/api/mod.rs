@@ -1,0 +1,201 @@
+//! The table of APIs, and what a handler gets and gives.
+//!
+//! [`TABLE`] is the one list: dispatch, ApiVersions, version checks, metric labels and the deny-all test
+//! derive from it. A key enters it only when every version in its range works. One file per API; each
+//! opens with its versions, behaviour, authorization, version notes and what is not done.
+//!
+//! A handler knows neither files nor peers: it asks the [`Node`].
+
+mod answer;
+pub(crate) mod api_versions;
+pub(crate) mod authorize;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_quorum;
+mod error_code;
+mod fetch;
+mod forward;
+mod incremental_alter_configs;
+mod list_offsets;
+mod metadata;
+mod private;
+mod produce;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_wire::error::DecodeError;
+use ottla_wire::messages::ApiKey;
+use ottla_wire::private::PrivateKey;
+use ottla_wire::protocol::StrBytes;
+
+pub(crate) use answer::Chunks;
+use authorize::{Operation, Resource};
+
+use crate::node::Node;
+use crate::server::listener::ListenerContext;
+
+/// Who sends a request: Kafka's KafkaPrincipal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal {
+    /// `User`, so far the only type.
+    pub(crate) kind: String,
+    /// The name, `ANONYMOUS` without authentication.
+    pub(crate) name: String,
+}
+
+impl Principal {
+    /// The principal of a connection that did not authenticate.
+    pub(crate) fn anonymous() -> Self {
+        Self { kind: "User".to_owned(), name: "ANONYMOUS".to_owned() }
+    }
+}
+
+/// What every request carries with it.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestContext {
+    pub(crate) principal: Principal,
+    pub(crate) listener: Arc<ListenerContext>,
+    pub(crate) client_id: StrBytes,
+    pub(crate) peer: SocketAddr,
+}
+
+/// One request on its way to its handler.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) node: Arc<Node>,
+    pub(crate) context: RequestContext,
+    pub(crate) key: i16,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+}
+
+/// What a handler returns. Stage one of a handler is straight-line code; only `Later` waits.
+pub(crate) enum Reply {
+    /// A frame, in pieces.
+    Now(Chunks),
+    /// A frame that comes later; `None` closes the connection.
+    Later(Pin<Box<dyn Future<Output = Option<Chunks>> + Send>>),
+    /// The request has no reply.
+    #[allow(dead_code, reason = "one-way private messages will use it")]
+    None,
+    /// Close the connection, for this reason.
+    Close(&'static str),
+}
+
+/// The kind of listener a request came in on, and so the column of the table that serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Clients and other brokers.
+    Broker,
+    /// The listener of the metadata quorum.
+    Controller,
+}
+
+type Serve = fn(Call, Bytes) -> Result<Reply, DecodeError>;
+
+/// One row of the table.
+pub(crate) struct Api {
+    /// Its place in the table, for counters.
+    pub(crate) index: usize,
+    /// Kafka's key, or one of ours from 10000.
+    pub(crate) key: i16,
+    /// Kafka's name.
+    pub(crate) name: &'static str,
+    /// Versions served.
+    pub(crate) versions: RangeInclusive<i16>,
+    /// What must be allowed; the handler asks for each resource it names, or drops it from its reply.
+    #[cfg_attr(not(test), allow(dead_code, reason = "read by the deny-all test and the generated docs"))]
+    pub(crate) authorizes: &'static [(Resource, Operation)],
+    /// Who serves it on listeners of brokers.
+    broker: Option<Serve>,
+    /// Who serves it on listeners of controllers.
+    controller: Option<Serve>,
+}
+
+impl Api {
+    /// Whether a listener of this kind offers it.
+    pub(crate) fn serves(&self, scope: Scope) -> bool {
+        self.column(scope).is_some()
+    }
+
+    /// Hands a request to its handler. The caller has checked the version and the scope.
+    pub(crate) fn serve(&self, scope: Scope, call: Call, body: Bytes) -> Result<Reply, DecodeError> {
+        match self.column(scope) {
+            Some(serve) => serve(call, body),
+            None => Ok(Reply::Close("the api is not served on this listener")),
+        }
+    }
+
+    fn column(&self, scope: Scope) -> Option<Serve> {
+        match scope {
+            Scope::Broker => self.broker,
+            Scope::Controller => self.controller,
+        }
+    }
+}
+
+/// The row of a key.
+pub(crate) fn find(key: i16) -> Option<&'static Api> {
+    TABLE.iter().find(|api| api.key == key)
+}
+
+const NOTHING: &[(Resource, Operation)] = &[];
+
+macro_rules! table {
+    ($($key:expr, $name:literal, $versions:expr, $authorizes:expr, $broker:expr, $controller:expr;)*) => {
+        /// Every API this process serves, in order of key.
+        pub(crate) static TABLE: &[Api] = &{
+            let mut rows = [$(Api {
+                index: 0,
+                key: $key,
+                name: $name,
+                versions: $versions,
+                authorizes: $authorizes,
+                broker: $broker,
+                controller: $controller,
+            }),*];
+            let mut index = 0;
+            while index < rows.len() {
+                rows[index].index = index;
+                index += 1;
+            }
+            rows
+        };
+    };
+}
+
+use Operation::{Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, Read, Write};
+use Resource::{Cluster, Topic};
+
+// key, name, versions, what is authorized, served on broker listeners by, on controller listeners by
+table! {
+    ApiKey::Produce as i16, "Produce", 3..=13, &[(Topic, Write)], Some(produce::serve), None;
+    ApiKey::Fetch as i16, "Fetch", 4..=18, &[(Topic, Read)], Some(fetch::serve), None;
+    ApiKey::ListOffsets as i16, "ListOffsets", 1..=11, &[(Topic, Describe)], Some(list_offsets::serve), None;
+    ApiKey::Metadata as i16, "Metadata", 0..=13, &[(Topic, Describe)], Some(metadata::serve), None;
+    ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
+    ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
+    ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
+    ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
+    ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
+    ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
+    ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
+    ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;
+    ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
+    ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
+    PrivateKey::RaftMessage as i16, "RaftMessage", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::raft_message);
+    PrivateKey::FetchMetadata as i16, "FetchMetadata", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata);
+    PrivateKey::FetchMetadataSnapshot as i16, "FetchMetadataSnapshot", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata_snapshot);
+    PrivateKey::Forward as i16, "Forward", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::forward);
+    PrivateKey::RestartSafety as i16, "RestartSafety", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::restart_safety);
+}

@@ -1,0 +1,289 @@
+//! Produce, key 0, versions 3–13 (listed from 0, see ApiVersions).
+//!
+//! Behaviour: validates each partition's batch (rules 21–27), appends in the order of the request, and
+//! answers when what `acks` asks for is true of every partition (rules 28–30). `acks=0` has no answer; if
+//! one of its batches is refused the connection is closed, so that the client notices.
+//! Authorization: Write on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
+//! UNKNOWN_TOPIC_ID (by id).
+//! Version notes: 8 brings record errors; 10 the new leader with NOT_LEADER_OR_FOLLOWER (KIP-951); 13 topic
+//! ids instead of names. Version 12 is where transactions of the second kind begin.
+//! Not done: transactions (a transactional id is INVALID_TXN_STATE until there is a coordinator) and
+//! duplicate detection of idempotent producers (no producer id is ever given out, InitProducerId being
+//! absent; a batch that carries one all the same is appended like any other).
+
+use bytes::Bytes;
+use ottla_core::config::{CleanupPolicy, Compression, Limit, TimestampType, TopicConfig};
+use ottla_core::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use ottla_core::metadata::image::{ConfigResource, Image, Topic};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::shard::{Batch, Produced};
+use ottla_wire::ResponseError;
+use ottla_wire::batch::validate::{ProduceError, TargetCompression, TopicSettings, validate};
+use ottla_wire::error::DecodeError;
+use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use ottla_wire::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use ottla_wire::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use ottla_wire::protocol::StrBytes;
+use tokio::sync::oneshot;
+
+use super::authorize::{Operation, Resource};
+use super::{Call, Chunks, Reply, error_code};
+use crate::clock;
+
+const TOPIC_IDS_FROM: i16 = 13;
+const LEADER_HINTS_FROM: i16 = 10;
+const RECORD_ERRORS_FROM: i16 = 8;
+
+pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
+    let request: ProduceRequest = ottla_wire::request::decode_body(call.version, body)?;
+    let Some(acks) = AckLevel::from_wire(request.acks) else {
+        return Ok(refuse_all(&call, &request, ResponseError::InvalidRequiredAcks));
+    };
+    if request.transactional_id.is_some() {
+        return Ok(refuse_all(&call, &request, ResponseError::InvalidTxnState));
+    }
+    let image = call.node.image();
+    // Stage one, in order: everything is handed to its shard before the next request is looked at.
+    let topics: Vec<PendingTopic> =
+        request.topic_data.iter().map(|topic| submit_topic(&call, &image, acks, topic)).collect();
+    Ok(Reply::Later(Box::pin(async move { finish(&call, acks, topics).await })))
+}
+
+struct PendingTopic {
+    name: ottla_wire::messages::TopicName,
+    id: uuid::Uuid,
+    partitions: Vec<(i32, Pending)>,
+}
+
+enum Pending {
+    Refused(Refusal),
+    Submitted(TopicPartition, oneshot::Receiver<Result<Produced, PartitionError>>),
+}
+
+enum Refusal {
+    Code(ResponseError),
+    Batch(ProduceError),
+}
+
+fn submit_topic(call: &Call, image: &Image, acks: AckLevel, topic: &TopicProduceData) -> PendingTopic {
+    let resolved = resolve(call, image, topic).map(|topic| {
+        let settings = image.configs.get(&ConfigResource::Topic(topic.name.clone()));
+        let config = TopicConfig::resolve(&settings.cloned().unwrap_or_default(), &call.node.layers(image));
+        (topic.as_ref(), topic_settings(&config))
+    });
+    let submit = |data: &PartitionProduceData| match &resolved {
+        Err(error) => Pending::Refused(Refusal::Code(*error)),
+        Ok((topic, settings)) => submit(call, topic, settings, acks, data),
+    };
+    PendingTopic {
+        name: topic.name.clone(),
+        id: topic.topic_id,
+        partitions: topic.partition_data.iter().map(|data| (data.index, submit(data))).collect(),
+    }
+}
+
+fn resolve<'a>(
+    call: &Call,
+    image: &'a Image,
+    topic: &TopicProduceData,
+) -> Result<&'a std::sync::Arc<Topic>, ResponseError> {
+    let allowed = |name: &str| call.allows(Operation::Write, Resource::Topic, name);
+    if call.version >= TOPIC_IDS_FROM {
+        let found = image.topics.get(&TopicId(topic.topic_id));
+        return found.filter(|found| allowed(found.name.as_str())).ok_or(ResponseError::UnknownTopicId);
+    }
+    if !allowed(&topic.name) {
+        return Err(ResponseError::TopicAuthorizationFailed);
+    }
+    let name = TopicName::parse(&topic.name).map_err(|_| ResponseError::InvalidTopicException)?;
+    image.topic(&name).ok_or(ResponseError::UnknownTopicOrPartition)
+}
+
+fn submit(
+    call: &Call,
+    topic: &Topic,
+    settings: &TopicSettings,
+    acks: AckLevel,
+    data: &PartitionProduceData,
+) -> Pending {
+    let index = PartitionIndex(data.index);
+    if !topic.partitions.contains_key(&index) {
+        return Pending::Refused(Refusal::Code(ResponseError::UnknownTopicOrPartition));
+    }
+    if ottla_core::metadata::is_internal(&topic.name) && call.context.client_id.as_str() != "__admin_client" {
+        return Pending::Refused(Refusal::Code(ResponseError::InvalidTopicException));
+    }
+    let records = data.records.as_deref().unwrap_or_default();
+    let validated = match validate(records, call.version, settings, clock::wall().0) {
+        Ok(validated) => validated,
+        Err(error) => return Pending::Refused(Refusal::Batch(error)),
+    };
+    call.node.metrics.produced_bytes.inc_by(u64::try_from(validated.bytes.len()).unwrap_or(0));
+    let batch = Batch {
+        record_count: validated.header.record_count.unsigned_abs(),
+        log_append_time: validated.log_append_time_ms,
+        bytes: validated.bytes,
+    };
+    let partition = TopicPartition { topic_id: topic.id, partition: index };
+    Pending::Submitted(partition, call.node.shards.produce(partition, batch, acks))
+}
+
+/// What the validation of batches needs of a topic's configuration.
+fn topic_settings(config: &TopicConfig) -> TopicSettings {
+    use ottla_wire::batch::TimestampType as WireTimestamps;
+    use ottla_wire::batch::compression::Compression as Codec;
+    let millis = |limit: Limit<std::time::Duration>| match limit {
+        Limit::Unlimited => i64::MAX,
+        Limit::AtMost(duration) => i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
+    };
+    let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let (timestamp_type, before_max_ms, after_max_ms) = match config.timestamps {
+        TimestampType::CreateTime { before_max, after_max } => {
+            (WireTimestamps::CreateTime, millis(before_max), millis(after_max))
+        }
+        TimestampType::LogAppendTime => (WireTimestamps::LogAppendTime, i64::MAX, i64::MAX),
+    };
+    let compression = match config.compression {
+        Compression::Producer => TargetCompression::Producer,
+        Compression::Uncompressed => TargetCompression::To(Codec::None),
+        Compression::Gzip(level) => TargetCompression::To(Codec::Gzip { level }),
+        Compression::Snappy => TargetCompression::To(Codec::Snappy),
+        // The codec has one level.
+        Compression::Lz4(_) => TargetCompression::To(Codec::Lz4),
+        Compression::Zstd(level) => TargetCompression::To(Codec::Zstd { level }),
+    };
+    let CleanupPolicy { compact, .. } = config.cleanup;
+    TopicSettings {
+        compacted: compact,
+        timestamp_type,
+        before_max_ms,
+        after_max_ms,
+        max_message_bytes: narrow(config.batch_size_max.0),
+        segment_bytes: narrow(config.segment_size_max.0),
+        compression,
+    }
+}
+
+async fn finish(call: &Call, acks: AckLevel, topics: Vec<PendingTopic>) -> Option<Chunks> {
+    let mut hinted = Vec::new();
+    let mut refused = false;
+    let mut responses = Vec::with_capacity(topics.len());
+    for topic in topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (index, pending) in topic.partitions {
+            let response = match pending {
+                Pending::Refused(refusal) => describe_refusal(call, &refusal),
+                Pending::Submitted(partition, answer) => {
+                    // A shard that is gone is one whose directory has failed.
+                    let result = answer.await.unwrap_or(Err(PartitionError::Storage));
+                    describe_result(call, partition, result, &mut hinted)
+                }
+            };
+            refused |= response.error_code != 0;
+            partitions.push(response.with_index(index));
+        }
+        responses.push(
+            TopicProduceResponse::default()
+                .with_name(topic.name)
+                .with_topic_id(topic.id)
+                .with_partition_responses(partitions),
+        );
+    }
+    if acks == AckLevel::None {
+        return if refused { None } else { Some(Chunks::new()) };
+    }
+    let response = ProduceResponse::default().with_responses(responses).with_node_endpoints(hinted);
+    call.encode::<ProduceRequest>(&response)
+}
+
+fn failed(error: ResponseError) -> PartitionProduceResponse {
+    PartitionProduceResponse::default()
+        .with_error_code(error.code())
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1)
+}
+
+fn describe_refusal(call: &Call, refusal: &Refusal) -> PartitionProduceResponse {
+    let error = match refusal {
+        Refusal::Code(code) => return failed(*code),
+        Refusal::Batch(error) => error,
+    };
+    let response = failed(error.code());
+    if call.version < RECORD_ERRORS_FROM {
+        return response;
+    }
+    let records = error.record_errors().iter().map(|record| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(record.batch_index)
+            .with_batch_index_error_message(Some(StrBytes::from_string(record.message.clone())))
+    });
+    response
+        .with_record_errors(records.collect())
+        .with_error_message(Some(StrBytes::from_string(error.to_string())))
+}
+
+fn describe_result(
+    call: &Call,
+    partition: TopicPartition,
+    result: Result<Produced, PartitionError>,
+    hinted: &mut Vec<NodeEndpoint>,
+) -> PartitionProduceResponse {
+    match result {
+        Ok(produced) => PartitionProduceResponse::default()
+            .with_base_offset(produced.base_offset.0)
+            .with_log_append_time_ms(produced.log_append_time.unwrap_or(-1))
+            .with_log_start_offset(produced.log_start.0),
+        Err(error) => {
+            let mut response = failed(error_code::of_partition_error(&error));
+            if call.version >= RECORD_ERRORS_FROM {
+                response.error_message = Some(StrBytes::from_string(error.to_string()));
+            }
+            if error == PartitionError::NotLeader && call.version >= LEADER_HINTS_FROM {
+                response = with_leader_hint(call, partition, response, hinted);
+            }
+            response
+        }
+    }
+}
+
+fn with_leader_hint(
+    call: &Call,
+    partition: TopicPartition,
+    response: PartitionProduceResponse,
+    hinted: &mut Vec<NodeEndpoint>,
+) -> PartitionProduceResponse {
+    let image = call.node.image();
+    let Some(hint) = call.node.leader_hint(&image, partition, &call.context.listener.name) else {
+        return response;
+    };
+    if let Some(endpoint) = hint.endpoint
+        && !hinted.iter().any(|known| known.node_id.0 == hint.leader.0)
+    {
+        hinted.push(
+            NodeEndpoint::default()
+                .with_node_id(BrokerId(hint.leader.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port)),
+        );
+    }
+    response.with_current_leader(
+        LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.leader.0)).with_leader_epoch(hint.epoch.0),
+    )
+}
+
+fn refuse_all(call: &Call, request: &ProduceRequest, error: ResponseError) -> Reply {
+    if request.acks == 0 {
+        return Reply::Close("a produce with acks=0 was refused");
+    }
+    let topics = request.topic_data.iter().map(|topic| {
+        let partitions = topic.partition_data.iter().map(|data| failed(error).with_index(data.index));
+        TopicProduceResponse::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partition_responses(partitions.collect())
+    });
+    call.answer::<ProduceRequest>(&ProduceResponse::default().with_responses(topics.collect()))
+}

@@ -1,0 +1,7 @@
+//! Tests over the whole table: what must hold for every API, whichever handler serves it.
+
+mod admin;
+mod configs;
+mod deny_all;
+pub(super) mod rig;
+mod table;

@@ -1,0 +1,201 @@
+//! The lifecycle's requests as messages to a controller, and the answers back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_client::{Connection, HostPort, Options};
+use ottla_core::controller::OperationError;
+use ottla_core::controller::operation::{
+    FetchMetadata, FetchMetadataSnapshot, FetchedMetadata, Heartbeat, HeartbeatReply, Operation,
+    RegisterBroker, RegisteredBroker, Reply, SnapshotPart,
+};
+use ottla_core::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
+use ottla_core::lifecycle::{Call, CallError, CallNumber};
+use ottla_core::quorum::SnapshotId;
+use ottla_wire::messages::broker_registration_request::{Feature, Listener};
+use ottla_wire::messages::{BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest};
+use ottla_wire::private::{FetchMetadataRequest, FetchMetadataSnapshotRequest, LeaderHint};
+use ottla_wire::protocol::StrBytes;
+use tokio::sync::{Mutex, mpsc};
+use tracing::debug;
+
+type Replies = mpsc::UnboundedSender<(CallNumber, Result<Reply, CallError>)>;
+
+/// One connection to whichever controller was asked last.
+type Slot = Arc<Mutex<Option<Arc<Connection>>>>;
+
+/// Starts requests and brings their answers home.
+pub(super) struct Callers {
+    options: Options,
+    replies: Replies,
+    /// Fetches wait at the controller; nothing else may wait behind them.
+    fetching: Slot,
+    asking: Slot,
+}
+
+impl Callers {
+    pub(super) fn new(request_timeout: Duration, replies: Replies) -> Self {
+        let options = Options {
+            client_id: "ottla-broker".to_owned(),
+            connect_timeout: request_timeout,
+            // The machine gives up by itself; this only frees the connection.
+            request_timeout: request_timeout * 2,
+            ..Options::default()
+        };
+        Self { options, replies, fetching: Slot::default(), asking: Slot::default() }
+    }
+
+    pub(super) fn start(&self, call: Call) {
+        let fetches =
+            matches!(call.operation, Operation::FetchMetadata(_) | Operation::FetchMetadataSnapshot(_));
+        let slot = Arc::clone(if fetches { &self.fetching } else { &self.asking });
+        let (options, replies) = (self.options.clone(), self.replies.clone());
+        tokio::spawn(async move {
+            let to = HostPort::new(call.to.host.clone(), call.to.port);
+            let result = match connection(&slot, &to, &options).await {
+                Ok(connection) => ask(&connection, call.operation).await,
+                Err(error) => Err(error),
+            };
+            if result == Err(CallError::Unreachable) {
+                slot.lock().await.take();
+            }
+            // The driver is gone only when the broker has stopped.
+            let _gone = replies.send((call.number, result));
+        });
+    }
+}
+
+async fn connection(slot: &Slot, to: &HostPort, options: &Options) -> Result<Arc<Connection>, CallError> {
+    let mut held = slot.lock().await;
+    if let Some(connection) = held.as_ref().filter(|c| c.address() == to && c.closed().is_none()) {
+        return Ok(Arc::clone(connection));
+    }
+    *held = None;
+    let made = Connection::connect(to, options).await.map_err(|error| {
+        debug!(controller = %to, %error, "no connection");
+        CallError::Unreachable
+    })?;
+    let made = Arc::new(made);
+    *held = Some(Arc::clone(&made));
+    Ok(made)
+}
+
+async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, CallError> {
+    match operation {
+        Operation::RegisterBroker(request) => register(connection, request).await,
+        Operation::Heartbeat(request) => heartbeat(connection, request).await,
+        Operation::FetchMetadata(request) => fetch(connection, request).await,
+        Operation::FetchMetadataSnapshot(request) => fetch_snapshot(connection, request).await,
+        Operation::UnregisterBroker(_)
+        | Operation::CreateTopics(_)
+        | Operation::DeleteTopics(_)
+        | Operation::CreatePartitions(_)
+        | Operation::IncrementalAlterConfigs(_)
+        | Operation::DescribeQuorum
+        | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
+    }
+}
+
+fn lost(error: ottla_client::ClientError) -> CallError {
+    debug!(%error, "request to a controller failed");
+    CallError::Unreachable
+}
+
+async fn register(connection: &Connection, request: RegisterBroker) -> Result<Reply, CallError> {
+    let listeners = request.endpoints.iter().map(|endpoint| {
+        Listener::default()
+            .with_name(StrBytes::from_string(endpoint.listener.clone()))
+            .with_host(StrBytes::from_string(endpoint.host.clone()))
+            .with_port(endpoint.port)
+            .with_security_protocol(endpoint.security_protocol)
+    });
+    let features = request.features.iter().map(|feature| {
+        Feature::default()
+            .with_name(StrBytes::from_string(feature.name.clone()))
+            .with_min_supported_version(feature.level_min)
+            .with_max_supported_version(feature.level_max)
+    });
+    let message = BrokerRegistrationRequest::default()
+        .with_broker_id(BrokerId(request.node_id.0))
+        .with_cluster_id(StrBytes::from_string(request.cluster_id.to_string()))
+        .with_incarnation_id(request.incarnation_id.0)
+        .with_listeners(listeners.collect())
+        .with_features(features.collect())
+        .with_rack(request.rack.map(StrBytes::from_string))
+        .with_log_dirs(request.directories.iter().map(|directory| directory.0).collect());
+    let response = connection.request(message).await.map_err(lost)?;
+    check(response.error_code, request.node_id, None)?;
+    Ok(Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(response.broker_epoch) }))
+}
+
+async fn heartbeat(connection: &Connection, request: Heartbeat) -> Result<Reply, CallError> {
+    let message = BrokerHeartbeatRequest::default()
+        .with_broker_id(BrokerId(request.node_id.0))
+        .with_broker_epoch(request.epoch.0)
+        .with_current_metadata_offset(i64::try_from(request.metadata_offset.0).unwrap_or(i64::MAX))
+        .with_want_fence(request.want_fence)
+        .with_want_shut_down(request.want_shutdown);
+    let response = connection.request(message).await.map_err(lost)?;
+    check(response.error_code, request.node_id, None)?;
+    Ok(Reply::Heartbeat(HeartbeatReply {
+        caught_up: response.is_caught_up,
+        fenced: response.is_fenced,
+        should_shut_down: response.should_shut_down,
+    }))
+}
+
+async fn fetch(connection: &Connection, request: FetchMetadata) -> Result<Reply, CallError> {
+    let message = FetchMetadataRequest {
+        node_id: u32::try_from(request.node_id.0).unwrap_or_default(),
+        broker_epoch: -1,
+        from_offset: request.after.0 + 1,
+        max_bytes: u32::try_from(request.bytes_max).unwrap_or(u32::MAX),
+        max_wait_ms: u32::try_from(request.wait_max.as_millis()).unwrap_or(u32::MAX),
+    };
+    let response = connection.request(message).await.map_err(lost)?;
+    check(response.error_code, request.node_id, response.leader.as_ref())?;
+    Ok(Reply::FetchMetadata(match response.snapshot {
+        Some(id) => FetchedMetadata::UseSnapshot(SnapshotId {
+            offset: MetadataOffset(id.offset),
+            term: Term(id.term),
+        }),
+        None => FetchedMetadata::Entries {
+            bytes: response.entries,
+            committed: MetadataOffset(response.high_watermark),
+        },
+    }))
+}
+
+async fn fetch_snapshot(connection: &Connection, request: FetchMetadataSnapshot) -> Result<Reply, CallError> {
+    let message = FetchMetadataSnapshotRequest {
+        offset: request.id.offset.0,
+        term: request.id.term.0,
+        position: request.position,
+        max_bytes: u32::try_from(request.bytes_max).unwrap_or(u32::MAX),
+    };
+    let response = connection.request(message).await.map_err(lost)?;
+    check(response.error_code, NodeId(-1), None)?;
+    Ok(Reply::FetchMetadataSnapshot(SnapshotPart {
+        id: request.id,
+        size: response.size,
+        position: response.position,
+        bytes: response.bytes,
+    }))
+}
+
+/// The refusal that a code stands for.
+fn check(code: i16, node_id: NodeId, leader: Option<&LeaderHint>) -> Result<(), CallError> {
+    let leader = leader.and_then(|hint| i32::try_from(hint.node_id).ok()).map(NodeId);
+    let error = match code {
+        0 => return Ok(()),
+        41 => OperationError::NotController { leader },
+        77 => OperationError::StaleBrokerEpoch { node_id },
+        98 => OperationError::SnapshotNotFound,
+        99 => OperationError::PositionOutOfRange,
+        101 => OperationError::DuplicateBrokerRegistration(node_id),
+        102 => OperationError::BrokerIdNotRegistered(node_id),
+        104 => OperationError::InconsistentClusterId,
+        other => OperationError::InvalidRegistration(format!("the controller refuses with error {other}")),
+    };
+    Err(CallError::Refused(error))
+}

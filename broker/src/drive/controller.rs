@@ -1,0 +1,261 @@
+//! Runs the controller machine: one task owns it, one thread owns its disk.
+//!
+//! The order is the machine's: its `ready` says what may be sent now, and what must be durable first is sent
+//! with a later one, after `persisted`. A write that fails ends the process; what the disk then holds is for
+//! the next start to find out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+
+use bytes::Bytes;
+use ottla_core::controller::{
+    ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
+};
+use ottla_core::metadata::image::{Endpoint, Image, Voter};
+use ottla_core::metadata::record::Voters;
+use ottla_core::quorum::store::{Persist, StoreError};
+use ottla_core::quorum::{RaftStore, Recovered};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info};
+
+use crate::cli::meta_properties::BootstrapVoters;
+use crate::clock;
+use crate::directories::LoadedDirectory;
+use crate::disk::RealDisk;
+use crate::peer::RaftSenders;
+
+/// The metadata log's place in its log directory. Not named like a partition's directory.
+const DIRECTORY: &str = "cluster-metadata";
+
+/// Requests and messages that wait for the machine. Each answers before its connection's next; more than
+/// this many means more connections than the limit allows.
+const QUEUE_MAX: usize = 4096;
+
+/// How many inputs the machine takes before it says what is to be done: one sync covers all of them.
+const INPUTS_PER_TURN_MAX: usize = 256;
+
+type Answer = oneshot::Sender<Result<Reply, OperationError>>;
+
+enum Input {
+    Request(Box<Operation>, Answer),
+    Message(Bytes),
+    Persisted(u64, PersistOutcome),
+    Resign,
+}
+
+/// The way to this node's controller.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerHandle {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl ControllerHandle {
+    /// Asks the machine. A machine that is gone is no controller.
+    pub(crate) async fn request(&self, operation: Operation) -> Result<Reply, OperationError> {
+        let gone = || OperationError::NotController { leader: None };
+        let (answer, answered) = oneshot::channel();
+        self.inputs.send(Input::Request(Box::new(operation), answer)).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Gives it another controller's message. Messages may be lost; so may this one, when the queue is full.
+    pub(crate) fn message(&self, bytes: Bytes) {
+        if self.inputs.try_send(Input::Message(bytes)).is_err() {
+            debug!("a raft message was dropped: the controller is busy");
+        }
+    }
+
+    /// Hands leadership on before a planned stop.
+    pub(crate) async fn resign(&self) {
+        // A machine that is gone leads nothing.
+        let _gone = self.inputs.send(Input::Resign).await;
+    }
+}
+
+/// Why a controller did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The metadata log cannot be read.
+    #[error("the metadata log cannot be opened")]
+    Store(#[from] StoreError),
+    /// The disk failed.
+    #[error("the metadata log cannot be prepared")]
+    Io(#[from] std::io::Error),
+    /// What the log says makes no sense.
+    #[error("the metadata quorum cannot start")]
+    Quorum(#[from] ottla_core::quorum::machine::OpenError),
+}
+
+/// Opens the metadata log and starts the machine. `fatal` is told if it must end the process.
+pub(crate) fn start(
+    directory: &LoadedDirectory,
+    first_voters: Option<&BootstrapVoters>,
+    config: NodeConfig,
+    fatal: mpsc::UnboundedSender<String>,
+) -> Result<(ControllerHandle, watch::Receiver<Arc<Image>>), StartError> {
+    let (store, recovered) = open_store(directory, first_voters, &config)?;
+    let (inputs, queue) = mpsc::channel(QUEUE_MAX);
+    let persists = start_persister(store, inputs.clone())?;
+    let node = ControllerNode::open(recovered, config.clone(), clock::monotonic())?;
+    let (images, published) = watch::channel(Arc::new(node.image().clone()));
+    let driver = Driver {
+        node,
+        queue,
+        persists,
+        senders: RaftSenders::new(&config.quorum.me, config.quorum.cluster_id),
+        answers: BTreeMap::new(),
+        next_ticket: 0,
+        images,
+        fatal,
+    };
+    tokio::spawn(driver.run(config.tick()));
+    Ok((ControllerHandle { inputs }, published))
+}
+
+fn open_store(
+    directory: &LoadedDirectory,
+    first_voters: Option<&BootstrapVoters>,
+    config: &NodeConfig,
+) -> Result<(RaftStore<RealDisk>, Recovered), StartError> {
+    let disk = RealDisk::new(&directory.path)?;
+    if is_new(&directory.path.join(DIRECTORY))? {
+        let voters = first_voters.map(voters);
+        RaftStore::format(&disk, DIRECTORY, config.quorum.cluster_id, voters.as_ref())?;
+    }
+    Ok(RaftStore::open(disk, DIRECTORY, directory.id)?)
+}
+
+/// Nothing was ever written there. What a crash left of the very first start is written anew.
+fn is_new(path: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(path) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn voters(first: &BootstrapVoters) -> Voters {
+    let voters = first.0.iter().map(|voter| Voter {
+        node_id: voter.node_id,
+        directory_id: voter.directory_id,
+        endpoints: vec![Endpoint {
+            listener: "CONTROLLER".to_owned(),
+            host: voter.address.host.clone(),
+            port: voter.address.port,
+            security_protocol: 0,
+        }],
+    });
+    Voters { voters: voters.collect(), learners: Vec::new() }
+}
+
+/// The thread that writes the metadata log, in the order it is told to.
+fn start_persister(
+    mut store: RaftStore<RealDisk>,
+    inputs: mpsc::Sender<Input>,
+) -> std::io::Result<blocking::Sender<Persist>> {
+    let (persists, queue) = blocking::channel::<Persist>();
+    std::thread::Builder::new().name("metadata-log".to_owned()).stack_size(512 * 1024).spawn(move || {
+        for persist in queue {
+            let outcome = match store.persist(&persist) {
+                Ok(()) => PersistOutcome::Durable,
+                Err(error) => PersistOutcome::Failed(error.to_string()),
+            };
+            if inputs.blocking_send(Input::Persisted(persist.number, outcome)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(persists)
+}
+
+struct Driver {
+    node: ControllerNode,
+    queue: mpsc::Receiver<Input>,
+    persists: blocking::Sender<Persist>,
+    senders: RaftSenders,
+    answers: BTreeMap<Ticket, Answer>,
+    next_ticket: u64,
+    images: watch::Sender<Arc<Image>>,
+    fatal: mpsc::UnboundedSender<String>,
+}
+
+impl Driver {
+    async fn run(mut self, tick: std::time::Duration) {
+        let mut ticks = tokio::time::interval(tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(INPUTS_PER_TURN_MAX);
+        loop {
+            // Cancel-safe: an interval's tick and recv_many are.
+            tokio::select! {
+                _ = ticks.tick() => self.node.tick(clock::monotonic()),
+                taken = self.queue.recv_many(&mut inputs, INPUTS_PER_TURN_MAX) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    inputs.drain(..).for_each(|input| self.take(input));
+                }
+            }
+            let effects = self.node.ready();
+            if !self.perform(effects) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = clock::monotonic();
+        match input {
+            Input::Request(operation, answer) => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.answers.insert(ticket, answer);
+                self.node.request(now, ticket, *operation);
+            }
+            Input::Message(bytes) => self.node.message(now, &bytes),
+            Input::Persisted(number, outcome) => self.node.persisted(now, number, outcome),
+            Input::Resign => self.node.resign(),
+        }
+    }
+
+    /// False if the process must end.
+    fn perform(&mut self, effects: Effects) -> bool {
+        if let Some(reason) = effects.fatal {
+            error!(%reason, "the controller must stop");
+            // The process ends whether or not anybody still listens.
+            let _ending = self.fatal.send(reason);
+            return false;
+        }
+        effects.send.into_iter().for_each(|outgoing| self.senders.send(outgoing));
+        if let Some(persist) = effects.persist
+            && self.persists.send(persist).is_err()
+        {
+            let _ending = self.fatal.send("the thread of the metadata log is gone".to_owned());
+            return false;
+        }
+        if let Some(image) = effects.image {
+            self.images.send_replace(Arc::new(image));
+        }
+        for (ticket, result) in effects.replies {
+            if let Some(answer) = self.answers.remove(&ticket) {
+                // Whoever asked may have gone.
+                let _gone = answer.send(result);
+            }
+        }
+        effects.events.iter().for_each(log);
+        true
+    }
+}
+
+fn log(event: &NodeEvent) {
+    match event {
+        NodeEvent::BadMessage { reason } => info!(%reason, "a controller sent a message that cannot be read"),
+        NodeEvent::SnapshotTaken(id) => {
+            info!(offset = id.offset.0, term = id.term.0, "metadata snapshot taken")
+        }
+        NodeEvent::Quorum(event) => info!(?event, "metadata quorum"),
+        NodeEvent::Controller(event) => info!(?event, "controller"),
+    }
+}

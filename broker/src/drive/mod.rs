@@ -1,0 +1,5 @@
+//! One driver for each machine of the core: feeds it inputs, does what it returns.
+
+pub(crate) mod broker;
+pub(crate) mod controller;
+pub(crate) mod shard;

@@ -1,0 +1,212 @@
+//! The handlers' side of the shards.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use ottla_core::partition::{AckLevel, PartitionError, Readable};
+use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// One partition of a Fetch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FetchItem {
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: Offset,
+    pub(crate) epoch: Option<LeaderEpoch>,
+    pub(crate) max_bytes: u32,
+}
+
+/// What was read of one partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub(crate) readable: Readable,
+    /// Whole batches; empty if there is nothing to read yet.
+    pub(crate) records: Bytes,
+}
+
+pub(super) type FetchResult = Result<Fetched, PartitionError>;
+
+/// What a shard's thread is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    Produce {
+        partition: TopicPartition,
+        batch: Batch,
+        acks: AckLevel,
+        answer: oneshot::Sender<Result<Produced, PartitionError>>,
+    },
+    Fetch {
+        items: Vec<FetchItem>,
+        max_bytes: u32,
+        answer: oneshot::Sender<Vec<FetchResult>>,
+    },
+    Watch {
+        partition: TopicPartition,
+        beyond: Offset,
+        reader: Weak<Notify>,
+    },
+    ListOffset {
+        partition: TopicPartition,
+        epoch: Option<LeaderEpoch>,
+        target: OffsetTarget,
+        answer: oneshot::Sender<Result<OffsetFound, PartitionError>>,
+    },
+    Assign(Box<Assignment>),
+    Remove(TopicPartition),
+    /// Answered when everything sent before has been taken in.
+    Barrier(oneshot::Sender<()>),
+    Tick,
+    SyncFinished(super::syncer::Finished),
+    Close {
+        epoch: Option<ottla_core::ids::BrokerEpoch>,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Which shard holds which partition.
+pub(crate) type ShardRoutes = BTreeMap<TopicPartition, usize>;
+
+/// Every shard of this broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Shards {
+    queues: Arc<[mpsc::UnboundedSender<Message>]>,
+    routes: watch::Receiver<Arc<ShardRoutes>>,
+}
+
+impl Shards {
+    pub(super) fn new(
+        queues: Vec<mpsc::UnboundedSender<Message>>,
+        routes: watch::Receiver<Arc<ShardRoutes>>,
+    ) -> Self {
+        Self { queues: queues.into(), routes }
+    }
+
+    /// No shard at all: a node that is no broker.
+    pub(crate) fn none() -> Self {
+        let (_, routes) = watch::channel(Arc::default());
+        Self { queues: Arc::new([]), routes }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn route(&self, partition: TopicPartition) -> Option<usize> {
+        self.routes.borrow().get(&partition).copied()
+    }
+
+    /// Hands a batch to its shard; the order of calls is the order in the log.
+    pub(crate) fn produce(
+        &self,
+        partition: TopicPartition,
+        batch: Batch,
+        acks: AckLevel,
+    ) -> oneshot::Receiver<Result<Produced, PartitionError>> {
+        let (answer, answered) = oneshot::channel();
+        match self.route(partition) {
+            None => {
+                let _nobody_waits_yet = answer.send(Err(PartitionError::NotLeader));
+            }
+            // A shard that is gone drops `answer`, which the receiver takes for a failed directory.
+            Some(shard) => self.send(shard, Message::Produce { partition, batch, acks, answer }),
+        }
+        answered
+    }
+
+    /// Reads every item, in order, `max_bytes` in all; one result for each item.
+    pub(crate) async fn fetch(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
+        let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
+        results.resize_with(items.len(), || Err(PartitionError::NotLeader));
+        let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, item) in items.iter().enumerate() {
+            if let Some(shard) = self.route(item.partition) {
+                by_shard.entry(shard).or_default().push(place);
+            }
+        }
+        let mut left = max_bytes;
+        for (shard, places) in by_shard {
+            let wanted = places.iter().map(|place| items[*place]).collect();
+            let (answer, answered) = oneshot::channel();
+            self.send(shard, Message::Fetch { items: wanted, max_bytes: left, answer });
+            let Ok(read) = answered.await else {
+                places.iter().for_each(|place| results[*place] = Err(PartitionError::Storage));
+                continue;
+            };
+            for (place, result) in places.into_iter().zip(read) {
+                let bytes = result.as_ref().map_or(0, |fetched| fetched.records.len());
+                left = left.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+                results[place] = result;
+            }
+        }
+        results
+    }
+
+    /// Has `reader` notified when any of these partitions has more than what was just read.
+    pub(crate) fn watch(&self, items: &[FetchItem], results: &[FetchResult], reader: &Arc<Notify>) {
+        for (item, result) in items.iter().zip(results) {
+            let (Some(shard), Ok(fetched)) = (self.route(item.partition), result) else { continue };
+            let beyond = fetched.readable.end_exclusive;
+            let reader = Arc::downgrade(reader);
+            self.send(shard, Message::Watch { partition: item.partition, beyond, reader });
+        }
+    }
+
+    /// Looks an offset up.
+    pub(crate) async fn list_offset(
+        &self,
+        partition: TopicPartition,
+        epoch: Option<LeaderEpoch>,
+        target: OffsetTarget,
+    ) -> Result<OffsetFound, PartitionError> {
+        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Message::ListOffset { partition, epoch, target, answer });
+        answered.await.unwrap_or(Err(PartitionError::Storage))
+    }
+
+    /// Gives a shard a replica, or what has changed about it.
+    pub(crate) fn assign(&self, shard: usize, assignment: Assignment) {
+        self.send(shard, Message::Assign(Box::new(assignment)));
+    }
+
+    /// Takes a replica from a shard.
+    pub(crate) fn remove(&self, shard: usize, partition: TopicPartition) {
+        self.send(shard, Message::Remove(partition));
+    }
+
+    /// Returns when every shard has taken in all that was sent before.
+    pub(crate) async fn settle(&self) {
+        for shard in 0..self.queues.len() {
+            let (done, settled) = oneshot::channel();
+            self.send(shard, Message::Barrier(done));
+            // A shard that is gone has nothing left to take in.
+            let _gone = settled.await;
+        }
+    }
+
+    /// Tells every shard that time goes on.
+    pub(crate) fn tick(&self) {
+        (0..self.queues.len()).for_each(|shard| self.send(shard, Message::Tick));
+    }
+
+    /// Closes every shard properly and waits for it.
+    pub(crate) async fn close(&self, epoch: Option<ottla_core::ids::BrokerEpoch>) {
+        let mut closing = Vec::new();
+        for shard in 0..self.queues.len() {
+            let (done, closed) = oneshot::channel();
+            self.send(shard, Message::Close { epoch, done });
+            closing.push(closed);
+        }
+        for closed in closing {
+            let _gone = closed.await;
+        }
+    }
+
+    fn send(&self, shard: usize, message: Message) {
+        // A shard ends only when the process does; then nobody waits for the answer.
+        let _gone = self.queues[shard].send(message);
+    }
+}

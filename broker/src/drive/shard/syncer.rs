@@ -1,0 +1,92 @@
+//! The threads that block on the disk for a shard.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
+use std::thread::JoinHandle;
+
+use ottla_core::ids::{Offset, TopicPartition};
+use ottla_core::log::{SyncJob, SyncNumber};
+use ottla_core::shard::CheckpointJob;
+use tokio::sync::mpsc;
+
+use super::handle::Message;
+use crate::disk::RealDisk;
+
+/// How many syncs of one directory run at once. A round of many small files gains from it up to about
+/// here: 64 files of 4 KB took 13–101 ms one by one and 7 ms on 16 threads; most rounds have few.
+const THREADS: usize = 4;
+
+/// What a thread has done.
+#[derive(Debug)]
+pub(super) enum Finished {
+    Sync(TopicPartition, SyncNumber, io::Result<()>),
+    Checkpoint(Vec<(TopicPartition, Offset)>, io::Result<()>),
+}
+
+/// One thing to do.
+pub(super) enum Job {
+    Sync(TopicPartition, SyncJob<RealDisk>),
+    Checkpoint(CheckpointJob<RealDisk>),
+    Remove(RealDisk, String),
+}
+
+/// The sending end; dropping it ends the threads when they have done what was sent.
+pub(super) struct Syncer {
+    jobs: Option<blocking::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Syncer {
+    /// Starts the threads; results go to `shard`.
+    pub(super) fn start(name: &str, shard: &mpsc::UnboundedSender<Message>) -> io::Result<Self> {
+        let (jobs, queue) = blocking::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let threads = (0..THREADS).map(|number| {
+            let (queue, shard) = (Arc::clone(&queue), shard.downgrade());
+            std::thread::Builder::new()
+                .name(format!("{name}-sync-{number}"))
+                .stack_size(super::thread::STACK_BYTES)
+                .spawn(move || work(&queue, &shard))
+        });
+        let threads = threads.collect::<io::Result<_>>()?;
+        Ok(Self { jobs: Some(jobs), threads })
+    }
+
+    pub(super) fn send(&self, job: Job) {
+        let jobs = self.jobs.as_ref().expect("taken only when dropped");
+        jobs.send(job).expect("the threads live as long as this does");
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.jobs.take();
+        for thread in self.threads.drain(..) {
+            // A panic was printed by its own thread, and the process aborts on it.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn work(queue: &Mutex<blocking::Receiver<Job>>, shard: &mpsc::WeakUnboundedSender<Message>) {
+    loop {
+        // The lock is held while waiting: the others wait for it instead of for the queue.
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        let finished = match job {
+            Job::Sync(id, job) => Finished::Sync(id, job.number(), job.run()),
+            Job::Checkpoint(job) => Finished::Checkpoint(job.logs(), job.run()),
+            Job::Remove(disk, directory) => {
+                use ottla_core::disk::Disk;
+                if let Err(error) = disk.remove(&directory) {
+                    tracing::warn!(%directory, %error, "a removed log could not be deleted; the next start tries again");
+                }
+                continue;
+            }
+        };
+        if let Some(shard) = shard.upgrade() {
+            // The shard's thread is gone only when the process ends.
+            let _gone = shard.send(Message::SyncFinished(finished));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What each path answers.
+
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use crate::node::{Node, NodeState};
+
+/// An answer before it is HTTP.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    Answer { status, content_type: TEXT, body: body.into() + "\n" }
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+    Answer { status, content_type: JSON, body: format!("{body}\n") }
+}
+
+/// Routes a request.
+pub(super) async fn answer(node: &Node, method: &Method, path: &str, query: Option<&str>) -> Answer {
+    if method != Method::GET && method != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "this endpoint only answers GET");
+    }
+    match path {
+        "/livez" => text(StatusCode::OK, "ok"),
+        "/startupz" => startup(node),
+        "/readyz" => ready(node),
+        "/v1/node" => describe(node),
+        "/v1/restart-safety" => restart_safety(node, query.unwrap_or_default()).await,
+        "/metrics" => {
+            Answer { status: StatusCode::OK, content_type: OPEN_METRICS, body: node.metrics.render() }
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "paths: /livez /startupz /readyz /v1/node /v1/restart-safety?brokers=ID,... /metrics",
+        ),
+    }
+}
+
+fn startup(node: &Node) -> Answer {
+    match node.status.borrow().state {
+        NodeState::Recovering => text(StatusCode::SERVICE_UNAVAILABLE, "logs are being recovered"),
+        NodeState::Starting | NodeState::Fenced | NodeState::Running | NodeState::Stopping => {
+            text(StatusCode::OK, "ok")
+        }
+    }
+}
+
+fn ready(node: &Node) -> Answer {
+    if !node.config.roles.is_broker() {
+        // A dedicated controller is ready when it knows a leader that has committed something.
+        return if node.image().offset.0 > 0 {
+            text(StatusCode::OK, "ok")
+        } else {
+            text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no metadata has been committed that this controller knows of",
+            )
+        };
+    }
+    let why_not = match node.status.borrow().state {
+        NodeState::Running => return text(StatusCode::OK, "ok"),
+        NodeState::Recovering => "logs are being recovered",
+        NodeState::Starting => "the broker has not registered with the active controller, or not caught up",
+        NodeState::Fenced => "the broker is fenced by the active controller",
+        NodeState::Stopping => "the broker is stopping",
+    };
+    text(StatusCode::SERVICE_UNAVAILABLE, why_not)
+}
+
+fn describe(node: &Node) -> Answer {
+    let status = *node.status.borrow();
+    let state = match status.state {
+        NodeState::Recovering => "recovering",
+        NodeState::Starting => "starting",
+        NodeState::Fenced => "fenced",
+        NodeState::Running => "running",
+        NodeState::Stopping => "stopping",
+    };
+    let mut roles = Vec::new();
+    if node.config.roles.is_broker() {
+        roles.push("broker");
+    }
+    if node.config.roles.is_controller() {
+        roles.push("controller");
+    }
+    let directories: Vec<String> = node.directory_ids.iter().map(ToString::to_string).collect();
+    let body = json!({
+        "nodeId": node.id.0,
+        "clusterId": node.cluster_id.to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "directoryIds": directories,
+        "roles": roles,
+        "brokerEpoch": status.broker_epoch,
+        "state": state,
+        "configHash": node.config.config_hash,
+        "metadataOffset": node.image().offset.0,
+    });
+    json(StatusCode::OK, &body)
+}
+
+async fn restart_safety(node: &Node, query: &str) -> Answer {
+    let brokers: Option<Vec<i32>> = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("brokers="))
+        .and_then(|ids| ids.split([',']).map(|id| id.parse().ok()).collect());
+    let Some(brokers) = brokers else {
+        return text(StatusCode::BAD_REQUEST, "say which: /v1/restart-safety?brokers=1,4");
+    };
+    match node.controllers.restart_safety(&brokers).await {
+        Ok(reasons) => {
+            let listed: Vec<_> = reasons
+                .iter()
+                .map(|reason| json!({"code": reason.code, "message": reason.message}))
+                .collect();
+            json(StatusCode::OK, &json!({"safe": reasons.is_empty(), "reasons": listed}))
+        }
+        Err(error) => {
+            let reason = json!({"code": "NO_ANSWER", "message": error.to_string()});
+            json(StatusCode::SERVICE_UNAVAILABLE, &json!({"safe": false, "reasons": [reason]}))
+        }
+    }
+}

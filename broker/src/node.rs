@@ -1,0 +1,137 @@
+//! What a running process is to its request handlers: who it is, what it knows, whom it asks.
+//!
+//! A handler sees a [`Node`] and nothing behind it: no file, no peer's socket, no machine. Everything here
+//! is either immutable, a snapshot of the metadata, or the sending end of a task that owns its state.
+
+use ottla_core::config::{BrokerConfig, Layers};
+use ottla_core::ids::{ClusterId, DirectoryId, LeaderEpoch, NodeId, TopicPartition};
+use ottla_core::metadata::image::{ConfigResource, Endpoint, Fencing, Image};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use crate::api::authorize::{Authorizer, Operation, Resource};
+use crate::api::{Call, Principal};
+use crate::drive::controller::ControllerHandle;
+use crate::drive::shard::Shards;
+use crate::metrics::Metrics;
+use crate::peer::ControllerClient;
+use crate::server::memory::MemoryBudget;
+
+/// Where a node is in its life; what `/v1/node` and the probes show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// Logs are being opened or recovered.
+    Recovering,
+    /// Not registered yet, or not caught up.
+    Starting,
+    /// Registered, but fenced by the controller.
+    Fenced,
+    /// In service.
+    Running,
+    /// Asked to stop; leaders are being moved.
+    Stopping,
+}
+
+/// What the broker's lifecycle publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BrokerStatus {
+    /// Where it is in its life.
+    pub(crate) state: NodeState,
+    /// The epoch of its registration, if it has one.
+    pub(crate) broker_epoch: Option<i64>,
+}
+
+/// The leader of a partition and where it is reached.
+pub(crate) struct LeaderHint<'a> {
+    pub(crate) leader: NodeId,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+}
+
+/// See the module's text.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) directory_ids: Vec<DirectoryId>,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The newest image; on a node without the broker role, the controller's committed one.
+    pub(crate) images: watch::Receiver<Arc<Image>>,
+    /// The life of the broker part.
+    pub(crate) status: watch::Receiver<BrokerStatus>,
+    /// The partitions of the broker part; empty without that role.
+    pub(crate) shards: Shards,
+    /// The way to the active controller.
+    pub(crate) controllers: ControllerClient,
+    /// The controller part, if this node has that role.
+    pub(crate) controller: Option<ControllerHandle>,
+}
+
+impl Node {
+    /// The newest image.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.images.borrow())
+    }
+
+    /// A broker in service: this one if it is, else the first. Stands for "the controller" in replies,
+    /// since every broker forwards what is for the controller (rule 10).
+    pub(crate) fn any_live_broker(&self, image: &Image) -> Option<NodeId> {
+        let live = |id: &NodeId| image.brokers.get(id).is_some_and(|b| b.fencing == Fencing::Unfenced);
+        if live(&self.id) { Some(self.id) } else { image.live_brokers().next().map(|broker| broker.node_id) }
+    }
+
+    /// The endpoint of a broker that is not fenced, on a listener.
+    pub(crate) fn live_endpoint<'a>(
+        &self,
+        image: &'a Image,
+        id: NodeId,
+        listener: &str,
+    ) -> Option<&'a Endpoint> {
+        let broker = image.brokers.get(&id)?;
+        if broker.fencing == Fencing::Fenced { None } else { broker.endpoint(listener) }
+    }
+
+    /// Who leads a partition, for KIP-951.
+    pub(crate) fn leader_hint<'a>(
+        &self,
+        image: &'a Image,
+        partition: TopicPartition,
+        listener: &str,
+    ) -> Option<LeaderHint<'a>> {
+        let registered = image.partition(partition.topic_id, partition.partition)?;
+        let leader = registered.leader?;
+        let endpoint = self.live_endpoint(image, leader, listener);
+        Some(LeaderHint { leader, epoch: registered.leader_epoch, endpoint })
+    }
+
+    /// The configuration below a topic's own, as this broker resolves it.
+    pub(crate) fn layers(&self, image: &Image) -> Layers {
+        let settings = |resource: &ConfigResource| image.configs.get(resource).cloned().unwrap_or_default();
+        Layers {
+            broker: settings(&ConfigResource::Broker(self.id)),
+            cluster: settings(&ConfigResource::BrokerDefault),
+            fixed: self.config.fixed.clone(),
+        }
+    }
+}
+
+impl Call {
+    /// Asks the authorizer for the caller of this request.
+    pub(crate) fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
+        self.node.authorizer.allows(self.principal(), operation, resource, name)
+    }
+
+    /// Who asks.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.context.principal
+    }
+}
+
+/// The way to nobody.
+#[cfg(test)]
+pub(crate) fn no_controllers() -> ControllerClient {
+    let (_, nobody) = watch::channel(None);
+    ControllerClient::new(nobody, ottla_client::Options::default())
+}

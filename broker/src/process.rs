@@ -1,0 +1,354 @@
+//! Puts a node together, runs it, and takes it apart in order.
+//!
+//! Start: bind every listener (a taken port fails early), open the metadata log, start the shards, then the
+//! broker's life; clients are let in when the broker is in service. Stop, on SIGTERM or SIGINT: the
+//! controller moves leaders away and lets the broker go, connections end, logs are closed properly.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_client::Options;
+use ottla_core::config::{Address, BrokerConfig, Layers, Listener};
+use ottla_core::controller::NodeConfig;
+use ottla_core::controller::operation::RegisterBroker;
+use ottla_core::ids::{BrokerEpoch, IncarnationId};
+use ottla_core::lifecycle::LifecycleConfig;
+use ottla_core::metadata::image::{Endpoint, FeatureRange, Image};
+use ottla_core::quorum::{Peer, QuorumConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::api::Scope;
+use crate::api::api_versions::SUPPORTED_FEATURES;
+use crate::api::authorize::Authorizer;
+use crate::cli::format::random_uuid;
+use crate::directories::LoadedDirectories;
+use crate::drive::broker::{self, BrokerParts};
+use crate::drive::controller;
+use crate::drive::shard::{self, Shards};
+use crate::http;
+use crate::metrics::Metrics;
+use crate::node::{BrokerStatus, Node, NodeState};
+use crate::peer::ControllerClient;
+use crate::server::listener::{self, Bound, ListenerContext};
+use crate::server::memory::MemoryBudget;
+
+/// How long a broker waits for the controller to let it go. Without one (the whole cluster stops) nobody
+/// ever will; leaders then move when the session ends.
+const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+
+/// How often the shards are told that time goes on.
+const SHARD_TICK: Duration = Duration::from_secs(1);
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// A listener's port is taken, or its host is not ours.
+    #[error("cannot listen on {listener}")]
+    Bind {
+        /// The listener as configured.
+        listener: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refuses something.
+    #[error("cannot {what}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The controller did not start.
+    #[error(transparent)]
+    Controller(#[from] controller::StartError),
+    /// A part of the node can go on no longer.
+    #[error("the node had to stop: {0}")]
+    Fatal(String),
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs a node until a signal stops it.
+pub(crate) fn run(config: BrokerConfig, directories: LoadedDirectories) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(1 << 20)
+        .build()
+        .map_err(system("start the runtime"))?;
+    let result = runtime.block_on(run_node(config, directories));
+    // Whatever still runs has been told to stop and has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+struct Listening {
+    controllers: Vec<Bound>,
+    brokers: Vec<Bound>,
+    http: Option<TcpListener>,
+}
+
+async fn run_node(config: BrokerConfig, directories: LoadedDirectories) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("watch for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watch for SIGINT"))?;
+    let mut config = config;
+    let listening = bind(&mut config).await?;
+    let config = Arc::new(config);
+    let (fatal, mut failed) = mpsc::unbounded_channel();
+    let started = start(Arc::clone(&config), &directories, listening, &fatal).await?;
+    // Cancel-safe: recv of a signal and of a channel are.
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(reason) = failed.recv() => Err(RunError::Fatal(reason)),
+    };
+    if outcome.is_ok() {
+        info!("stopping");
+        tokio::select! {
+            () = started.stop() => {}
+            Some(reason) = failed.recv() => return Err(RunError::Fatal(reason)),
+            _ = interrupt.recv() => warn!("interrupted again: stopping at once; the next start recovers the logs"),
+        }
+    }
+    outcome
+}
+
+async fn bind(config: &mut BrokerConfig) -> Result<Listening, RunError> {
+    let mut listening = Listening { controllers: Vec::new(), brokers: Vec::new(), http: None };
+    for listener in config.listeners.clone() {
+        let is_controller = listener.name == config.controller_listener;
+        let scope = if is_controller { Scope::Controller } else { Scope::Broker };
+        let context = ListenerContext { name: listener.name.as_str().to_owned(), scope };
+        let failed = |source| RunError::Bind { listener: listener.to_string(), source };
+        let bound =
+            listener::bind(&listener.address.host, listener.address.port, context).await.map_err(failed)?;
+        let port = bound.local_address().map_err(system("learn a listener's port"))?.port();
+        settle_port(config, &listener, port);
+        if is_controller { listening.controllers.push(bound) } else { listening.brokers.push(bound) }
+    }
+    if let Some(Address { host, port }) = &config.http_listener {
+        let host = if host.is_empty() { "::" } else { host };
+        let failed = |source| RunError::Bind { listener: format!("http://{host}:{port}"), source };
+        listening.http = Some(TcpListener::bind((host, *port)).await.map_err(failed)?);
+    }
+    Ok(listening)
+}
+
+/// A listener on port 0 is advertised with the port that it got; a controller is found there by its own
+/// broker.
+fn settle_port(config: &mut BrokerConfig, listener: &Listener, port: u16) {
+    for advertised in config.advertised_listeners.iter_mut().filter(|other| other.name == listener.name) {
+        if advertised.address.port == 0 {
+            advertised.address.port = port;
+        }
+    }
+    if listener.name == config.controller_listener && listener.address.port == 0 {
+        let host = listener.address.host.clone();
+        config.controllers = vec![Address { host, port }];
+    }
+}
+
+/// Everything that runs.
+struct Started {
+    stop_broker: watch::Sender<bool>,
+    stop_listeners: watch::Sender<bool>,
+    broker: Option<tokio::task::JoinHandle<()>>,
+    listeners: JoinSet<()>,
+    node: Arc<Node>,
+}
+
+impl Started {
+    async fn stop(mut self) {
+        if let Some(controller) = &self.node.controller {
+            controller.resign().await;
+        }
+        self.stop_broker.send_replace(true);
+        if let Some(broker) = self.broker.take()
+            && tokio::time::timeout(CONTROLLED_SHUTDOWN_MAX, broker).await.is_err()
+        {
+            warn!("no controller let this broker go in time");
+        }
+        self.stop_listeners.send_replace(true);
+        while self.listeners.join_next().await.is_some() {}
+        let epoch = self.node.status.borrow().broker_epoch.map(BrokerEpoch);
+        self.node.shards.close(epoch).await;
+    }
+}
+
+async fn start(
+    config: Arc<BrokerConfig>,
+    directories: &LoadedDirectories,
+    listening: Listening,
+    fatal: &mpsc::UnboundedSender<String>,
+) -> Result<Started, RunError> {
+    let (stop_broker, broker_stops) = watch::channel(false);
+    let (stop_listeners, listeners_stop) = watch::channel(false);
+    let controller = if config.roles.is_controller() {
+        let node_config = node_config(&config, directories);
+        let voters = directories.bootstrap_voters.as_ref();
+        Some(controller::start(directories.metadata(), voters, node_config, fatal.clone())?)
+    } else {
+        None
+    };
+    let (handle, controller_images) = controller.map_or((None, None), |(h, images)| (Some(h), Some(images)));
+    let (active, known_active) = watch::channel(None);
+    let options = Options { client_id: format!("ottla-{}", config.node_id), ..Options::default() };
+    let (status, statuses) = watch::channel(initial_status(&config));
+    let (images, published) = watch::channel(Arc::new(Image::default()));
+    let metrics = Metrics::new();
+    let (routes, known_routes) = watch::channel(Arc::default());
+    let (shard_events, shards_report) = mpsc::unbounded_channel();
+    let shards = if config.roles.is_broker() {
+        let paths: Vec<_> = directories.logs.iter().map(|directory| directory.path.clone()).collect();
+        shard::start(config.node_id, &paths, known_routes, &shard_events)
+            .map_err(system("start the shards"))?
+    } else {
+        Shards::none()
+    };
+    let node = Arc::new(Node {
+        id: config.node_id,
+        cluster_id: directories.cluster_id,
+        config: Arc::clone(&config),
+        directory_ids: directories.logs.iter().map(|directory| directory.id).collect(),
+        memory: MemoryBudget::from_cgroup(),
+        authorizer: Authorizer::AllowAll,
+        metrics: Arc::clone(&metrics),
+        images: if config.roles.is_broker() { published } else { controller_images.unwrap_or(published) },
+        status: statuses.clone(),
+        shards: shards.clone(),
+        controllers: ControllerClient::new(known_active, options),
+        controller: handle,
+    });
+    let broker = config.roles.is_broker().then(|| {
+        let parts = BrokerParts {
+            lifecycle: lifecycle_config(&config, directories)?,
+            layers: Layers { fixed: config.fixed.clone(), ..Layers::default() },
+            shards: shards.clone(),
+            shard_events: shards_report,
+            routes,
+            images,
+            status,
+            active,
+            metrics,
+            stop: broker_stops,
+            fatal: fatal.clone(),
+        };
+        Ok::<_, RunError>(tokio::spawn(broker::run(parts, shards.count())))
+    });
+    let broker = broker.transpose()?;
+    let listeners = serve(listening, &node, statuses, &listeners_stop);
+    Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+fn initial_status(config: &BrokerConfig) -> BrokerStatus {
+    let state = if config.roles.is_broker() { NodeState::Recovering } else { NodeState::Running };
+    BrokerStatus { state, broker_epoch: None }
+}
+
+fn serve(
+    listening: Listening,
+    node: &Arc<Node>,
+    statuses: watch::Receiver<BrokerStatus>,
+    stop: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for bound in listening.controllers {
+        tasks.spawn(bound.run(Arc::clone(node), stop.clone()));
+    }
+    for bound in listening.brokers {
+        let (node, stop, mut statuses) = (Arc::clone(node), stop.clone(), statuses.clone());
+        let mut stopping = stop.clone();
+        tasks.spawn(async move {
+            // Clients that connect earlier wait in the kernel's queue instead of being told of no broker.
+            // Cancel-safe: wait_for is.
+            tokio::select! {
+                _ = statuses.wait_for(|status| status.state == NodeState::Running) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            bound.run(node, stop).await;
+        });
+    }
+    if let Some(listener) = listening.http {
+        tasks.spawn(http::serve(listener, Arc::clone(node), stop.clone()));
+    }
+    let (shards, mut stopping) = (node.shards.clone(), stop.clone());
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(SHARD_TICK);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => shards.tick(),
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+        }
+    });
+    tasks
+}
+
+fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> NodeConfig {
+    let own = config.advertised_listeners.iter().find(|listener| listener.name == config.controller_listener);
+    let address = own.map_or_else(
+        || {
+            config
+                .controllers
+                .first()
+                .cloned()
+                .unwrap_or_else(|| Address { host: "localhost".to_owned(), port: 0 })
+        },
+        |listener| listener.address.clone(),
+    );
+    let me = Peer { node_id: config.node_id, directory_id: directories.metadata().id, address };
+    let mut quorum = QuorumConfig::new(directories.cluster_id, me);
+    quorum.bootstrap.clone_from(&config.controllers);
+    let mut node = NodeConfig::new(quorum);
+    node.snapshot_after_bytes = config.limits.snapshot_after.0;
+    let controller = &mut node.controller;
+    controller.num_partitions = i32::try_from(config.topics.partitions).unwrap_or(i32::MAX);
+    controller.default_replication_factor =
+        i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX);
+    controller.delete_topics = config.topics.delete;
+    controller.session_timeout = config.timeouts.broker_session;
+    controller.fixed = config.fixed.clone();
+    node
+}
+
+fn lifecycle_config(
+    config: &BrokerConfig,
+    directories: &LoadedDirectories,
+) -> Result<LifecycleConfig, RunError> {
+    let incarnation = random_uuid().map_err(system("draw an incarnation id"))?;
+    let endpoints = config
+        .advertised_listeners
+        .iter()
+        .filter(|listener| listener.name != config.controller_listener)
+        .map(|listener| Endpoint {
+            listener: listener.name.as_str().to_owned(),
+            host: listener.address.host.clone(),
+            port: listener.address.port,
+            security_protocol: listener.protocol.code(),
+        });
+    let features = SUPPORTED_FEATURES.iter().map(|(name, level_min, level_max)| FeatureRange {
+        name: (*name).to_owned(),
+        level_min: *level_min,
+        level_max: *level_max,
+    });
+    let registration = RegisterBroker {
+        node_id: config.node_id,
+        cluster_id: directories.cluster_id,
+        incarnation_id: IncarnationId(incarnation),
+        endpoints: endpoints.collect(),
+        rack: config.rack.clone(),
+        directories: directories.logs.iter().map(|directory| directory.id).collect(),
+        features: features.collect(),
+    };
+    let mut lifecycle = LifecycleConfig::new(registration, config.controllers.clone());
+    lifecycle.heartbeat_interval = config.timeouts.broker_heartbeat_interval;
+    lifecycle.request_timeout = config.timeouts.quorum_request;
+    lifecycle.retry_backoff = config.timeouts.quorum_retry_backoff;
+    Ok(lifecycle)
+}

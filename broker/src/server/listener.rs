@@ -1,0 +1,96 @@
+//! Accepts connections on one listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::connection;
+use super::stream::Stream;
+use crate::api::Scope;
+use crate::node::Node;
+
+/// After an error of `accept` (no descriptors left, for example) the next try waits so long.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What a connection knows of the listener it came in on.
+#[derive(Debug)]
+pub(crate) struct ListenerContext {
+    /// The listener's name: endpoints in replies are those of the same name (rule 11).
+    pub(crate) name: String,
+    /// Which column of the API table is served.
+    pub(crate) scope: Scope,
+}
+
+/// A bound listener that does not accept yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    listener: TcpListener,
+    context: Arc<ListenerContext>,
+}
+
+/// Binds `host:port`; an empty host is every address of both families.
+pub(crate) async fn bind(host: &str, port: u16, context: ListenerContext) -> io::Result<Bound> {
+    let listener = if host.is_empty() {
+        match TcpListener::bind(("::", port)).await {
+            Ok(listener) => listener,
+            // A machine without IPv6.
+            Err(_) => TcpListener::bind(("0.0.0.0", port)).await?,
+        }
+    } else {
+        TcpListener::bind((host, port)).await?
+    };
+    Ok(Bound { listener, context: Arc::new(context) })
+}
+
+impl Bound {
+    /// The address it listens on.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until `shutdown`; returns when every connection has ended.
+    pub(crate) async fn run(self, node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
+        let name = self.context.name.clone();
+        info!(listener = %name, address = ?self.listener.local_addr().ok(), "listening");
+        let connections_max = usize::try_from(node.config.limits.connections_max).unwrap_or(usize::MAX);
+        let mut connections = JoinSet::new();
+        loop {
+            // Cancel-safe: accept, join_next and a watch's wait_for all are.
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, _)) if connections.len() >= connections_max => {
+                    warn!(listener = %name, limit = connections_max, "too many connections");
+                    drop(stream);
+                }
+                Ok((stream, peer)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        warn!(%peer, %error, "set_nodelay failed");
+                    }
+                    let serve = connection::serve(
+                        Stream::Plain(stream),
+                        Arc::clone(&self.context),
+                        Arc::clone(&node),
+                        peer,
+                        shutdown.clone(),
+                    );
+                    connections.spawn(serve);
+                }
+                Err(error) => {
+                    warn!(listener = %name, %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+        while connections.join_next().await.is_some() {}
+    }
+}
