@@ -95,10 +95,9 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let interval = self.config.index_interval_bytes;
-        let directory = self.directory.clone();
-        let segment = self.active_mut();
+        let segment = self.segments.last_mut().expect("a log has a segment");
         let position = u64::from(segment.size);
-        segment.file.write_at(&buffer[bytes], position).map_err(failed("append to", &directory))?;
+        segment.file.write_at(&buffer[bytes], position).map_err(failed("append to", &self.directory))?;
         segment.dirty = true;
         segment.first_append.get_or_insert(now);
         headers.iter().for_each(|header| segment.note(header, interval));
