@@ -10,19 +10,17 @@
 //!
 //! Nothing here waits: messages that promise something leave with a later `ready`, once the disk has it.
 
+mod waits;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use self::waits::{ParkedFetch, ParkedRead};
 use super::error::OperationError;
-use super::operation::{
-    FetchMetadata, FetchMetadataSnapshot, FetchedMetadata, Operation, Reply, RestartSafety, SnapshotPart,
-    Ticket,
-};
-use super::quorum::{Observer, describe_quorum, next_voters};
-use super::safety::restart_safety;
+use super::operation::{Operation, Reply, Ticket};
+use super::quorum::{Observer, next_voters};
 use super::state::{Controller, ControllerConfig, ControllerEvent};
 use crate::ids::{MetadataOffset, NodeId, Term};
-use crate::metadata::feed::encode_feed;
 use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 use crate::quorum::machine::{OpenError, Outgoing, QuorumEvent};
@@ -30,12 +28,6 @@ use crate::quorum::message::Envelope;
 use crate::quorum::store::{Persist, PersistAction};
 use crate::quorum::{Peer, Quorum, QuorumConfig, Recovered, SnapshotId};
 use crate::time::Monotonic;
-
-/// Fetches of one broker that wait for something new; more than a broker ever has open.
-const FETCHES_PARKED_MAX: usize = 1_000;
-
-/// A read that the quorum did not confirm in this time is answered NOT_CONTROLLER.
-const READ_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How a controller behaves.
 #[derive(Debug, Clone)]
@@ -107,22 +99,6 @@ struct Job {
     number: u64,
     raft: Option<u64>,
     snapshot: Option<Image>,
-}
-
-#[derive(Debug)]
-struct ParkedFetch {
-    ticket: Ticket,
-    ends: Monotonic,
-    fetch: FetchMetadata,
-}
-
-#[derive(Debug)]
-struct ParkedRead {
-    ticket: Ticket,
-    ends: Monotonic,
-    request: RestartSafety,
-    /// What must be applied before the answer, once the quorum has confirmed that this node leads.
-    index: Option<MetadataOffset>,
 }
 
 /// A controller.
@@ -409,116 +385,5 @@ impl ControllerNode {
 
     fn not_controller(&self) -> OperationError {
         OperationError::NotController { leader: self.leader_id() }
-    }
-
-    fn describe(&mut self, ticket: Ticket) -> Result<(), OperationError> {
-        if !self.controller.is_active() {
-            return Err(self.not_controller());
-        }
-        let me = self.config.quorum.me.node_id;
-        let description = describe_quorum(me, &self.quorum, self.observers.iter());
-        self.reply(ticket, Reply::DescribeQuorum(description));
-        Ok(())
-    }
-
-    fn fetch(&mut self, ticket: Ticket, fetch: FetchMetadata) -> Result<(), OperationError> {
-        if !self.controller.is_active() || self.fetches.len() >= FETCHES_PARKED_MAX {
-            return Err(self.not_controller());
-        }
-        let caught_up = fetch.after >= self.image.offset;
-        let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
-            log_end: fetch.after,
-            last_contact: self.now,
-            last_caught_up: None,
-        });
-        observer.log_end = fetch.after;
-        observer.last_contact = self.now;
-        if caught_up {
-            observer.last_caught_up = Some(self.now);
-        }
-        // A broker has one fetch open; a second one means that it gave up the first.
-        let given_up: Vec<ParkedFetch> =
-            self.fetches.extract_if(.., |parked| parked.fetch.node_id == fetch.node_id).collect();
-        for parked in given_up {
-            self.answer_fetch(&parked);
-        }
-        let parked = ParkedFetch { ticket, ends: self.now.plus(fetch.wait_max), fetch };
-        if caught_up && parked.ends > self.now {
-            self.fetches.push(parked);
-        } else {
-            self.answer_fetch(&parked);
-        }
-        Ok(())
-    }
-
-    fn answer_fetch(&mut self, parked: &ParkedFetch) {
-        let entries = self.quorum.read(parked.fetch.after, parked.fetch.bytes_max);
-        let answer = match (entries, self.quorum.latest_snapshot()) {
-            (Some(entries), _) => FetchedMetadata::Entries {
-                bytes: encode_feed(entries.iter().map(|entry| (entry.offset, entry.term, &entry.payload))),
-                committed: self.image.offset,
-            },
-            (None, Some(snapshot)) => FetchedMetadata::UseSnapshot(snapshot),
-            (None, None) => return self.refuse(parked.ticket, OperationError::SnapshotNotFound),
-        };
-        self.reply(parked.ticket, Reply::FetchMetadata(answer));
-    }
-
-    fn fetch_snapshot(&mut self, fetch: FetchMetadataSnapshot) -> Result<SnapshotPart, OperationError> {
-        let chunk = self.quorum.snapshot_chunk(fetch.id, fetch.position, fetch.bytes_max);
-        let chunk = chunk.ok_or(OperationError::SnapshotNotFound)?;
-        Ok(SnapshotPart { id: chunk.id, size: chunk.size, position: chunk.position, bytes: chunk.bytes })
-    }
-
-    fn read(&mut self, ticket: Ticket, request: RestartSafety) -> Result<(), OperationError> {
-        if !self.controller.is_active() {
-            return Err(self.not_controller());
-        }
-        let number = self.next_read;
-        self.next_read += 1;
-        self.quorum.read_index(number).map_err(|_| self.not_controller())?;
-        let ends = self.now.plus(READ_WAIT_MAX);
-        self.reads.insert(number, ParkedRead { ticket, ends, request, index: None });
-        Ok(())
-    }
-
-    /// Answers what waited for something to be applied.
-    fn answer_waits(&mut self) {
-        let applied = self.image.offset;
-        let news: Vec<ParkedFetch> =
-            self.fetches.extract_if(.., |parked| parked.fetch.after < applied).collect();
-        for parked in news {
-            self.answer_fetch(&parked);
-        }
-        let confirmed = |read: &ParkedRead| read.index.is_some_and(|index| index <= applied);
-        let reads: Vec<ParkedRead> =
-            self.reads.extract_if(.., |_, read| confirmed(read)).map(|(_, r)| r).collect();
-        for read in reads {
-            let verdict = restart_safety(self.now, &self.image, &self.quorum.progress(), &read.request);
-            self.reply(read.ticket, Reply::RestartSafety(verdict));
-        }
-    }
-
-    /// Answers what waited long enough.
-    fn end_waits(&mut self) {
-        let now = self.now;
-        let over: Vec<ParkedFetch> = self.fetches.extract_if(.., |parked| parked.ends <= now).collect();
-        for parked in over {
-            self.answer_fetch(&parked);
-        }
-        let reads: Vec<ParkedRead> =
-            self.reads.extract_if(.., |_, read| read.ends <= now).map(|(_, r)| r).collect();
-        for read in reads {
-            self.refuse(read.ticket, OperationError::NotController { leader: None });
-        }
-    }
-
-    fn refuse_waits(&mut self, leader: Option<NodeId>) {
-        let fetches = self.fetches.drain(..).map(|parked| parked.ticket);
-        let reads = std::mem::take(&mut self.reads).into_values().map(|read| read.ticket);
-        let tickets: Vec<Ticket> = fetches.chain(reads).collect();
-        let refusals =
-            tickets.into_iter().map(|ticket| (ticket, Err(OperationError::NotController { leader })));
-        self.effects.replies.extend(refusals);
     }
 }

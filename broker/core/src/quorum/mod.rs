@@ -12,11 +12,14 @@
 //! - What a message promises is durable before the message leaves: a vote, an append's acknowledgement.
 //! - The crate's protobuf never reads a byte that came from outside this process.
 
+mod config;
+mod effects;
 mod frame;
 mod guard;
 pub mod identity;
 mod log;
 pub mod machine;
+mod members;
 pub mod message;
 pub mod snapshot;
 pub mod store;

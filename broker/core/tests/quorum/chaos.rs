@@ -143,4 +143,4 @@ fn random_lives_lose_nothing_that_was_acknowledged() {
 }
 
 /// Each takes a fraction of a second; the simulator runs many more, with brokers.
-const SEEDS: u64 = 15;
+const SEEDS: u64 = 6;

@@ -1,0 +1,152 @@
+//! Requests that only read: they wait for news, or for the quorum to confirm that this node still leads.
+
+use std::time::Duration;
+
+use super::ControllerNode;
+use crate::controller::error::OperationError;
+use crate::controller::operation::{
+    FetchMetadata, FetchMetadataSnapshot, FetchedMetadata, Reply, RestartSafety, SnapshotPart, Ticket,
+};
+use crate::controller::quorum::{Observer, describe_quorum};
+use crate::controller::safety::restart_safety;
+use crate::ids::{MetadataOffset, NodeId};
+use crate::metadata::feed::encode_feed;
+use crate::time::Monotonic;
+
+/// Fetches of one broker that wait for something new; more than a broker ever has open.
+const FETCHES_PARKED_MAX: usize = 1_000;
+
+/// A read that the quorum did not confirm in this time is answered NOT_CONTROLLER.
+const READ_WAIT_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct ParkedFetch {
+    pub(super) ticket: Ticket,
+    pub(super) ends: Monotonic,
+    pub(super) fetch: FetchMetadata,
+}
+
+#[derive(Debug)]
+pub(super) struct ParkedRead {
+    pub(super) ticket: Ticket,
+    pub(super) ends: Monotonic,
+    pub(super) request: RestartSafety,
+    /// What must be applied before the answer, once the quorum has confirmed that this node leads.
+    pub(super) index: Option<MetadataOffset>,
+}
+
+impl ControllerNode {
+    pub(super) fn describe(&mut self, ticket: Ticket) -> Result<(), OperationError> {
+        if !self.controller.is_active() {
+            return Err(self.not_controller());
+        }
+        let me = self.config.quorum.me.node_id;
+        let description = describe_quorum(me, &self.quorum, self.observers.iter());
+        self.reply(ticket, Reply::DescribeQuorum(description));
+        Ok(())
+    }
+
+    pub(super) fn fetch(&mut self, ticket: Ticket, fetch: FetchMetadata) -> Result<(), OperationError> {
+        if !self.controller.is_active() || self.fetches.len() >= FETCHES_PARKED_MAX {
+            return Err(self.not_controller());
+        }
+        let caught_up = fetch.after >= self.image.offset;
+        let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
+            log_end: fetch.after,
+            last_contact: self.now,
+            last_caught_up: None,
+        });
+        observer.log_end = fetch.after;
+        observer.last_contact = self.now;
+        if caught_up {
+            observer.last_caught_up = Some(self.now);
+        }
+        // A broker has one fetch open; a second one means that it gave up the first.
+        let given_up: Vec<ParkedFetch> =
+            self.fetches.extract_if(.., |parked| parked.fetch.node_id == fetch.node_id).collect();
+        for parked in given_up {
+            self.answer_fetch(&parked);
+        }
+        let parked = ParkedFetch { ticket, ends: self.now.plus(fetch.wait_max), fetch };
+        if caught_up && parked.ends > self.now {
+            self.fetches.push(parked);
+        } else {
+            self.answer_fetch(&parked);
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer_fetch(&mut self, parked: &ParkedFetch) {
+        let entries = self.quorum.read(parked.fetch.after, parked.fetch.bytes_max);
+        let answer = match (entries, self.quorum.latest_snapshot()) {
+            (Some(entries), _) => FetchedMetadata::Entries {
+                bytes: encode_feed(entries.iter().map(|entry| (entry.offset, entry.term, &entry.payload))),
+                committed: self.image.offset,
+            },
+            (None, Some(snapshot)) => FetchedMetadata::UseSnapshot(snapshot),
+            (None, None) => return self.refuse(parked.ticket, OperationError::SnapshotNotFound),
+        };
+        self.reply(parked.ticket, Reply::FetchMetadata(answer));
+    }
+
+    pub(super) fn fetch_snapshot(
+        &mut self,
+        fetch: FetchMetadataSnapshot,
+    ) -> Result<SnapshotPart, OperationError> {
+        let chunk = self.quorum.snapshot_chunk(fetch.id, fetch.position, fetch.bytes_max);
+        let chunk = chunk.ok_or(OperationError::SnapshotNotFound)?;
+        Ok(SnapshotPart { id: chunk.id, size: chunk.size, position: chunk.position, bytes: chunk.bytes })
+    }
+
+    pub(super) fn read(&mut self, ticket: Ticket, request: RestartSafety) -> Result<(), OperationError> {
+        if !self.controller.is_active() {
+            return Err(self.not_controller());
+        }
+        let number = self.next_read;
+        self.next_read += 1;
+        self.quorum.read_index(number).map_err(|_| self.not_controller())?;
+        let ends = self.now.plus(READ_WAIT_MAX);
+        self.reads.insert(number, ParkedRead { ticket, ends, request, index: None });
+        Ok(())
+    }
+
+    /// Answers what waited for something to be applied.
+    pub(super) fn answer_waits(&mut self) {
+        let applied = self.image.offset;
+        let news: Vec<ParkedFetch> =
+            self.fetches.extract_if(.., |parked| parked.fetch.after < applied).collect();
+        for parked in news {
+            self.answer_fetch(&parked);
+        }
+        let confirmed = |read: &ParkedRead| read.index.is_some_and(|index| index <= applied);
+        let reads: Vec<ParkedRead> =
+            self.reads.extract_if(.., |_, read| confirmed(read)).map(|(_, r)| r).collect();
+        for read in reads {
+            let verdict = restart_safety(self.now, &self.image, &self.quorum.progress(), &read.request);
+            self.reply(read.ticket, Reply::RestartSafety(verdict));
+        }
+    }
+
+    /// Answers what waited long enough.
+    pub(super) fn end_waits(&mut self) {
+        let now = self.now;
+        let over: Vec<ParkedFetch> = self.fetches.extract_if(.., |parked| parked.ends <= now).collect();
+        for parked in over {
+            self.answer_fetch(&parked);
+        }
+        let reads: Vec<ParkedRead> =
+            self.reads.extract_if(.., |_, read| read.ends <= now).map(|(_, r)| r).collect();
+        for read in reads {
+            self.refuse(read.ticket, OperationError::NotController { leader: None });
+        }
+    }
+
+    pub(super) fn refuse_waits(&mut self, leader: Option<NodeId>) {
+        let fetches = self.fetches.drain(..).map(|parked| parked.ticket);
+        let reads = std::mem::take(&mut self.reads).into_values().map(|read| read.ticket);
+        let tickets: Vec<Ticket> = fetches.chain(reads).collect();
+        let refusals =
+            tickets.into_iter().map(|ticket| (ticket, Err(OperationError::NotController { leader })));
+        self.effects.replies.extend(refusals);
+    }
+}
