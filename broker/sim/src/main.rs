@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ottla_core::planted::{self, Bug};
 use ottla_sim::runner::{Outcome, RunOptions, run_seeds, running_seed};
+use ottla_sim::trace::take_lines;
 
 const USAGE: &str =
     "usage: ottla-sim [--seeds N] [--start S] [--seed X] [--trace] [--plant NAME] [--threads T]
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         default_hook(panic);
         if let Some(seed) = running_seed() {
+            // Where a panic aborts, nobody else will print what came before it.
+            for line in take_lines() {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
             let _ = writeln!(io::stderr(), "seed {seed} panicked\n  repeat it: {}", repeat(seed));
         }
     }));

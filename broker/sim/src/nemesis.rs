@@ -21,6 +21,13 @@ pub enum Fault {
         /// How long it stays down.
         down_ms: u64,
     },
+    /// A node stops in order and starts again.
+    Restart {
+        /// Which.
+        node: NodeId,
+        /// How long it stays down.
+        down_ms: u64,
+    },
     /// Every node stops at once.
     PowerLossOfAll {
         /// What the disks keep.
@@ -96,6 +103,7 @@ enum Kind {
     Cut,
     SyncError,
     DiskFull,
+    Restart,
 }
 
 impl Nemesis {
@@ -110,6 +118,7 @@ impl Nemesis {
             partition,
             sync_error,
             disk_full,
+            restart,
         } = options.faults;
         let kinds = [
             (process_crash, Kind::ProcessCrash),
@@ -120,6 +129,7 @@ impl Nemesis {
             (partition, Kind::Cut),
             (sync_error, Kind::SyncError),
             (disk_full, Kind::DiskFull),
+            (restart, Kind::Restart),
         ];
         let kinds = kinds.into_iter().filter(|(allowed, _)| *allowed).map(|(_, kind)| kind).collect();
         Self { rng, kinds, interval_ms: options.fault_interval_ms }
@@ -160,6 +170,7 @@ impl Nemesis {
             Kind::SyncError => {
                 Fault::SyncError { node, permille: *self.rng.pick(&[20, 200, 1000]), ms: ms.min(2_000) }
             }
+            Kind::Restart => Fault::Restart { node, down_ms },
             Kind::DiskFull => Fault::DiskFull { node, room_bytes: self.rng.below(64 << 10), ms },
         })
     }

@@ -19,6 +19,8 @@ pub struct Options {
     pub client_count: u32,
     /// How many topics the clients make.
     pub topic_count: u32,
+    /// Whether they also delete them.
+    pub deletes_topics: bool,
     /// How long faults strike, in simulated milliseconds.
     pub chaos_ms: u64,
     /// The mean time between two faults, in simulated milliseconds.
@@ -50,6 +52,8 @@ pub struct Faults {
     pub sync_error: bool,
     /// A disk is full for a while.
     pub disk_full: bool,
+    /// A node stops in order and starts again.
+    pub restart: bool,
 }
 
 impl Options {
@@ -67,6 +71,7 @@ impl Options {
             partition: often(500),
             sync_error: often(200),
             disk_full: often(150),
+            restart: often(300),
         };
         Self {
             seed,
@@ -74,6 +79,7 @@ impl Options {
             broker_count: *rng.pick(&[0, 0, 1, 2]),
             client_count: u32::try_from(rng.range(1..5)).expect("a small number"),
             topic_count: u32::try_from(rng.range(1..4)).expect("a small number"),
+            deletes_topics: rng.permille(300),
             chaos_ms: rng.range(5_000..30_000),
             fault_interval_ms: *rng.pick(&[200, 500, 1500, 4000]),
             faults,
@@ -93,12 +99,14 @@ impl Options {
             partition: false,
             sync_error: false,
             disk_full: false,
+            restart: false,
         };
         Self {
             combined_count: 3,
             broker_count: 0,
             client_count: 2,
             topic_count: 2,
+            deletes_topics: false,
             chaos_ms: 5_000,
             conditions: Conditions::CALM,
             sync_micros_max: 1_000,

@@ -68,7 +68,7 @@ pub fn run_seed(seed: u64, options: RunOptions) -> Outcome {
             acknowledged: 0,
             faults: 0,
             trace_hash: 0,
-            trace: Vec::new(),
+            trace: crate::trace::take_lines(),
         }
     })
 }

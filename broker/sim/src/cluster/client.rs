@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ottla_core::ids::{NodeId, Offset, TopicName, TopicPartition};
+use ottla_core::ids::{NodeId, Offset, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 
 use crate::checkers::history::{Entry, Operation, Stage};
@@ -22,6 +22,8 @@ pub(crate) enum ClientRequest {
     Metadata,
     /// Make a topic.
     CreateTopic { name: TopicName, partitions: i32 },
+    /// Delete a topic.
+    DeleteTopic { id: TopicId },
     /// Append a batch, acks=all.
     Produce { partition: TopicPartition, batch: Bytes },
     /// Read committed records.
@@ -34,7 +36,8 @@ pub(crate) enum ClientRequest {
 #[derive(Debug, Clone)]
 pub(crate) enum ClientReply {
     Metadata(Box<Image>),
-    Created,
+    /// A topic was made, or deleted.
+    Done,
     Produced {
         base_offset: Offset,
     },
@@ -64,7 +67,7 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone)]
 enum Doing {
     Metadata,
-    CreateTopic,
+    Admin,
     Produce { partition: TopicPartition, values: Vec<String> },
     Fetch { partition: TopicPartition, offset: Offset },
     ListOffsets { partition: TopicPartition },
@@ -76,6 +79,7 @@ pub(crate) struct Client {
     id: u32,
     rng: Rng,
     topics: Vec<(TopicName, i32)>,
+    deletes_topics: bool,
     mode: Mode,
     image: Option<Image>,
     doing: Option<(u64, Doing)>,
@@ -88,11 +92,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(id: u32, rng: Rng, topics: Vec<(TopicName, i32)>) -> Self {
+    pub(crate) fn new(id: u32, rng: Rng, topics: Vec<(TopicName, i32)>, deletes_topics: bool) -> Self {
         Self {
             id,
             rng,
             topics,
+            deletes_topics,
             mode: Mode::Work,
             image: None,
             doing: None,
@@ -152,6 +157,12 @@ impl Client {
             return None;
         }
         let (node, doing, request) = self.choose(nodes, excused);
+        if let ClientRequest::DeleteTopic { id } = &request {
+            // From here on nothing is owed, whether or not the request ever arrives.
+            let image = self.image.as_ref();
+            let gone = image.into_iter().flat_map(partitions).map(|(partition, _)| partition);
+            gone.filter(|partition| partition.topic_id == *id).for_each(|partition| checks.excuse(partition));
+        }
         self.correlation += 1;
         self.write_down(&doing, Stage::Invoke, time_ms, checks);
         self.doing = Some((self.correlation, doing));
@@ -171,7 +182,14 @@ impl Client {
             && self.rng.permille(500)
         {
             let request = ClientRequest::CreateTopic { name: name.clone(), partitions: *partitions };
-            return (anyone, Doing::CreateTopic, request);
+            return (anyone, Doing::Admin, request);
+        }
+        if self.deletes_topics
+            && self.mode == Mode::Work
+            && self.rng.permille(5)
+            && let Some(id) = image.topics.keys().next()
+        {
+            return (anyone, Doing::Admin, ClientRequest::DeleteTopic { id: *id });
         }
         let mut led = partitions(&image);
         led.retain(|(partition, leader)| leader.is_some() && !excused(*partition));
@@ -245,7 +263,7 @@ impl Client {
                 let operation = Operation::ListOffsets { end_exclusive: Some(offset.0) };
                 self.history(partition, Stage::Ok, operation, time_ms, checks);
             }
-            (Doing::CreateTopic, _) => self.image = None,
+            (Doing::Admin, _) => self.image = None,
             (doing, ClientReply::Refused { certain, .. }) => {
                 let stage = if certain { Stage::Fail } else { Stage::Info };
                 self.write_down(&doing, stage, time_ms, checks);
@@ -305,7 +323,7 @@ impl Client {
 
     fn write_down(&self, doing: &Doing, stage: Stage, time_ms: u64, checks: &mut Checks) {
         match doing {
-            Doing::Metadata | Doing::CreateTopic => {}
+            Doing::Metadata | Doing::Admin => {}
             Doing::Produce { partition, values } => {
                 for value in values {
                     let operation = Operation::Send { value: short(value), offset: None, idempotent: true };
@@ -363,7 +381,7 @@ impl ClientReply {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Metadata(image) => format!("metadata at {}", image.offset),
-            Self::Created => "created".to_owned(),
+            Self::Done => "done".to_owned(),
             Self::Produced { base_offset } => format!("produced at {base_offset}"),
             Self::Fetched { records, high_watermark } => {
                 format!("fetched {} bytes of {high_watermark}", records.len())

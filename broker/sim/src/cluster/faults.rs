@@ -16,6 +16,9 @@ use crate::network::Conditions;
 /// How long a node that was to stop while writing may go on without writing.
 const PLANNED_CRASH_MS: u64 = 1_000;
 
+/// How long a node may take to stop in order.
+const PATIENCE_MS: u64 = 5_000;
+
 /// How long whoever watches over a process waits before it starts it again.
 const RESTART_MS: u64 = 500;
 
@@ -51,6 +54,16 @@ impl Simulation {
                         self.events.at(now.plus_millis(PLANNED_CRASH_MS), Event::CrashNow { node, life });
                     }
                     Some(_) | None => self.crash_as_planned(node),
+                }
+            }
+            Fault::Restart { node, down_ms } => {
+                let stopping = self.nodes.get_mut(&node).expect("faults strike nodes there are");
+                if let Some(process) = &mut stopping.process {
+                    process.shut_down();
+                    // Whoever stops a process in order loses patience at last.
+                    stopping.planned = Some(Planned { kind: CrashKind::Process, down_ms });
+                    let life = stopping.life;
+                    self.events.at(now.plus_millis(PATIENCE_MS), Event::CrashNow { node, life });
                 }
             }
             Fault::PowerLossOfAll { kind, down_ms } => {
@@ -148,6 +161,12 @@ impl Simulation {
             mended.mend_disk();
             self.trace.line(self.events.now(), format_args!("{node} has a good disk again"));
         }
+    }
+
+    /// A process has stopped in order.
+    pub(super) fn stopped(&mut self, id: NodeId) {
+        self.trace.line(self.events.now(), format_args!("{id} has stopped in order"));
+        self.crash_as_planned(id);
     }
 
     /// A process ended itself, as it must when its disk fails; whoever watches over it starts it again.

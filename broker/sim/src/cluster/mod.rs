@@ -121,7 +121,7 @@ pub(crate) fn run_with(options: Options, text: bool) -> Outcome {
         acknowledged: simulation.checks.acknowledged_count(),
         faults: simulation.faults,
         trace_hash: simulation.trace.hash(),
-        trace: simulation.trace.lines().to_vec(),
+        trace: crate::trace::take_lines(),
     }
 }
 
@@ -144,7 +144,10 @@ impl Simulation {
             .collect();
         let mut clients = BTreeMap::new();
         for id in 0..options.client_count {
-            clients.insert(id, Client::new(id, rng.fork(&format!("client {id}")), topics.clone()));
+            clients.insert(
+                id,
+                Client::new(id, rng.fork(&format!("client {id}")), topics.clone(), options.deletes_topics),
+            );
             events.after_micros(u64::from(id) + 1, Event::ClientStep { client: id });
         }
         let mut network = Network::new(rng.fork("network"));
@@ -402,6 +405,9 @@ impl Simulation {
         match result {
             Ok(()) => {
                 self.perform(id, outputs);
+                if self.nodes[&id].process.as_ref().is_some_and(Process::has_stopped) {
+                    self.stopped(id);
+                }
                 Ok(())
             }
             Err(Died(reason)) => self.ended_itself(id, &reason),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::config::{Layers, TopicConfig};
-use ottla_core::controller::operation::{CreateTopics, NewTopic, RegisterBroker};
+use ottla_core::config::{ByteCount, Layers, TopicConfig};
+use ottla_core::controller::operation::{
+    CreateTopics, DeleteTopics, NewTopic, RegisterBroker, TopicReference,
+};
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
@@ -25,6 +27,10 @@ use crate::rng::Rng;
 
 /// How often the shard is told the time.
 const SHARD_TICK_MS: u64 = 1_000;
+
+/// So small that short runs roll segments and have indexes.
+const SEGMENT_BYTES: ByteCount = ByteCount(20_000);
+const INDEX_INTERVAL_BYTES: ByteCount = ByteCount(1_000);
 
 /// How long a forwarded request may take.
 const FORWARD_TIMEOUT_MS: u64 = 1_500;
@@ -61,7 +67,7 @@ pub(crate) enum ShardDone {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Lifecycle(CallNumber),
-    CreateTopic { client: u32, number: u64 },
+    Admin { client: u32, number: u64 },
 }
 
 /// See the module's text.
@@ -77,6 +83,9 @@ pub(crate) struct Broker {
     next_call: u64,
     shard_tick_at: Monotonic,
     state: BrokerState,
+    /// Jobs at the disk.
+    outstanding: u32,
+    closed: bool,
 }
 
 impl Broker {
@@ -128,6 +137,8 @@ impl Broker {
             calls: BTreeMap::new(),
             next_call: 0,
             shard_tick_at: now.monotonic,
+            outstanding: 0,
+            closed: false,
         })
     }
 
@@ -138,6 +149,15 @@ impl Broker {
     /// Whether it is in service.
     pub(crate) fn is_running(&self) -> bool {
         self.state == BrokerState::Running
+    }
+
+    pub(crate) fn shut_down(&mut self) {
+        self.lifecycle.shut_down();
+    }
+
+    /// Whether it has stopped in order and closed its logs.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn tick(&mut self, now: Now) {
@@ -163,9 +183,9 @@ impl Broker {
                     self.lifecycle.replied(now.monotonic, call, reply);
                 }
             }
-            Purpose::CreateTopic { client, number } => {
+            Purpose::Admin { client, number } => {
                 let reply = match reply {
-                    Some(Ok(Reply::CreateTopics(_))) => ClientReply::Created,
+                    Some(Ok(Reply::CreateTopics(_) | Reply::DeleteTopics(_))) => ClientReply::Done,
                     other => refused(false, &format!("{other:?}")),
                 };
                 outputs.push(Output::Client { client, number, reply });
@@ -195,10 +215,12 @@ impl Broker {
                 };
                 let operation =
                     Operation::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false });
-                let to = self.lifecycle.controller().host.clone();
-                let purpose = Purpose::CreateTopic { client, number };
-                self.call(&to, operation, purpose, FORWARD_TIMEOUT_MS, outputs);
-                return;
+                return self.forward(client, number, operation, outputs);
+            }
+            ClientRequest::DeleteTopic { id } => {
+                let operation =
+                    Operation::DeleteTopics(DeleteTopics { topics: vec![TopicReference::Id(id)] });
+                return self.forward(client, number, operation, outputs);
             }
             ClientRequest::Produce { partition, batch } => {
                 let batch = Batch {
@@ -220,6 +242,12 @@ impl Broker {
             }
         };
         outputs.push(Output::Client { client, number, reply });
+    }
+
+    /// Sends a client's request on to the active controller.
+    fn forward(&mut self, client: u32, number: u64, operation: Operation, outputs: &mut Vec<Output>) {
+        let to = self.lifecycle.controller().host.clone();
+        self.call(&to, operation, Purpose::Admin { client, number }, FORWARD_TIMEOUT_MS, outputs);
     }
 
     fn fetch(
@@ -266,6 +294,7 @@ impl Broker {
     }
 
     pub(crate) fn disk_done(&mut self, done: ShardDone) {
+        self.outstanding -= 1;
         match done {
             ShardDone::Synced(partition, number, result) => {
                 self.shard.sync_finished(partition, number, result);
@@ -308,20 +337,26 @@ impl Broker {
                 }
                 Effect::Wake(()) => {}
                 Effect::Sync(jobs) => {
-                    let work = jobs.into_iter().map(|(partition, job)| ShardWork::Sync(partition, job));
-                    outputs.extend(work.map(DiskWork::Shard).map(Output::Disk));
+                    for (partition, job) in jobs {
+                        self.give_disk(ShardWork::Sync(partition, job), outputs);
+                    }
                 }
-                Effect::Checkpoint(job) => {
-                    outputs.push(Output::Disk(DiskWork::Shard(ShardWork::Checkpoint(job))));
-                }
-                Effect::Remove(directory) => {
-                    outputs.push(Output::Disk(DiskWork::Shard(ShardWork::Remove(directory))));
-                }
+                Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
+                Effect::Remove(directory) => self.give_disk(ShardWork::Remove(directory), outputs),
                 // The only directory has failed: the broker has nothing left to serve.
                 Effect::Failed { error } => return Err(Died(error)),
             }
         }
+        if self.state == BrokerState::Stopped && self.outstanding == 0 && !self.closed {
+            self.shard.close(self.lifecycle.epoch()).map_err(|error| Died(error.to_string()))?;
+            self.closed = true;
+        }
         Ok(())
+    }
+
+    fn give_disk(&mut self, work: ShardWork, outputs: &mut Vec<Output>) {
+        self.outstanding += 1;
+        outputs.push(Output::Disk(DiskWork::Shard(work)));
     }
 
     /// Gives the shard what an image says of this broker's replicas.
@@ -333,8 +368,9 @@ impl Broker {
             match change.new.filter(|partition| here(partition)) {
                 Some(registration) => {
                     let overrides = image.configs.get(&ConfigResource::Topic(change.topic.clone()));
-                    let config =
+                    let mut config =
                         TopicConfig::resolve(&overrides.cloned().unwrap_or_default(), &Layers::default());
+                    (config.segment_size_max, config.index_interval) = (SEGMENT_BYTES, INDEX_INTERVAL_BYTES);
                     let (partition, topic) = (change.partition, change.topic);
                     self.shard.assign(Assignment { partition, topic, registration, config });
                 }

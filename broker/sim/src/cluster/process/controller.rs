@@ -92,6 +92,10 @@ impl Controller {
         !self.persisting && self.to_persist.is_empty() && shown.eq(voters)
     }
 
+    pub(crate) fn resign(&mut self) {
+        self.node.resign();
+    }
+
     pub(crate) fn tick(&mut self, now: Now) {
         self.node.tick(now.monotonic);
     }

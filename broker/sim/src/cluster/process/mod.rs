@@ -129,6 +129,19 @@ impl Process {
         self.broker.is_running()
     }
 
+    /// Stops in order, step by step; see [`Process::has_stopped`].
+    pub(crate) fn shut_down(&mut self) {
+        if let Some(controller) = &mut self.controller {
+            controller.resign();
+        }
+        self.broker.shut_down();
+    }
+
+    /// Whether it has stopped in order, and may end.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.broker.has_closed()
+    }
+
     /// Time goes on.
     pub(crate) fn tick(&mut self, now: Now) -> Result<(), Died> {
         if let Some(controller) = &mut self.controller {
