@@ -135,7 +135,8 @@ pub enum LifecycleEvent {
 pub struct LifecycleEffects {
     /// To be sent.
     pub calls: Vec<Call>,
-    /// The image that is committed, if it is another than before.
+    /// The image that is committed, if it is another than before. The first one has this process's own
+    /// registration in it.
     pub image: Option<Image>,
     /// To be logged.
     pub events: Vec<LifecycleEvent>,
@@ -155,6 +156,8 @@ pub struct Lifecycle {
     /// Whom each call on its way was sent to.
     asked: BTreeMap<CallNumber, Address>,
     in_service: bool,
+    /// Whether an image with this process's own registration was reached.
+    caught_up: bool,
     now: Monotonic,
 }
 
@@ -169,6 +172,7 @@ impl Lifecycle {
             next_call: 1,
             asked: BTreeMap::new(),
             in_service: false,
+            caught_up: false,
             now,
             config,
         }
@@ -292,6 +296,7 @@ impl Lifecycle {
         self.finder.learn(image);
         let me = image.brokers.get(&self.config.registration.node_id);
         let in_service = self.registration.is_in_service(me.map(AsRef::as_ref));
+        self.caught_up |= me.is_some_and(|me| Some(me.epoch) == self.registration.epoch());
         if in_service != self.in_service {
             self.in_service = in_service;
             self.effects.events.push(if in_service {
@@ -300,7 +305,11 @@ impl Lifecycle {
                 LifecycleEvent::Fenced
             });
         }
-        self.effects.image = Some(self.follower.image().clone());
+        // What lies before the own registration is the past, of which this broker's disk holds the future:
+        // led by it, in an epoch long over; topics since deleted, whose directories others now have.
+        if self.caught_up {
+            self.effects.image = Some(self.follower.image().clone());
+        }
     }
 
     fn registered(&mut self, number: CallNumber, result: Result<Reply, CallError>) -> Result<(), CallError> {
@@ -308,8 +317,12 @@ impl Lifecycle {
         let result = self.registration.replied(number, result, self.now, &self.config);
         if let Some(epoch) = self.registration.epoch().filter(|epoch| before.0 != Some(*epoch)) {
             self.effects.events.push(LifecycleEvent::Registered { epoch });
+            let (caught_up, image) = (self.caught_up, self.effects.image.take());
             self.new_image();
-            self.effects.image = None;
+            if caught_up {
+                // The image is no other than before.
+                self.effects.image = image;
+            }
         }
         if self.registration.state(false) == BrokerState::Stopped && before.1 != BrokerState::Stopped {
             self.effects.events.push(LifecycleEvent::Stopped);

@@ -60,11 +60,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 self.fail(&error);
                 Err(PartitionError::Storage)
             }
-            Err(
-                error @ (AppendError::Flawed { .. }
-                | AppendError::OffsetBehind { .. }
-                | AppendError::EpochBehind { .. }),
-            ) => unreachable!("a validated batch with offsets of this log is taken: {error}"),
+            // The log knows a later leader than this broker does: its own knowledge is old.
+            Err(AppendError::EpochBehind { .. }) => Err(PartitionError::NotLeader),
+            Err(error @ (AppendError::Flawed { .. } | AppendError::OffsetBehind { .. })) => unreachable!("a validated batch with offsets of this log is taken: {error}"),
         }
     }
 
