@@ -9,14 +9,16 @@ mod call;
 mod replicas;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_core::ids::TopicPartition;
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
 use ottla_core::metadata::image::Image;
+use ottla_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use self::call::Callers;
 use self::replicas::Replicas;
@@ -25,6 +27,10 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, NodeState};
 use crate::peer::ActiveController;
+
+/// A broker that stops, and has heard of no controller for so long, goes without leave: when a whole cluster
+/// stops, the last ones have nobody to ask. It is longer than an election takes.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// What the driver is built from.
 pub(crate) struct BrokerParts {
@@ -53,6 +59,7 @@ pub(crate) async fn run(parts: BrokerParts, shard_count: usize) {
         replicas: Replicas::new(node_id, parts.shards.clone(), parts.routes, parts.layers),
         shard_events: parts.shard_events,
         opening: shard_count,
+        heard_at: clock::monotonic(),
         pending: None,
         images: parts.images,
         status: parts.status,
@@ -72,6 +79,8 @@ struct Driver {
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     /// Directories whose logs are not open yet.
     opening: usize,
+    /// When a controller last answered, or when this broker was told to stop.
+    heard_at: Monotonic,
     /// The newest image that is not published yet.
     pending: Option<Image>,
     images: watch::Sender<Arc<Image>>,
@@ -99,16 +108,24 @@ impl Driver {
             // Cancel-safe: recv, changed and sleep all are.
             tokio::select! {
                 Some((number, result)) = self.replied.recv() => {
+                    if result.is_ok() {
+                        self.heard_at = clock::monotonic();
+                    }
                     self.lifecycle.replied(clock::monotonic(), number, result);
                 }
                 Some(event) = self.shard_events.recv() => self.shard_event(event),
                 () = stopped(&mut self.stop), if !stopping => {
                     stopping = true;
+                    self.heard_at = clock::monotonic();
                     self.lifecycle.shut_down();
                 }
                 () = tokio::time::sleep(sleep) => {}
             }
             self.lifecycle.tick(clock::monotonic());
+            if stopping && clock::monotonic().since(self.heard_at) > SILENCE_MAX {
+                warn!("no controller answers: stopping without its leave");
+                return;
+            }
         }
     }
 
