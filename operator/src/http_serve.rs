@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fmt::Write as _,
+    net::{Ipv4Addr, Ipv6Addr},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
@@ -81,6 +82,17 @@ impl Vitals {
             "/metrics" => (StatusCode::OK, self.render()),
             _ => (StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
         }
+    }
+}
+
+/// Listens on every address, of both families where the kernel has both.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn bind() -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await,
     }
 }
 

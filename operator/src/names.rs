@@ -16,6 +16,8 @@ pub const ANNOTATION_APPLIED: &str = "ottla.dev/applied-hash";
 pub const ANNOTATION_POD_HASH: &str = "ottla.dev/pod-hash";
 /// Ottla's release that the pods run, on a StatefulSet.
 pub const ANNOTATION_VERSION: &str = "ottla.dev/version";
+/// Digest of the user's part of the pods, on a StatefulSet.
+pub const ANNOTATION_INPUTS: &str = "ottla.dev/inputs-hash";
 /// The cluster id, on a claim: volumes that a deleted cluster left are adopted by it.
 pub const ANNOTATION_CLUSTER_ID: &str = "ottla.dev/cluster-id";
 /// The number of controllers, on a claim.

@@ -21,7 +21,6 @@ use kube::{
     },
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
@@ -50,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// When the operator cannot start, or lost its Lease.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let vitals: &'static Vitals = Box::leak(Box::default());
-    let listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, http_serve::PORT)).await?;
+    let listener = http_serve::bind().await?;
     let server = tokio::spawn(http_serve::serve(listener, vitals));
     let stop = stop_signal()?;
     let client = Client::try_default().await?;

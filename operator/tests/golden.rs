@@ -49,6 +49,7 @@ fn objects(cluster: &Cluster) -> String {
     let wanted: Vec<Wanted> = cluster.pools().into_iter().map(|pool| Wanted::of(cluster, pool)).collect();
     let objects = Objects::build(cluster, &identity, &wanted, Budget::Open, "ottla-system", |wanted| Given {
         template: wanted.template.clone(),
+        inputs: Some(wanted.inputs.clone()),
         claim_annotations: identity.claim_annotations(),
     });
     let mut yaml = vec![serde_saphyr::to_string(&objects.service_account).unwrap()];

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::{
-    desired::pod::pod_hash_of,
+    desired::{InputsHash, Running, config_map::PROPERTIES_FILE, pod::pod_hash_of},
     identity::{ClaimFacts, IDENTITY_FILE, Identity, IdentityError},
-    properties::ConfigHash,
+    properties::{ConfigHash, Properties},
     rollout::{Candidate, NodeFacts, Safety},
     validate::Pinned,
 };
@@ -26,8 +26,8 @@ use crate::{
     crd::KafkaCluster,
     http_get,
     names::{
-        ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS, ANNOTATION_VERSION, CLAIM, ClusterName, LABEL_CLUSTER,
-        LABEL_POOL, NodeId, PORT_HTTP, Pool,
+        ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS, ANNOTATION_INPUTS, ANNOTATION_VERSION, CLAIM,
+        ClusterName, LABEL_CLUSTER, LABEL_POOL, NodeId, PORT_HTTP, Pool,
     },
 };
 
@@ -136,6 +136,24 @@ impl Observed {
     #[must_use]
     pub fn stateful_set(&self, name: &ClusterName, pool: Pool) -> Option<&StatefulSet> {
         named(&self.stateful_sets, &name.pool(pool))
+    }
+
+    /// What a pool's StatefulSet runs.
+    #[must_use]
+    pub fn running(&self, name: &ClusterName, pool: Pool) -> Option<Running> {
+        let set = self.stateful_set(name, pool)?;
+        let template = set.spec.as_ref()?.template.clone();
+        let mounted =
+            template.spec.as_ref()?.volumes.as_ref()?.iter().find(|volume| volume.name == "config")?;
+        let config_map = &mounted.config_map.as_ref()?.name;
+        let (_, hash) = config_map.rsplit_once('-')?;
+        let text = named(&self.config_maps, config_map)?.data.as_ref()?.get(PROPERTIES_FILE)?.clone();
+        Some(Running {
+            properties: Properties { text, hash: ConfigHash(hash.to_owned()) },
+            hash: pod_hash_of(template.metadata.as_ref()?.annotations.as_ref())?,
+            inputs: set.annotations().get(ANNOTATION_INPUTS).cloned().map(InputsHash)?,
+            template,
+        })
     }
 
     /// The identity that was recorded.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     desired::{
-        Objects, Wanted,
+        InputsHash, Objects, Wanted,
         config_map::{build_identity, config_map_name},
         pod::pod_hash_of,
         stateful_set::Given,
@@ -31,7 +31,7 @@ use crate::{
     crd::{KafkaCluster, KafkaClusterStatus},
     events::{Events, QUORUM_FORMED},
     kafka::Kafka,
-    names::{ANNOTATION_BOOTSTRAPPED, ClusterName, NodeId},
+    names::{ANNOTATION_BOOTSTRAPPED, ANNOTATION_INPUTS, ClusterName, NodeId},
     settings::Settings,
     status::{self, Why},
 };
@@ -118,7 +118,11 @@ impl Pass<'_> {
                 return Ok(Action::requeue(LOOK_AGAIN));
             }
         };
-        let wanted: Vec<Wanted> = cluster.pools().into_iter().map(|pool| Wanted::of(cluster, pool)).collect();
+        let wanted: Vec<Wanted> = cluster
+            .pools()
+            .into_iter()
+            .map(|pool| Wanted::of(cluster, pool).or_running(observed.running(&self.name, pool)))
+            .collect();
         let nodes = observed.node_facts();
         let rollout = self.plan(cluster, &wanted, &nodes).await;
         let (restart, blocked_by) = self.decide(&rollout, observed).await;
@@ -329,7 +333,11 @@ fn given(
     observed: &Observed,
 ) -> Given {
     let Some(spec) = found.and_then(|set| set.spec.as_ref()) else {
-        return Given { template: wanted.template.clone(), claim_annotations: identity.claim_annotations() };
+        return Given {
+            template: wanted.template.clone(),
+            inputs: Some(wanted.inputs.clone()),
+            claim_annotations: identity.claim_annotations(),
+        };
     };
     let there =
         pod_hash_of(spec.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref()));
@@ -340,8 +348,11 @@ fn given(
     let no_pods = !observed.node_facts().iter().any(|node| node.pool == wanted.pool);
     let current = there.as_ref() == Some(&wanted.hash);
     let claims = spec.volume_claim_templates.iter().flatten().next();
-    Given {
-        template: if starts || no_pods || current { wanted.template.clone() } else { spec.template.clone() },
-        claim_annotations: claims.and_then(|claim| claim.metadata.annotations.clone()).unwrap_or_default(),
+    let claim_annotations = claims.and_then(|claim| claim.metadata.annotations.clone()).unwrap_or_default();
+    if starts || no_pods || current {
+        let inputs = Some(wanted.inputs.clone());
+        return Given { template: wanted.template.clone(), inputs, claim_annotations };
     }
+    let inputs = found.and_then(|set| set.annotations().get(ANNOTATION_INPUTS).cloned()).map(InputsHash);
+    Given { template: spec.template.clone(), inputs, claim_annotations }
 }

@@ -38,7 +38,10 @@ use super::{
     properties::{self, Properties},
     validate::Cluster,
 };
-use crate::names::{LABEL_POOL, Pool};
+use crate::{
+    digest::digest_of_bytes,
+    names::{LABEL_POOL, Pool},
+};
 
 /// What the nodes of a pool should run.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,25 @@ pub struct Wanted {
     pub template: PodTemplateSpec,
     /// The digest of the pods.
     pub hash: PodHash,
+    /// The digest of the user's part of them.
+    pub inputs: InputsHash,
+}
+
+/// The digest of everything that a user says about pods.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InputsHash(pub String);
+
+/// What the nodes of a pool run by the StatefulSet that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// The configuration.
+    pub properties: Properties,
+    /// The pods.
+    pub template: PodTemplateSpec,
+    /// The digest of the pods.
+    pub hash: PodHash,
+    /// The digest of the user's part of them.
+    pub inputs: InputsHash,
 }
 
 impl Wanted {
@@ -59,8 +81,49 @@ impl Wanted {
     pub fn of(cluster: &Cluster, pool: Pool) -> Self {
         let properties = properties::render(cluster, pool);
         let (template, hash) = build_pod_template(cluster, pool, &properties);
-        Self { pool, properties, template, hash }
+        Self { pool, properties, template, hash, inputs: inputs_of(cluster) }
     }
+
+    /// What runs, where the user still says the same: an operator that builds pods otherwise than the one before it
+    /// restarts nothing. What it does better comes with the next change of the spec.
+    #[must_use]
+    pub fn or_running(self, running: Option<Running>) -> Self {
+        match running {
+            Some(Running { properties, template, hash, inputs })
+                if inputs == self.inputs && hash != self.hash =>
+            {
+                Self { properties, template, hash, ..self }
+            }
+            Some(_) | None => self,
+        }
+    }
+}
+
+fn inputs_of(cluster: &Cluster) -> InputsHash {
+    let Cluster {
+        // These are told by the object they make, or cannot change.
+        name: _,
+        namespace: _,
+        owner: _,
+        brokers: _,
+        storage_size: _,
+        storage_class: _,
+        delete_claim: _,
+        version,
+        image,
+        controllers,
+        placement,
+        resources,
+        config,
+        pod,
+    } = cluster;
+    let inputs = serde_json::json!({
+        "version": version, "image": image, "controllers": controllers, "placement": placement,
+        "resources": resources, "config": config,
+        "labels": pod.labels, "annotations": pod.annotations, "nodeSelector": pod.node_selector,
+        "tolerations": pod.tolerations, "affinity": pod.affinity, "imagePullSecrets": pod.image_pull_secrets,
+    });
+    InputsHash(digest_of_bytes(inputs.to_string().as_bytes()))
 }
 
 /// All objects of a cluster, in the order in which they are applied: what pods need comes before the pods, and the
@@ -131,4 +194,50 @@ fn metadata(cluster: &Cluster, name: String, pool: Option<Pool>) -> ObjectMeta {
 /// A map, or nothing where it is empty: what is applied must not claim empty fields.
 fn filled<V>(map: BTreeMap<String, V>) -> Option<BTreeMap<String, V>> {
     (!map.is_empty()).then_some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::validate::{Pinned, Verdict, validate},
+        settings::BrokerImage,
+    };
+
+    fn wanted(config: serde_json::Value) -> Wanted {
+        let object = serde_json::from_value(serde_json::json!({
+            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
+            "metadata": {"name": "my", "namespace": "ns", "uid": "u"},
+            "spec": {"storage": {"size": "1Gi"}, "config": config},
+        }));
+        let image = BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap();
+        match validate(&object.unwrap(), &Pinned::default(), &image) {
+            Verdict::Accepted(cluster) => Wanted::of(&cluster, Pool::Nodes),
+            other @ (Verdict::ScaleDownRefused(..) | Verdict::Refused(_)) => panic!("{other:?}"),
+        }
+    }
+
+    /// What an operator of another release made of the same spec.
+    fn made_otherwise(by: &Wanted) -> Running {
+        Running {
+            properties: by.properties.clone(),
+            template: PodTemplateSpec::default(),
+            hash: PodHash("of another release".into()),
+            inputs: by.inputs.clone(),
+        }
+    }
+
+    #[test]
+    fn a_newer_operator_restarts_nothing() {
+        let now = wanted(serde_json::json!({}));
+        let held = now.clone().or_running(Some(made_otherwise(&now)));
+        assert_eq!(held.hash, PodHash("of another release".into()));
+    }
+
+    #[test]
+    fn a_change_of_the_spec_brings_everything() {
+        let before = made_otherwise(&wanted(serde_json::json!({})));
+        let now = wanted(serde_json::json!({"num.partitions": 3}));
+        assert_eq!(now.clone().or_running(Some(before)), now);
+    }
 }

@@ -19,16 +19,18 @@ use k8s_openapi::{
     },
 };
 
-use super::metadata;
+use super::{InputsHash, metadata};
 use crate::{
     cluster::validate::Cluster,
-    names::{ANNOTATION_VERSION, CLAIM, Pool},
+    names::{ANNOTATION_INPUTS, ANNOTATION_VERSION, CLAIM, Pool},
 };
 
 /// What of a StatefulSet depends on what is there already.
 pub struct Given {
     /// The pod template: the wanted one once a roll starts, until then the one that is there.
     pub template: PodTemplateSpec,
+    /// The digest of the user's part of that template.
+    pub inputs: Option<InputsHash>,
     /// The annotations of the claim template, which cannot change after creation.
     pub claim_annotations: BTreeMap<String, String>,
 }
@@ -37,7 +39,9 @@ pub struct Given {
 #[must_use]
 pub fn build_stateful_set(cluster: &Cluster, pool: Pool, given: Given) -> StatefulSet {
     let mut metadata = metadata(cluster, cluster.name.pool(pool), Some(pool));
-    metadata.annotations = Some(BTreeMap::from([(ANNOTATION_VERSION.to_owned(), cluster.version.clone())]));
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_VERSION.to_owned(), cluster.version.clone());
+    annotations.extend(given.inputs.map(|inputs| (ANNOTATION_INPUTS.to_owned(), inputs.0)));
     let first = pool.first_id().0;
     StatefulSet {
         metadata,
