@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 /// The root of the checkout.
 #[must_use]
 pub fn root() -> PathBuf {
-    let manifest_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest_directory.parent().unwrap_or(manifest_directory).to_path_buf()
+    // Cargo says at run time which checkout it is; what was compiled in may be another one that shares its
+    // target directory.
+    let manifest_directory = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let manifest_directory = manifest_directory.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    manifest_directory.parent().map_or_else(|| manifest_directory.clone(), Path::to_path_buf)
 }
 
 /// Cargo's output directory.
