@@ -128,10 +128,17 @@ fn open_store(
     Ok(RaftStore::open(disk, DIRECTORY, directory.id)?)
 }
 
-/// Nothing was ever written there. What a crash left of the very first start is written anew.
+/// Nothing was ever finished there. What a crash left of the very first start is written anew.
 fn is_new(path: &Path) -> std::io::Result<bool> {
     match std::fs::read_dir(path) {
-        Ok(mut names) => Ok(names.next().is_none()),
+        Ok(names) => {
+            for name in names {
+                if !name?.file_name().to_string_lossy().ends_with(".tmp") {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }

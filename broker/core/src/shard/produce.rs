@@ -62,7 +62,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
             // The log knows a later leader than this broker does: its own knowledge is old.
             Err(AppendError::EpochBehind { .. }) => Err(PartitionError::NotLeader),
-            Err(error @ (AppendError::Flawed { .. } | AppendError::OffsetBehind { .. })) => unreachable!("a validated batch with offsets of this log is taken: {error}"),
+            Err(error @ (AppendError::Flawed { .. } | AppendError::OffsetBehind { .. })) => {
+                unreachable!("a validated batch with offsets of this log is taken: {error}")
+            }
         }
     }
 
