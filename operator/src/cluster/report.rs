@@ -109,7 +109,7 @@ pub fn carried(
         controllers: Some(ControllersStatus { replicas: cluster.controllers }),
         bootstrap: Some(format!("{}.{}.svc:{PORT_CLIENT}", cluster.name.bootstrap(), cluster.namespace)),
         label_selector: Some(format!("{LABEL_CLUSTER}={},{LABEL_POOL}={}", cluster.name, Pool::Nodes.name())),
-        rollout: rolling.then(|| RolloutStatus {
+        rollout: (carried.rollout.step != Step::Done).then(|| RolloutStatus {
             updated: carried.rollout.updated,
             total: carried.rollout.total,
             reason: carried.rollout.reason.map(|reason| reason.to_string()).unwrap_or_default(),
@@ -120,6 +120,11 @@ pub fn carried(
 
 fn rollout_text(carried: &Carried<'_>) -> String {
     let Rollout { updated, total, reason, .. } = carried.rollout;
+    if carried.rollout.step == Step::Done {
+        return format!(
+            "{updated} of {total} nodes run what is wanted; waiting for the last of them to become ready"
+        );
+    }
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let waits = carried.blocked_by.as_deref().map(|what| format!("; waiting for {what}")).unwrap_or_default();
     format!("{updated} of {total} nodes run what is wanted{reason}{waits}")
