@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use ottla_core::planted::{self, Bug};
+use ottla_sim::checkers::history;
 use ottla_sim::runner::{Outcome, RunOptions, run_seeds, running_seed};
 use ottla_sim::trace::take_lines;
 
@@ -15,7 +16,9 @@ const USAGE: &str =
   --seed X      one seed: the same as --seeds 1 --start X
   --trace       print every event
   --plant NAME  plant a bug: ack_before_sync or vote_before_sync
-  --threads T   how many threads (all cores)";
+  --threads T   how many threads (all cores)
+or:    ottla-sim --history FILE
+  judges a history of real clients, JSON lines as checkers/history describes them";
 
 /// The seeds that once found a bug; every run begins with them unless one seed is asked for.
 const REGRESSIONS: &str = include_str!("../seeds.txt");
@@ -26,6 +29,8 @@ struct Arguments {
     with_regressions: bool,
     threads: usize,
     run: RunOptions,
+    /// A file to judge instead of running anything.
+    history: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(file) = &arguments.history {
+        return judge(file, &mut io::stdout().lock()).unwrap_or_else(|error| {
+            let _ = writeln!(io::stderr(), "{file}: {error}");
+            ExitCode::from(1)
+        });
+    }
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default_hook(panic);
@@ -57,8 +68,14 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut arguments =
-        Arguments { seeds: 100, start: 0, with_regressions: true, threads, run: RunOptions::default() };
+    let mut arguments = Arguments {
+        seeds: 100,
+        start: 0,
+        with_regressions: true,
+        threads,
+        run: RunOptions::default(),
+        history: None,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         match word.as_str() {
@@ -66,6 +83,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--start" => arguments.start = number(&word, &value()?)?,
             "--seed" => (arguments.start, arguments.seeds) = (number(&word, &value()?)?, 1),
             "--threads" => arguments.threads = usize::try_from(number(&word, &value()?)?).unwrap_or(1).max(1),
+            "--history" => arguments.history = Some(value()?),
             "--trace" => arguments.run.trace = true,
             "--plant" => arguments.run.plant = Some(bug(&value()?)?),
             _ => return Err(format!("unknown argument \"{word}\"")),
@@ -73,6 +91,17 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     }
     arguments.with_regressions = arguments.seeds > 1 && arguments.run.plant.is_none();
     Ok(arguments)
+}
+
+/// Judges a history; success if no rule is broken in it.
+fn judge(file: &str, out: &mut impl Write) -> Result<ExitCode, history::ReadError> {
+    let entries = history::read(io::BufReader::new(std::fs::File::open(file)?))?;
+    let broken = history::check(&entries);
+    for violation in &broken {
+        writeln!(out, "{violation}")?;
+    }
+    writeln!(out, "{} entries, {} broken rules", entries.len(), broken.len())?;
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn number(name: &str, text: &str) -> Result<u64, String> {

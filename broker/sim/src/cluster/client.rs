@@ -80,6 +80,8 @@ pub(crate) struct Client {
     rng: Rng,
     topics: Vec<(TopicName, i32)>,
     deletes_topics: bool,
+    /// A topic that was just deleted, to be made again at once.
+    remake: Option<usize>,
     mode: Mode,
     image: Option<Image>,
     doing: Option<(u64, Doing)>,
@@ -98,6 +100,7 @@ impl Client {
             rng,
             topics,
             deletes_topics,
+            remake: None,
             mode: Mode::Work,
             image: None,
             doing: None,
@@ -176,6 +179,10 @@ impl Client {
     ) -> (NodeId, Doing, ClientRequest) {
         let anyone = *self.rng.pick(nodes);
         let metadata = (anyone, Doing::Metadata, ClientRequest::Metadata);
+        if let Some(topic) = self.remake.take() {
+            let (name, partitions) = self.topics[topic].clone();
+            return (anyone, Doing::Admin, ClientRequest::CreateTopic { name, partitions });
+        }
         let Some(image) = self.image.clone() else { return metadata };
         let missing = self.topics.iter().find(|(name, _)| image.topic(name).is_none());
         if let Some((name, partitions)) = missing
@@ -184,12 +191,12 @@ impl Client {
             let request = ClientRequest::CreateTopic { name: name.clone(), partitions: *partitions };
             return (anyone, Doing::Admin, request);
         }
-        if self.deletes_topics
-            && self.mode == Mode::Work
-            && self.rng.permille(5)
-            && let Some(id) = image.topics.keys().next()
-        {
-            return (anyone, Doing::Admin, ClientRequest::DeleteTopic { id: *id });
+        if self.deletes_topics && self.mode == Mode::Work && self.rng.permille(10) {
+            let at = self.rng.index(self.topics.len());
+            if let Some(topic) = image.topic(&self.topics[at].0) {
+                self.remake = Some(at);
+                return (anyone, Doing::Admin, ClientRequest::DeleteTopic { id: topic.id });
+            }
         }
         let mut led = partitions(&image);
         led.retain(|(partition, leader)| leader.is_some() && !excused(*partition));

@@ -11,7 +11,7 @@ use ottla_core::controller::operation::{
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
-use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig};
+use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
 use ottla_core::log::{OpenError, SyncJob, SyncNumber};
 use ottla_core::metadata::delta::Delta;
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image, Partition};
@@ -324,6 +324,9 @@ impl Broker {
             observations.push(Observation::Shows(image.clone()));
             self.assign(image);
         }
+        if effects.events.contains(&LifecycleEvent::Unfenced) {
+            self.remove_stray();
+        }
         self.state = self.lifecycle.state();
         self.shard.begin_round(now.monotonic);
         for effect in self.shard.take_effects() {
@@ -381,6 +384,20 @@ impl Broker {
             }
         }
         self.image = image;
+    }
+
+    /// Removes logs that belong to no replica of this broker: their topics went while it was away. Only a
+    /// broker in service knows every topic.
+    fn remove_stray(&mut self) {
+        let me = self.identity.node_id;
+        let wanted = |id: &TopicPartition| {
+            let partition = self.image.partition(id.topic_id, id.partition);
+            partition.is_some_and(|partition| partition.replicas.contains(&me))
+        };
+        let stray: Vec<TopicPartition> = self.shard.partitions().filter(|id| !wanted(id)).collect();
+        for partition in stray {
+            self.shard.remove(partition);
+        }
     }
 
     fn call(
