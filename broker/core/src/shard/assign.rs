@@ -68,6 +68,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// The replica is no longer wanted here: its log is moved out of the way and then removed.
     pub fn remove(&mut self, id: TopicPartition) {
+        self.postponed.remove(&id);
         let Some(mut replica) = self.replicas.remove(&id) else { return };
         if let Some(mut partition) = replica.partition.take() {
             let mut released = partition.fail();
@@ -96,6 +97,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 Err(error) => self.fail(&error),
             }
         }
+        for assignment in std::mem::take(&mut self.postponed).into_values() {
+            self.assign(assignment);
+        }
     }
 
     /// Makes the replica's log; false if it cannot be made now.
@@ -109,6 +113,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             .collect();
         for id in earlier {
             self.remove(id);
+        }
+        if self.removing.iter().any(|(_, replica)| replica.log.directory() == directory) {
+            // The log of an earlier topic of that name is under sync, and must not lose its directory to this.
+            self.postponed.insert(assignment.partition, assignment.clone());
+            return false;
         }
         let config = log_config(&assignment.config);
         match Log::create(self.disk.clone(), &directory, assignment.partition.topic_id, &config) {

@@ -42,6 +42,8 @@ pub struct Shard<D: Disk, T, W> {
     commit: GroupCommit<TopicPartition, ()>,
     /// Logs whose removal waits for their sync to end.
     removing: Vec<(TopicPartition, Replica<D, T, W>)>,
+    /// Replicas whose directory still belongs to a log that waits for its removal.
+    postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,
     checkpoint_running: bool,

@@ -70,6 +70,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             replicas,
             commit: GroupCommit::new(),
             removing: Vec::new(),
+            postponed: BTreeMap::new(),
             effects: Vec::new(),
             checkpointed_at: now,
             checkpoint_running: false,

@@ -121,6 +121,22 @@ fn a_log_under_sync_is_removed_when_the_sync_ends() {
 }
 
 #[test]
+fn a_topic_made_again_waits_for_the_sync_of_the_log_before_it() {
+    let mut rig = Rig::leading();
+    rig.produce(&["old"], AckLevel::All, 1);
+    rig.shard.begin_round(rig.now);
+    assert_eq!(rig.effects(), []);
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.remove(TOPIC);
+    rig.shard.assign(assignment(again, Some(ME), 0));
+    assert!(!rig.effects().contains(&Seen::Failed), "its directory is only taken for a moment");
+    rig.sync();
+    assert!(!rig.shard.has_failed());
+    let found = rig.shard.list_offset(again, None, OffsetTarget::Latest).unwrap();
+    assert_eq!(found.offset, Some(Offset(0)));
+}
+
+#[test]
 fn offsets_are_found_in_time_but_never_beyond_the_high_watermark() {
     let mut rig = Rig::leading();
     rig.produce(&["a"], AckLevel::All, 1);
