@@ -17,7 +17,11 @@ struct Lane {
 }
 
 /// In order of what they cost.
-const LANES: [Lane; 1] = [Lane { feature: "api-lane", site: site::API }];
+const LANES: [Lane; 3] = [
+    Lane { feature: "api-lane", site: site::API },
+    Lane { feature: "process-lane", site: site::PROCESS },
+    Lane { feature: "node-lane", site: site::TEST },
+];
 
 /// Checks the source, then runs the lanes one after the other.
 pub fn run() -> Result<()> {
