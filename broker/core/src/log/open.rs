@@ -63,6 +63,7 @@ impl<D: Disk> Log<D> {
             Some(at) => (start.recovery_point.min(at), start.log_start.min(at)),
         };
         let Found { topic_id, epochs, truncation, bases } = found;
+        let written_epochs = epochs.clone();
         let mut log = Self {
             disk,
             directory: directory.to_owned(),
@@ -80,6 +81,7 @@ impl<D: Disk> Log<D> {
             failed: false,
         };
         let Recovered { report } = recover(&mut log, &bases, recovery_point, clean)?;
+        log.pending.epochs = written_epochs.unwrap_or_default() != log.epochs;
         if !clean {
             log.resync()?;
         }
@@ -87,20 +89,20 @@ impl<D: Disk> Log<D> {
         Ok((log, report))
     }
 
-    /// Makes everything durable that an earlier life of this process may have left in the page cache only.
+    /// Makes durable what recovery has kept and changed, and the directory's own name. All other names are
+    /// durable since recovery looked at them. Small files are written over themselves before they are synced:
+    /// after a failed sync the page cache may show what never reached the disk, and take it for clean.
     fn resync(&mut self) -> Result<(), OpenError> {
-        for name in [METADATA, TRUNCATION] {
+        let mut names = vec![METADATA];
+        names.extend(self.truncation.map(|_| TRUNCATION));
+        for name in names {
             let path = join(&self.directory, name);
-            if name == TRUNCATION && self.truncation.is_none() {
-                continue;
-            }
             let file = self.disk.open(&path, OpenMode::Existing).map_err(failed("open", &path))?;
-            // If an earlier sync of it failed, the kernel takes it for written: only writing it again helps.
-            text_file::rewrite(&file).map_err(failed("rewrite", &path))?;
+            text_file::rewrite(&file).map_err(failed("write", &path))?;
             self.pending.files.push(file);
         }
-        (self.pending.epochs, self.pending.names, self.pending.parent) = (true, true, true);
-        let job = self.take_sync().expect("names are to be synced");
+        self.pending.parent = true;
+        let job = self.take_sync().expect("a name is to be synced");
         let result = job.run();
         self.sync_finished(job.number(), result)?;
         Ok(())

@@ -129,9 +129,9 @@ impl<D: Disk> Recovery<'_, D> {
             self.report.recovered_bytes +=
                 segment.rewrite_from(from).map_err(|error| self.walk_error(end, error))?;
         }
-        // After a proper shutdown all of this is on the disk already.
-        segment.dirty = !self.clean || cut > 0;
-        segment.index_due = !self.clean || cut > 0;
+        // Even where nothing lies above the recovery point, a cut may have reached the page cache only.
+        segment.dirty = cut > 0 || !self.clean;
+        segment.index_due = cut > 0 || (end > self.recovery_point && !self.clean);
         self.log.segments.push(segment);
         Ok(cut == 0)
     }

@@ -38,7 +38,9 @@ impl<F: DiskFile> Segment<F> {
     ) -> Result<Self, DiskError> {
         let files = open_files(disk, directory, base)?;
         for file in [&files.log, &files.offsets, &files.times] {
-            file.set_length(0).map_err(failed("empty a file of the new segment in", directory))?;
+            // A file that was not there is empty; changing it would only make it dirty.
+            let empty = || if file.length()? > 0 { file.set_length(0) } else { Ok(()) };
+            empty().map_err(failed("empty a file of the new segment in", directory))?;
         }
         let mut segment = Self::with(base, files.log, Index::new(files.offsets), Index::new(files.times));
         // Even an empty file must be on the disk before its successors are.
