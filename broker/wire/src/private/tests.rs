@@ -14,8 +14,6 @@ fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-prop_compose! {}
-
 prop_compose! {
     fn leader()(node_id in any::<u32>(), host in ".{0,40}", port in any::<u16>()) -> LeaderHint {
         LeaderHint { node_id, host, port }
