@@ -41,6 +41,31 @@ impl Simulation {
         Ok(())
     }
 
+    /// Faults drawn at random seldom hit the moment between a promise and its durability, so some are aimed.
+    pub(super) fn aim_at_vote(&mut self, voter: DirectoryId, candidate: DirectoryId) {
+        let allowed = self.options.faults.power_loss_of_all && !self.calm && voter != candidate;
+        if !allowed || !self.rng.permille(200) {
+            return;
+        }
+        let candidate = self.nodes.values().find(|node| node.identity.directory_id == candidate);
+        if let Some(candidate) = candidate.map(|node| node.identity.node_id) {
+            self.events.after_micros(1, Event::PowerLossAtVote { candidate });
+        }
+    }
+
+    pub(super) fn power_loss_at_vote(&mut self, candidate: NodeId) {
+        if self.calm {
+            return;
+        }
+        self.trace.line(self.events.now(), format_args!("FAULT power is lost after a vote for {candidate}"));
+        self.faults += 1;
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            let down_ms = if node == candidate { 6_000 } else { self.rng.range(30..200) };
+            self.crash(node, CrashKind::PowerAllLost, down_ms);
+        }
+    }
+
     fn make_happen(&mut self, fault: Fault) {
         let now = self.events.now();
         match fault {

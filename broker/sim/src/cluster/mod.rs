@@ -69,6 +69,8 @@ enum Event {
     ClientReply { client: u32, number: u64, reply: Option<ClientReply> },
     /// The next fault strikes.
     Strike,
+    /// Every machine loses power just after a vote was cast; its candidate's stays away longest.
+    PowerLossAtVote { candidate: NodeId },
     /// A node that was to stop while writing did not write: it stops now.
     CrashNow { node: NodeId, life: u64 },
     /// A node starts.
@@ -234,6 +236,10 @@ impl Simulation {
             }
             Event::ClientReply { client, number, reply } => self.client_reply(client, number, reply),
             Event::Strike => self.strike(),
+            Event::PowerLossAtVote { candidate } => {
+                self.power_loss_at_vote(candidate);
+                Ok(())
+            }
             Event::CrashNow { node, life } => {
                 if self.lives(node, life) {
                     self.crash_as_planned(node);
@@ -274,6 +280,7 @@ impl Simulation {
             Event::ClientStep { .. }
             | Event::ClientReply { .. }
             | Event::Strike
+            | Event::PowerLossAtVote { .. }
             | Event::CrashNow { .. }
             | Event::Start { .. }
             | Event::Heal { .. }
@@ -421,6 +428,7 @@ impl Simulation {
                 Observation::Voted { term, candidate } => {
                     self.trace.line(self.events.now(), format_args!("{id} votes for {candidate} in {term}"));
                     self.checks.votes.voted(directory, term, candidate)?;
+                    self.aim_at_vote(directory, candidate);
                 }
                 Observation::Leads { term } => self.checks.leaders.leads_quorum(term, id, directory)?,
                 Observation::LeadsPartition { partition, epoch } => {
