@@ -155,19 +155,59 @@ async fn clusters(
         .watches(scope.api::<Pod>(client), ours(), of_pod)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop)
-        .run(reconcile, retry, context)
+        .run(reconcile_or_leave, retry, context)
         .for_each(|result| async move {
             vitals.count_cluster(result.is_ok());
             match result {
                 Ok((cluster, action)) => debug!(%cluster, ?action, "passed over a cluster"),
                 // An object that is gone by the time its turn comes.
                 Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => warn!(error = &error as &dyn std::error::Error, "a pass over a cluster failed"),
+                Err(error) => warn!(error = chain(&error), "a pass over a cluster failed"),
             }
         })
         .await;
 }
 
+async fn reconcile_or_leave(
+    cluster: Arc<KafkaCluster>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    match reconcile(cluster, context).await {
+        // Its own deletion is next, and comes by the watch.
+        Err(ReconcileError::Apply(error)) if error.namespace_is_leaving() => Ok(Action::await_change()),
+        other => other,
+    }
+}
+
 fn retry(_: Arc<KafkaCluster>, _: &ReconcileError, _: Arc<Context>) -> Action {
     Action::requeue(RETRY)
+}
+
+/// An error with all its causes; a formatter of JSON lines writes the first only.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some errors of libraries repeat their cause.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write: full")]
+    struct Repeats(#[source] Full);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("full")]
+    struct Full(#[source] std::io::Error);
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let error = Repeats(Full(std::io::Error::other("no space")));
+        assert_eq!(chain(&error), "cannot write: full: no space");
+    }
 }

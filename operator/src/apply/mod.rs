@@ -52,6 +52,19 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// Whether the namespace is on its way out: then there is nothing to bring back.
+    #[must_use]
+    pub fn namespace_is_leaving(&self) -> bool {
+        match self {
+            Self::Refused { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("is being terminated"))
+            }
+            Self::Render { .. } => false,
+        }
+    }
+}
+
 /// Whether something had to be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Applied {

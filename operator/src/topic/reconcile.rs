@@ -179,7 +179,7 @@ fn finish(entries: &mut BTreeMap<Key, Entry>, finished: Finished, vitals: &Vital
             warn!(
                 cluster = finished.key.name,
                 namespace = finished.key.namespace,
-                error = &error as &dyn std::error::Error,
+                error = crate::run::chain(&error),
                 "a pass over topics failed"
             );
             backoff(3)
@@ -221,7 +221,7 @@ where
                 Ok(watcher::Event::InitDone) => Some(Change::Listed),
                 Ok(watcher::Event::Init) => None,
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "a watch broke and is set up again");
+                    warn!(error = crate::run::chain(&error), "a watch broke and is set up again");
                     None
                 }
             }
