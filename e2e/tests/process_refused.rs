@@ -64,6 +64,6 @@ fn a_topic_with_more_replicas_than_this_release_can_do_is_refused() -> Result<()
     let refused = namespace.wait_for("a condition refuses it", "kafkatopic/wide", |topic| {
         condition(topic, "Ready") == "False" && !message(topic, "Ready").is_empty()
     })?;
-    assert!(message(&refused, "Ready").contains("replicas"), "{refused:#}");
+    assert!(message(&refused, "Ready").contains("replic"), "{refused:#}");
     namespace.remove()
 }

@@ -46,7 +46,7 @@ impl Container {
                 mount.source.display(),
                 mount.place.display()
             ));
-            if mount.source.as_os_str() != "/proc" {
+            if mount.source.starts_with(site.directory()) {
                 program("chown").arg(format!("{user}:{group}")).arg(&mount.source).read()?;
             }
         }

@@ -79,7 +79,7 @@ impl Sandbox {
         if root.exists() {
             fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
         }
-        for directory in ["etc", "proc", "tmp"] {
+        for directory in ["dev", "etc", "proc", "tmp"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         }
@@ -87,7 +87,8 @@ impl Sandbox {
         fs::hard_link(&binary, root.join(entrypoint.trim_start_matches('/')))
             .with_context(|| format!("link {}", binary.display()))?;
         self.write_resolver(pod)?;
-        let mut mounts = vec![Mount { source: PathBuf::from("/proc"), place: root.join("proc") }];
+        let of_machine = |name: &str| Mount { source: Path::new("/").join(name), place: root.join(name) };
+        let mut mounts = vec![of_machine("proc"), of_machine("dev")];
         for mount in container["volumeMounts"].as_array().into_iter().flatten() {
             let name = mount["name"].as_str().context("a mount without a name")?;
             let path = mount["mountPath"].as_str().context("a mount without a path")?;

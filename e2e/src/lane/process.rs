@@ -18,7 +18,7 @@ use crate::images;
 use crate::kcat::Kcat;
 use crate::kube::certificates::Certificates;
 use crate::kube::kubeconfig::{self, write_if_changed};
-use crate::kube::{Node, Programs, control_plane, dns, network, storage};
+use crate::kube::{Node, Programs, SERVICE_RANGE, control_plane, dns, network, storage};
 use crate::kubectl::Kubectl;
 use crate::kubelet;
 use crate::lane::Lane;
@@ -104,6 +104,8 @@ fn start_kubelet(site: &Site, programs: &Programs, xtask: &Path) -> Result<()> {
     })?;
     Process::new(site, "kubelet", fabric.clone(), xtask).arg("kubelet").arg(site.name()).ensure()?;
     fabric.program("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).read()?;
+    // Any route will do: what the fabric itself sends to a Service is turned to a pod on its way out.
+    fabric.program("ip").args(["route", "replace", SERVICE_RANGE, "dev", "br0"]).read()?;
     let config = site.path("kube-proxy.yaml");
     let certificates = Certificates::of(site);
     let identity = kubeconfig::write(&site.path("kube-proxy.kubeconfig"), &certificates, "kube-proxy")?;
