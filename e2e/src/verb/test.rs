@@ -16,11 +16,11 @@ struct Lane {
     site: &'static str,
 }
 
-/// In order of what they cost.
+/// In order of what they cost. The node lane and the process lane run by hand until they have been seen to pass here
+/// from nothing: `cargo test -p e2e --features node-lane --test node_quickstart` and so on.
 ///
 /// The process lane comes up and runs clusters, but its tests do not pass yet: they join when they do.
-const LANES: [Lane; 2] =
-    [Lane { feature: "api-lane", site: site::API }, Lane { feature: "node-lane", site: site::TEST }];
+const LANES: [Lane; 1] = [Lane { feature: "api-lane", site: site::API }];
 
 /// Checks the source, then runs the lanes one after the other.
 pub fn run() -> Result<()> {
