@@ -5,7 +5,7 @@
 
 use ottla_core::config::{BrokerConfig, Layers};
 use ottla_core::ids::{ClusterId, DirectoryId, LeaderEpoch, NodeId, TopicPartition};
-use ottla_core::metadata::image::{ConfigResource, Endpoint, Fencing, Image};
+use ottla_core::metadata::image::{Endpoint, Fencing, Image};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -108,12 +108,7 @@ impl Node {
 
     /// The configuration below a topic's own, as this broker resolves it.
     pub(crate) fn layers(&self, image: &Image) -> Layers {
-        let settings = |resource: &ConfigResource| image.configs.get(resource).cloned().unwrap_or_default();
-        Layers {
-            broker: settings(&ConfigResource::Broker(self.id)),
-            cluster: settings(&ConfigResource::BrokerDefault),
-            fixed: self.config.fixed.clone(),
-        }
+        image.layers(self.id, &self.config.fixed)
     }
 }
 

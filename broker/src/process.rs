@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_client::Options;
-use ottla_core::config::{Address, BrokerConfig, Layers, Listener};
+use ottla_core::config::{Address, BrokerConfig, Listener};
 use ottla_core::controller::NodeConfig;
 use ottla_core::controller::operation::RegisterBroker;
 use ottla_core::ids::{BrokerEpoch, IncarnationId};
@@ -228,7 +228,7 @@ async fn start(
     let broker = config.roles.is_broker().then(|| {
         let parts = BrokerParts {
             lifecycle: lifecycle_config(&config, directories)?,
-            layers: Layers { fixed: config.fixed.clone(), ..Layers::default() },
+            fixed: config.fixed.clone(),
             shards: shards.clone(),
             shard_events: shards_report,
             routes,

@@ -85,9 +85,6 @@ pub(crate) enum Reply {
     Now(Chunks),
     /// A frame that comes later; `None` closes the connection.
     Later(Pin<Box<dyn Future<Output = Option<Chunks>> + Send>>),
-    /// The request has no reply.
-    #[allow(dead_code, reason = "one-way private messages will use it")]
-    None,
     /// Close the connection, for this reason.
     Close(&'static str),
 }

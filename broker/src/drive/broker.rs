@@ -35,7 +35,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// What the driver is built from.
 pub(crate) struct BrokerParts {
     pub(crate) lifecycle: LifecycleConfig,
-    pub(crate) layers: ottla_core::config::Layers,
+    /// What the properties file sets.
+    pub(crate) fixed: ottla_core::config::Settings,
     pub(crate) shards: Shards,
     pub(crate) shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     pub(crate) routes: watch::Sender<Arc<ShardRoutes>>,
@@ -56,7 +57,7 @@ pub(crate) async fn run(parts: BrokerParts, shard_count: usize) {
         lifecycle: Lifecycle::new(parts.lifecycle, clock::monotonic()),
         callers,
         replied,
-        replicas: Replicas::new(node_id, parts.shards.clone(), parts.routes, parts.layers),
+        replicas: Replicas::new(node_id, parts.shards.clone(), parts.routes, parts.fixed),
         shard_events: parts.shard_events,
         opening: shard_count,
         heard_at: clock::monotonic(),

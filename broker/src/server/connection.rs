@@ -128,7 +128,6 @@ impl Connection {
                 self.drain().await?;
             }
             match self.dispatch(&header, bytes)? {
-                Reply::None => {}
                 Reply::Now(chunks) => {
                     self.drain().await?;
                     self.write(chunks).await?;

@@ -17,7 +17,7 @@ use super::features::first_features;
 use super::operation::{Heartbeat, Operation, Reply, Ticket};
 use crate::config::{Layers, Settings};
 use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
-use crate::metadata::image::{ConfigResource, Fencing, Image};
+use crate::metadata::image::{Fencing, Image};
 use crate::metadata::record::Record;
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
 use crate::time::Monotonic;
@@ -54,12 +54,7 @@ impl ControllerConfig {
 
     /// What lies below a topic's own configuration.
     pub(super) fn layers(&self, image: &Image) -> Layers {
-        let of = |resource| image.configs.get(&resource).cloned().unwrap_or_default();
-        Layers {
-            broker: of(ConfigResource::Broker(self.node_id)),
-            cluster: of(ConfigResource::BrokerDefault),
-            fixed: self.fixed.clone(),
-        }
+        image.layers(self.node_id, &self.fixed)
     }
 }
 

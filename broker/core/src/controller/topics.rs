@@ -30,15 +30,8 @@ impl State {
         let mut partitions = 0;
         let mut results = Vec::new();
         for topic in &request.topics {
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
-            let result = if twice {
-                Err(OperationError::InvalidRequest(format!(
-                    "topic \"{}\" is in the request twice",
-                    topic.name
-                )))
-            } else {
-                create_topic(&image, config, topic)
-            };
+            let result = named_once(&topic.name, request.topics.iter().map(|other| &other.name))
+                .and_then(|()| create_topic(&image, config, topic));
             let result = result.and_then(|(made, created)| {
                 partitions += usize::try_from(created.partitions).unwrap_or(usize::MAX);
                 limit_partitions(partitions)?;
@@ -86,15 +79,8 @@ impl State {
         let mut records: Vec<Record> = Vec::new();
         let mut results = Vec::new();
         for topic in &request.topics {
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
-            let result = if twice {
-                Err(OperationError::InvalidRequest(format!(
-                    "topic \"{}\" is in the request twice",
-                    topic.name
-                )))
-            } else {
-                more_partitions(&image, topic)
-            };
+            let result = named_once(&topic.name, request.topics.iter().map(|other| &other.name))
+                .and_then(|()| more_partitions(&image, topic));
             let result = result.and_then(|made| limit_partitions(records.len() + made.len()).map(|()| made));
             results.push(result.map(|made| {
                 replay_all(&mut image, &made);
@@ -106,6 +92,15 @@ impl State {
         }
         Outcome { records, reply: Reply::CreatePartitions(results) }
     }
+}
+
+/// Refuses a topic that a request names more than once.
+fn named_once<'a>(name: &str, mut all: impl Iterator<Item = &'a String>) -> Result<(), OperationError> {
+    let mut named = || all.any(|other| other == name);
+    if named() && named() {
+        return Err(OperationError::InvalidRequest(format!("topic \"{name}\" is in the request twice")));
+    }
+    Ok(())
 }
 
 fn replay_all(image: &mut Image, records: &[Record]) {

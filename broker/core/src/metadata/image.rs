@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::config::{Layers, Settings};
 use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
     PartitionIndex, Term, TopicId, TopicName,
@@ -180,6 +181,16 @@ impl Image {
     /// A partition by topic id and index.
     pub fn partition(&self, topic: TopicId, partition: PartitionIndex) -> Option<&Arc<Partition>> {
         self.topics.get(&topic)?.partitions.get(&partition)
+    }
+
+    /// The configuration below a topic's own, as one node resolves it. `fixed` is what its properties file sets.
+    pub fn layers(&self, node_id: NodeId, fixed: &Settings) -> Layers {
+        let settings = |resource: ConfigResource| self.configs.get(&resource).cloned().unwrap_or_default();
+        Layers {
+            broker: settings(ConfigResource::Broker(node_id)),
+            cluster: settings(ConfigResource::BrokerDefault),
+            fixed: fixed.clone(),
+        }
     }
 
     /// The brokers in service, in order of id.

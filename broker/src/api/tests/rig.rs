@@ -181,7 +181,6 @@ pub(in crate::api) async fn send<R: Request>(
         Ok(Reply::Now(chunks)) => chunks,
         Ok(Reply::Later(reply)) => reply.await.expect("a reply"),
         Ok(Reply::Close(reason)) => panic!("{} v{version} closes: {reason}", api.name),
-        Ok(Reply::None) => panic!("{} v{version} has no reply", api.name),
         Err(error) => panic!("{} v{version} cannot read the request: {error}", api.name),
     };
     let frame: Vec<u8> = reply.iter().flat_map(|chunk| chunk.iter().copied()).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ottla_core::config::{Layers, TopicConfig};
+use ottla_core::config::{Layers, Settings, TopicConfig};
 use ottla_core::ids::{NodeId, TopicPartition};
 use ottla_core::metadata::delta::Delta;
 use ottla_core::metadata::image::{ConfigResource, Image, Partition, Topic};
@@ -20,8 +20,8 @@ pub(super) struct Replicas {
     current: ShardRoutes,
     failed: BTreeSet<usize>,
     opened: BTreeSet<usize>,
-    /// What lies below a topic's configuration on this broker, from its properties file.
-    layers: Layers,
+    /// What this broker's properties file sets.
+    fixed: Settings,
 }
 
 impl Replicas {
@@ -29,10 +29,10 @@ impl Replicas {
         me: NodeId,
         shards: Shards,
         routes: watch::Sender<Arc<ShardRoutes>>,
-        layers: Layers,
+        fixed: Settings,
     ) -> Self {
         let (failed, opened) = (BTreeSet::new(), BTreeSet::new());
-        Self { me, shards, routes, current: ShardRoutes::new(), failed, opened, layers }
+        Self { me, shards, routes, current: ShardRoutes::new(), failed, opened, fixed }
     }
 
     /// A directory is open and holds these.
@@ -54,7 +54,7 @@ impl Replicas {
     /// Gives the shards what differs between two images and waits until they have taken it in.
     pub(super) async fn apply(&mut self, before: &Image, after: &Image) {
         let delta = Delta::between(before, after);
-        let layers = self.layers_in(after);
+        let layers = after.layers(self.me, &self.fixed);
         for change in &delta.partitions {
             let mine = change.new.as_ref().filter(|new| new.replicas.contains(&self.me));
             match mine {
@@ -147,15 +147,6 @@ impl Replicas {
     fn emptiest(&self) -> Option<usize> {
         let count = |shard: &usize| self.current.values().filter(|other| *other == shard).count();
         (0..self.shards.count()).filter(|shard| !self.failed.contains(shard)).min_by_key(count)
-    }
-
-    fn layers_in(&self, image: &Image) -> Layers {
-        let settings = |resource: &ConfigResource| image.configs.get(resource).cloned().unwrap_or_default();
-        Layers {
-            broker: settings(&ConfigResource::Broker(self.me)),
-            cluster: settings(&ConfigResource::BrokerDefault),
-            fixed: self.layers.fixed.clone(),
-        }
     }
 
     fn publish(&self) {
