@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Kcat {
     executable: PathBuf,
+    settings: Vec<String>,
 }
 
 /// A record as kcat shows it.
@@ -30,7 +31,15 @@ impl Kcat {
     /// kcat by way of the script at `executable`.
     #[must_use]
     pub fn new(executable: PathBuf) -> Self {
-        Self { executable }
+        Self { executable, settings: Vec::new() }
+    }
+
+    /// The same with one more of librdkafka's settings, as `key=value`.
+    #[must_use]
+    pub fn with(&self, setting: &str) -> Self {
+        let mut other = self.clone();
+        other.settings.push(setting.to_owned());
+        other
     }
 
     /// Produces `records` through the brokers that `bootstrap` names and waits for all of them to be
@@ -39,7 +48,8 @@ impl Kcat {
         let lines: String =
             records.iter().map(|record| format!("{}\t{}\n", record.key, record.value)).collect();
         self.program(bootstrap)
-            .args(["-P", "-t", topic, "-K", "\t", "-X", "acks=all"])
+            // -E: that no broker can be reached for a moment is no reason to give up.
+            .args(["-P", "-E", "-t", topic, "-K", "\t", "-X", "acks=all"])
             .stdin(lines)
             .read()
             .map(|_| ())
@@ -70,7 +80,11 @@ impl Kcat {
     }
 
     fn program(&self, bootstrap: &str) -> Program {
-        program("timeout").arg(LIMIT.as_secs().to_string()).arg(&self.executable).args(["-b", bootstrap])
+        program("timeout")
+            .arg(LIMIT.as_secs().to_string())
+            .arg(&self.executable)
+            .args(["-b", bootstrap])
+            .args(self.settings.iter().flat_map(|setting| ["-X", setting]))
     }
 }
 

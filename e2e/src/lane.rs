@@ -2,6 +2,7 @@
 //! `cargo xtask test` removes it at the end, `cargo xtask down --site NAME` at any time.
 
 pub mod api;
+pub mod broker;
 pub mod namespace;
 pub mod node;
 pub mod process;

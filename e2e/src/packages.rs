@@ -20,6 +20,12 @@ pub const IMAGES: &[Need] = &[
 /// What checking a cluster from outside takes.
 pub const CLIENTS: &[Need] = &[("/usr/bin/kcat", "kcat")];
 
+/// What running Kafka's own tools takes.
+pub const JAVA: &[Need] = &[("/usr/bin/java", "default-jre-headless")];
+
+/// What fetching them takes.
+pub const MAVEN: &[Need] = &[("/usr/bin/mvn", "maven")];
+
 /// What running Kubernetes nodes takes.
 pub const KUBERNETES: &[Need] = &[
     ("/usr/bin/containerd", "containerd"),

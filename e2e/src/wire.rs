@@ -2,10 +2,101 @@
 //! kcat cannot. Only versions without flexible encoding.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+/// The request `CreateTopics`, version 2, for a topic with one replica of each partition.
+#[must_use]
+pub fn create_topic(name: &str, partitions: u32, configs: &[(&str, &str)]) -> Request {
+    const REPLICATION_FACTOR: u16 = 1;
+    let mut body = Vec::new();
+    put_count(&mut body, 1);
+    put_text(&mut body, name);
+    body.extend(partitions.to_be_bytes());
+    body.extend(REPLICATION_FACTOR.to_be_bytes());
+    put_count(&mut body, 0);
+    put_count(&mut body, i32::try_from(configs.len()).unwrap_or(i32::MAX));
+    for (key, value) in configs {
+        put_text(&mut body, key);
+        put_text(&mut body, value);
+    }
+    put_timeout(&mut body);
+    body.push(0);
+    Request { key: 19, version: 2, body }
+}
+
+/// What an answer to [`create_topic`] says.
+pub fn created(answer: &[u8]) -> Result<()> {
+    let mut rest = answer.get(8..).context("an answer that is too short")?;
+    let _name = take_text(&mut rest)?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}: {}", take_text(&mut rest).unwrap_or_default());
+    Ok(())
+}
+
+/// The request `Produce`, version 3, of one record without a key to partition 0; all in-sync replicas acknowledge.
+#[must_use]
+pub fn produce(topic: &str, value: &[u8]) -> Request {
+    const ACKS: i16 = -1;
+    let batch = batch_of_one(value);
+    let mut body = Vec::new();
+    body.extend((-1_i16).to_be_bytes());
+    body.extend(ACKS.to_be_bytes());
+    put_timeout(&mut body);
+    put_count(&mut body, 1);
+    put_text(&mut body, topic);
+    put_count(&mut body, 1);
+    put_count(&mut body, 0);
+    body.extend(u32::try_from(batch.len()).unwrap_or(u32::MAX).to_be_bytes());
+    body.extend(batch);
+    Request { key: 0, version: 3, body }
+}
+
+/// What an answer to [`produce`] says.
+pub fn produced(answer: &[u8]) -> Result<()> {
+    let mut rest = answer.get(4..).context("an answer that is too short")?;
+    let _topic = take_text(&mut rest)?;
+    rest = rest.get(8..).context("an answer without a partition")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}");
+    Ok(())
+}
+
+/// A record batch of format 2 with one record of fewer than 32 bytes, so that every length is one byte.
+fn batch_of_one(value: &[u8]) -> Vec<u8> {
+    let value = &value[..value.len().min(31)];
+    let zigzag = |number: usize| u8::try_from(number * 2).unwrap_or_default();
+    // Attributes, time and offset deltas, no key, the value, no headers.
+    let mut record = vec![0, 0, 0, 1, zigzag(value.len())];
+    record.extend(value);
+    record.push(0);
+    let mut checked = Vec::new();
+    checked.extend([0; 2]); // attributes
+    checked.extend([0; 4]); // last offset delta
+    checked.extend([0; 8]); // base timestamp
+    checked.extend([0; 8]); // max timestamp
+    checked.extend([0xff; 14]); // producer id and epoch, base sequence: none
+    checked.extend(1_u32.to_be_bytes());
+    checked.push(zigzag(record.len()));
+    checked.extend(record);
+    let mut batch = vec![0; 8];
+    batch.extend(u32::try_from(checked.len() + 9).unwrap_or_default().to_be_bytes());
+    batch.extend([0xff; 4]); // leader epoch: the leader's to say
+    batch.push(2); // magic
+    batch.extend(crc32c(&checked).to_be_bytes());
+    batch.extend(checked);
+    batch
+}
+
+/// The checksum of Castagnoli, bit by bit: a few hundred bytes at most.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
 
 /// The request `DeleteTopics`, version 1.
 #[must_use]
@@ -83,7 +174,29 @@ impl Request {
     }
 }
 
-/// Any number: one request is sent per connection.
+/// Sends a request to `address` (host:port) from this machine and returns the body of the answer.
+pub fn send(address: &str, request: &Request) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_nodelay(true).context("send at once")?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).context("limit the wait for an answer")?;
+    exchange(&mut stream, request).with_context(|| format!("answer of {address} to key {}", request.key))
+}
+
+/// Sends a request on a connection and returns the body of the answer.
+pub fn exchange(stream: &mut TcpStream, request: &Request) -> Result<Vec<u8>> {
+    stream.write_all(&request.frame()).context("send the request")?;
+    body_of(&read_frame(stream)?)
+}
+
+fn body_of(answer: &[u8]) -> Result<Vec<u8>> {
+    ensure!(answer.get(..4) == Some(&CORRELATION.to_be_bytes()), "an answer to another request");
+    Ok(answer[4..].to_vec())
+}
+
+/// How long a broker may take to answer one request.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Any number: one request is sent per connection, or the answer is awaited before the next.
 const CORRELATION: u32 = 7;
 
 /// Sends requests from inside a cluster's network.
@@ -115,9 +228,7 @@ impl Wire {
         drop(input);
         let _ = child.kill();
         child.wait().context("wait for nc")?;
-        let answer = answer.with_context(|| format!("answer of {address} to key {}", request.key))?;
-        ensure!(answer.get(..4) == Some(&CORRELATION.to_be_bytes()), "an answer to another request");
-        Ok(answer[4..].to_vec())
+        body_of(&answer.with_context(|| format!("answer of {address} to key {}", request.key))?)
     }
 }
 
@@ -143,4 +254,35 @@ fn put_text(body: &mut Vec<u8>, text: &str) {
 fn put_timeout(body: &mut Vec<u8>) {
     const MILLISECONDS: u32 = 15_000;
     body.extend(MILLISECONDS.to_be_bytes());
+}
+
+fn take_i16(rest: &mut &[u8]) -> Result<i16> {
+    let (bytes, after) = rest.split_first_chunk().context("an answer that ends in a number")?;
+    *rest = after;
+    Ok(i16::from_be_bytes(*bytes))
+}
+
+fn take_text(rest: &mut &[u8]) -> Result<String> {
+    let length = usize::try_from(take_i16(rest)?).unwrap_or_default();
+    let (bytes, after) = rest.split_at_checked(length).context("an answer that ends in a text")?;
+    *rest = after;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_one_of_the_published_example() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn an_error_in_an_answer_is_told_with_its_message() {
+        let answer = [&[0; 8][..], &[0, 1, b'a', 0, 36, 0, 4], b"why?"].concat();
+        assert_eq!(created(&answer).unwrap_err().to_string(), "error 36: why?");
+        let answer = [&[0; 8][..], &[0, 1, b'a', 0, 0, 0xff, 0xff]].concat();
+        assert!(created(&answer).is_ok());
+    }
 }

@@ -1,0 +1,107 @@
+//! Apache Kafka as released: its command-line tools, which judge our brokers, and its broker, which ours is
+//! measured against.
+//!
+//! `e2e/kafka/pom.xml` pins it; Maven brings the jars into the cache. Nothing of it is in our binaries.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::cache;
+use crate::command::{Program, program};
+use crate::packages;
+use crate::repository;
+use crate::step::Steps;
+
+/// How long a tool may take, in seconds; one that waits for an answer that never comes must not block for ever.
+const LIMIT_SECONDS: u32 = 120;
+
+/// For programs that live for a second or two: start quickly, use one core, stay small.
+const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"];
+
+/// As upstream's `kafka-server-start.sh` sets it.
+const SERVER: [&str; 5] =
+    ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"];
+
+/// The jars of one release.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    libraries: PathBuf,
+}
+
+impl Kafka {
+    /// The release that the pom names; Maven fetches it if the cache does not hold it.
+    pub fn ensure(steps: &Steps) -> Result<Self> {
+        packages::ensure(steps, &[packages::JAVA])?;
+        let version = version()?;
+        let entry = cache::entry("kafka", &version, |directory| {
+            packages::ensure(steps, &[packages::MAVEN])?;
+            steps.run(&format!("fetch Apache Kafka {version} with Maven"), |log| {
+                let option = |name: &str, path: PathBuf| {
+                    let mut option = OsString::from(format!("-D{name}="));
+                    option.push(path);
+                    option
+                };
+                program("mvn")
+                    .args(["--quiet", "--batch-mode", "--file"])
+                    .arg(source().join("pom.xml"))
+                    .arg(option("maven.repo.local", cache::root()?.join("maven")))
+                    .arg("dependency:copy-dependencies")
+                    .arg("-DincludeScope=runtime")
+                    .arg(option("outputDirectory", directory.join("libs")))
+                    .log(log)
+            })
+        })?;
+        Ok(Self { libraries: entry.join("libs") })
+    }
+
+    /// One of Kafka's command-line tools, by the name of its class.
+    #[must_use]
+    pub fn tool(&self, class: &str) -> Program {
+        program("timeout")
+            .args([&LIMIT_SECONDS.to_string(), "java"])
+            .args(SHORT_LIVED)
+            .args(self.class_path())
+            .arg(class)
+    }
+
+    /// What `java` is told to run Kafka's broker on a properties file.
+    #[must_use]
+    pub fn server(&self, properties: PathBuf) -> Vec<OsString> {
+        let mut words: Vec<OsString> = SERVER.iter().map(OsString::from).collect();
+        words.extend(self.class_path());
+        words.extend(["kafka.Kafka".into(), properties.into()]);
+        words
+    }
+
+    fn class_path(&self) -> [OsString; 3] {
+        let mut logging = OsString::from("-Dlog4j2.configurationFile=");
+        logging.push(source().join("log4j2.xml"));
+        ["-cp".into(), self.libraries.join("*").into(), logging]
+    }
+}
+
+/// The version that the pom asks for.
+pub fn version() -> Result<String> {
+    let file = source().join("pom.xml");
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let (_, rest) = text.split_once("<kafka.version>").context("the pom names no kafka.version")?;
+    let (version, _) = rest.split_once('<').context("the pom's kafka.version has no end")?;
+    Ok(version.to_owned())
+}
+
+fn source() -> PathBuf {
+    repository::root().join("e2e/kafka")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pom_names_the_version() {
+        assert!(version().unwrap().starts_with("4."));
+    }
+}
