@@ -1,5 +1,6 @@
 //! What a node counts, as Prometheus text.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,10 +17,16 @@ struct ApiLabel {
     api: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectoryLabel {
+    directory: String,
+}
+
 /// Counters are cheap to bump: those of requests are looked up by the row of the API table, not by name.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Vec<Counter>,
+    log_directories: Family<DirectoryLabel, Gauge>,
     /// Bytes of record batches appended.
     pub(crate) produced_bytes: Counter,
     /// Bytes of record batches sent to consumers.
@@ -49,7 +56,21 @@ impl Metrics {
         registry.register("partitions_led", "Partitions this broker leads", partitions_led.clone());
         let metadata_offset = Gauge::default();
         registry.register("metadata_offset", "Offset of the newest metadata image", metadata_offset.clone());
-        Arc::new(Self { registry, requests, produced_bytes, fetched_bytes, partitions_led, metadata_offset })
+        let log_directories = Family::default();
+        registry.register(
+            "log_directory_online",
+            "1 for each log directory that works, 0 for one that has failed",
+            log_directories.clone(),
+        );
+        Arc::new(Self {
+            registry,
+            requests,
+            log_directories,
+            produced_bytes,
+            fetched_bytes,
+            partitions_led,
+            metadata_offset,
+        })
     }
 
     /// Counts a request of the API at this place of the table.
@@ -57,6 +78,12 @@ impl Metrics {
         if let Some(counter) = self.requests.get(index) {
             counter.inc();
         }
+    }
+
+    /// Notes whether a log directory works.
+    pub(crate) fn log_directory(&self, path: &Path, online: bool) {
+        let label = DirectoryLabel { directory: path.display().to_string() };
+        self.log_directories.get_or_create(&label).set(i64::from(online));
     }
 
     /// Everything, in the OpenMetrics text format.

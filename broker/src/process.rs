@@ -26,8 +26,8 @@ use crate::api::Scope;
 use crate::api::api_versions::SUPPORTED_FEATURES;
 use crate::api::authorize::Authorizer;
 use crate::cli::format::random_uuid;
-use crate::directories::LoadedDirectories;
-use crate::drive::broker::{self, BrokerParts};
+use crate::directories::{LoadedDirectories, LoadedDirectory};
+use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller;
 use crate::drive::shard::{self, Shards};
 use crate::http;
@@ -228,6 +228,7 @@ async fn start(
     let broker = config.roles.is_broker().then(|| {
         let parts = BrokerParts {
             lifecycle: lifecycle_config(&config, directories)?,
+            directories: shard_directories(&config, directories),
             fixed: config.fixed.clone(),
             shards: shards.clone(),
             shard_events: shards_report,
@@ -239,11 +240,21 @@ async fn start(
             stop: broker_stops,
             fatal: fatal.clone(),
         };
-        Ok::<_, RunError>(tokio::spawn(broker::run(parts, shards.count())))
+        Ok::<_, RunError>(tokio::spawn(broker::run(parts)))
     });
     let broker = broker.transpose()?;
     let listeners = serve(listening, &node, statuses, &listeners_stop);
     Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+fn shard_directories(config: &BrokerConfig, directories: &LoadedDirectories) -> Vec<Directory> {
+    let metadata = config.roles.is_controller().then(|| directories.metadata().id);
+    let directory = |loaded: &LoadedDirectory| Directory {
+        id: loaded.id,
+        path: loaded.path.clone(),
+        holds_metadata_log: metadata == Some(loaded.id),
+    };
+    directories.logs.iter().map(directory).collect()
 }
 
 fn initial_status(config: &BrokerConfig) -> BrokerStatus {

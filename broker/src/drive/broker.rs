@@ -8,10 +8,11 @@
 mod call;
 mod replicas;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_core::ids::TopicPartition;
+use ottla_core::ids::{DirectoryId, TopicPartition};
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
@@ -35,6 +36,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// What the driver is built from.
 pub(crate) struct BrokerParts {
     pub(crate) lifecycle: LifecycleConfig,
+    /// One for each shard, in the order of the shards.
+    pub(crate) directories: Vec<Directory>,
     /// What the properties file sets.
     pub(crate) fixed: ottla_core::config::Settings,
     pub(crate) shards: Shards,
@@ -48,8 +51,16 @@ pub(crate) struct BrokerParts {
     pub(crate) fatal: mpsc::UnboundedSender<String>,
 }
 
-/// Runs until the broker has stopped in order. `shard_count` directories are to be opened first.
-pub(crate) async fn run(parts: BrokerParts, shard_count: usize) {
+/// A log directory, as the driver needs to know it.
+pub(crate) struct Directory {
+    pub(crate) id: DirectoryId,
+    pub(crate) path: PathBuf,
+    /// Whether this process is a controller and keeps its metadata log there.
+    pub(crate) holds_metadata_log: bool,
+}
+
+/// Runs until the broker has stopped in order. Every directory is to be opened first.
+pub(crate) async fn run(parts: BrokerParts) {
     let (replies, replied) = mpsc::unbounded_channel();
     let node_id = parts.lifecycle.registration.node_id;
     let callers = Callers::new(parts.lifecycle.request_timeout, replies);
@@ -57,9 +68,16 @@ pub(crate) async fn run(parts: BrokerParts, shard_count: usize) {
         lifecycle: Lifecycle::new(parts.lifecycle, clock::monotonic()),
         callers,
         replied,
-        replicas: Replicas::new(node_id, parts.shards.clone(), parts.routes, parts.fixed),
+        replicas: Replicas::new(
+            node_id,
+            parts.directories.iter().map(|directory| directory.id).collect(),
+            parts.shards.clone(),
+            parts.routes,
+            parts.fixed,
+        ),
         shard_events: parts.shard_events,
-        opening: shard_count,
+        opening: parts.directories.len(),
+        directories: parts.directories,
         heard_at: clock::monotonic(),
         pending: None,
         images: parts.images,
@@ -77,6 +95,7 @@ struct Driver {
     callers: Callers,
     replied: mpsc::UnboundedReceiver<(CallNumber, Result<ottla_core::controller::Reply, CallError>)>,
     replicas: Replicas,
+    directories: Vec<Directory>,
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     /// Directories whose logs are not open yet.
     opening: usize,
@@ -133,6 +152,7 @@ impl Driver {
     fn shard_event(&mut self, event: ShardEvent) {
         match event {
             ShardEvent::Opened { shard, partitions } => {
+                self.metrics.log_directory(&self.directories[shard].path, true);
                 self.replicas.found(shard, partitions);
                 self.opened();
             }
@@ -140,11 +160,26 @@ impl Driver {
                 if self.replicas.failed(shard) {
                     self.opened();
                 }
-                if self.replicas.all_failed() {
-                    let _ending = self.fatal.send("every log directory has failed".to_owned());
-                }
+                let directory = &self.directories[shard];
+                self.metrics.log_directory(&directory.path, false);
+                self.lifecycle.directory_failed(directory.id);
+                self.end_without(shard);
             }
         }
+    }
+
+    /// Ends the process, as Kafka does, if there is nothing left to serve from, or if the controller within
+    /// keeps its log where nothing can be kept.
+    fn end_without(&self, shard: usize) {
+        let directory = &self.directories[shard];
+        let reason = if self.replicas.all_failed() {
+            "no log directory is left"
+        } else if directory.holds_metadata_log {
+            "the metadata log is in a log directory that has failed"
+        } else {
+            return;
+        };
+        let _ending = self.fatal.send(format!("{reason}: \"{}\"", directory.path.display()));
     }
 
     fn opened(&mut self) {

@@ -15,8 +15,9 @@ use ottla_core::controller::{
 };
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
+use ottla_core::quorum::machine::QuorumEvent;
 use ottla_core::quorum::store::{Persist, StoreError};
-use ottla_core::quorum::{RaftStore, Recovered};
+use ottla_core::quorum::{RaftStore, Recovered, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info};
@@ -261,6 +262,10 @@ fn log(event: &NodeEvent) {
         NodeEvent::BadMessage { reason } => info!(%reason, "a controller sent a message that cannot be read"),
         NodeEvent::SnapshotTaken(id) => {
             info!(offset = id.offset.0, term = id.term.0, "metadata snapshot taken")
+        }
+        // Somebody must act, and soon: the node has no vote worth anything.
+        NodeEvent::Quorum(QuorumEvent::Refused { from, reason: reason @ Refusal::LogLost { .. } }) => {
+            error!(?from, %reason, "this node's metadata log has lost its end: stop it, empty its directory, format it anew");
         }
         NodeEvent::Quorum(event) => info!(?event, "metadata quorum"),
         NodeEvent::Controller(event) => info!(?event, "controller"),

@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_least(1)
     .low()
-    .inert("the time is fixed"),
+    .inert("a failed directory is reported with every heartbeat, and its broker serves on from the others"),
     Key::boolean("log.cleaner.enable", "true", "Whether compaction runs.").inert(NO_COMPACTION),
     Key::int("log.cleaner.threads", "1", "Threads that compact.")
         .at_least(0)

@@ -1,4 +1,5 @@
-//! Brokers: registering, living, being fenced, stopping (rules 61 and 62 of the protocol, decision 14).
+//! Brokers: registering, living, losing directories, being fenced, stopping (rules 61 and 62 of the protocol,
+//! decisions 6 and 14).
 //!
 //! ```text
 //! registered → fenced ──caught up──▶ unfenced ──wants to stop──▶ in controlled shutdown
@@ -8,14 +9,15 @@
 
 use std::collections::BTreeSet;
 
+use super::directories::replace_directories;
 use super::error::OperationError;
 use super::features::check_features;
 use super::operation::{
     Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply, UnregisterBroker,
 };
-use super::partitions::{broker_leaves, broker_returns, leads_anything};
+use super::partitions::{broker_leaves, broker_returns, directories_fail, leads_anything};
 use super::state::{Outcome, State};
-use crate::ids::{BrokerEpoch, NodeId};
+use crate::ids::{BrokerEpoch, DirectoryId, NodeId};
 use crate::metadata::image::{Broker, Fencing};
 use crate::metadata::record::{self, BrokerRegistrationChange, Record};
 use crate::time::Monotonic;
@@ -38,15 +40,16 @@ impl State {
         let mut records = Vec::new();
         if let Some(before) = self.image.brokers.get(&id) {
             let other_process = before.incarnation_id != request.incarnation_id;
-            // A process that holds the same directories has their locks, so the one before is gone.
-            let same_directories = before.directories == directories;
-            if other_process && !same_directories && self.has_session(now, id) {
+            // A process that holds one of its directories has its lock, so the one before is gone.
+            let shares_directory = before.directories.iter().any(|id| directories.contains(id));
+            if other_process && !shares_directory && self.has_session(now, id) {
                 return Err(OperationError::DuplicateBrokerRegistration(id));
             }
             if before.fencing != Fencing::Fenced {
                 records.extend(broker_leaves(&self.image, id));
             }
         }
+        records.extend(replace_directories(&self.image, id, &directories));
         records.push(Record::RegisterBroker(record::RegisterBroker {
             node_id: id,
             incarnation_id: request.incarnation_id,
@@ -56,6 +59,7 @@ impl State {
             features: request.features.clone(),
             fencing: Fencing::Fenced,
             epoch: None,
+            offline_directories: Vec::new(),
         }));
         Ok(Outcome { records, reply: Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(-1) }) })
     }
@@ -94,7 +98,7 @@ impl State {
             }
             (Fencing::InControlledShutdown, _) => Fencing::InControlledShutdown,
         };
-        let records = self.change_fencing(broker, next);
+        let records = self.change(broker, next, &offline_of(broker, request));
         let fenced = next == Fencing::Fenced;
         let reply = Reply::Heartbeat(HeartbeatReply { caught_up, fenced, should_shut_down });
         Ok(Outcome { records, reply })
@@ -105,14 +109,17 @@ impl State {
         let serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
         serving
             .filter(|broker| !self.has_session(now, broker.node_id))
-            .map(|broker| (broker.node_id, self.change_fencing(broker, Fencing::Fenced)))
+            .map(|broker| {
+                let records = self.change(broker, Fencing::Fenced, &broker.offline_directories);
+                (broker.node_id, records)
+            })
             .collect()
     }
 
     fn check_registration(
         &self,
         request: &RegisterBroker,
-        directories: &[crate::ids::DirectoryId],
+        directories: &[DirectoryId],
     ) -> Result<(), OperationError> {
         let id = request.node_id;
         let refuse = |text: String| Err(OperationError::InvalidRegistration(text));
@@ -142,14 +149,22 @@ impl State {
         }
     }
 
-    fn change_fencing(&self, broker: &Broker, next: Fencing) -> Vec<Record> {
+    /// What it takes to make a broker this, with these directories failed.
+    fn change(&self, broker: &Broker, next: Fencing, offline: &[DirectoryId]) -> Vec<Record> {
         let id = broker.node_id;
+        let directories_fail_too = broker.offline_directories != offline;
         let mut records = match (broker.fencing, next) {
-            (before, after) if before == after => return Vec::new(),
-            (_, Fencing::Unfenced) => broker_returns(&self.image, id),
+            (before, after) if before == after && !directories_fail_too => return Vec::new(),
+            (before, after) if before == after => directories_fail(&self.image, id, offline),
+            (_, Fencing::Unfenced) => broker_returns(&self.image, id, offline),
             (_, Fencing::Fenced | Fencing::InControlledShutdown) => broker_leaves(&self.image, id),
         };
-        let change = BrokerRegistrationChange { node_id: id, epoch: broker.epoch, fencing: next };
+        let change = BrokerRegistrationChange {
+            node_id: id,
+            epoch: broker.epoch,
+            fencing: next,
+            offline_directories: directories_fail_too.then(|| offline.to_vec()),
+        };
         records.push(Record::BrokerRegistrationChange(change));
         records
     }
@@ -162,4 +177,13 @@ impl State {
         });
         others_know && !leads_anything(&self.image, id)
     }
+}
+
+/// The failed directories of a broker after its heartbeat: a directory that has failed stays so until the
+/// broker registers anew. Ids that are none of its directories mean nothing.
+fn offline_of(broker: &Broker, request: &Heartbeat) -> Vec<DirectoryId> {
+    let failed = |id: &&DirectoryId| {
+        broker.offline_directories.contains(id) || request.offline_directories.contains(id)
+    };
+    broker.directories.iter().filter(failed).copied().collect()
 }

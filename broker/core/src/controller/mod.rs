@@ -12,6 +12,7 @@
 
 mod brokers;
 mod configs;
+mod directories;
 mod error;
 mod features;
 pub mod node;

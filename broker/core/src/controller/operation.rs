@@ -85,7 +85,7 @@ pub struct RegisteredBroker {
 }
 
 /// A broker shows that it lives, and says what it wants (BrokerHeartbeat).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Its id.
     pub node_id: NodeId,
@@ -97,6 +97,8 @@ pub struct Heartbeat {
     pub want_fence: bool,
     /// Whether it wants to stop (KIP-841).
     pub want_shutdown: bool,
+    /// Those of its log directories that have failed, all of them each time (KIP-858).
+    pub offline_directories: Vec<DirectoryId>,
 }
 
 /// Reply to [`Heartbeat`].

@@ -1,21 +1,15 @@
 //! Who leads a partition when brokers come and go.
 
-use crate::ids::{LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId};
+use super::directories::DirectoryLoads;
+use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
 use crate::metadata::record::{LeaderChange, PartitionChange, Record};
 
 /// A new partition with these replicas, led by the first that is in service.
-pub(super) fn new_partition(image: &Image, replicas: Vec<NodeId>) -> Partition {
+pub(super) fn new_partition(image: &Image, loads: &mut DirectoryLoads, replicas: Vec<NodeId>) -> Partition {
     let live = |id: &NodeId| image.brokers.get(id).is_some_and(|broker| broker.fencing == Fencing::Unfenced);
     let isr: Vec<NodeId> = replicas.iter().copied().filter(live).collect();
-    let directories = replicas
-        .iter()
-        // With one directory there is no choice; else the broker chooses and reports (KIP-858).
-        .map(|id| match image.brokers.get(id).map(|broker| broker.directories.as_slice()) {
-            Some([only]) => *only,
-            Some(_) | None => crate::ids::DirectoryId::default(),
-        })
-        .collect();
+    let directories = replicas.iter().map(|id| loads.assign(image, *id)).collect();
     Partition {
         leader: isr.first().copied(),
         isr: if isr.is_empty() { replicas.clone() } else { isr },
@@ -34,10 +28,20 @@ pub(super) fn new_partition(image: &Image, replicas: Vec<NodeId>) -> Partition {
 /// What changes when a broker stops to be in service: what it leads gets another leader from the ISR, or none,
 /// and it leaves each ISR in which it is not the last.
 pub(super) fn broker_leaves(image: &Image, leaving: NodeId) -> Vec<Record> {
-    let live = |id: NodeId| {
-        id != leaving && image.brokers.get(&id).is_some_and(|broker| broker.fencing == Fencing::Unfenced)
-    };
+    replicas_leave(image, leaving, |_| true)
+}
+
+/// The same for the replicas in directories of a broker that have failed.
+pub(super) fn directories_fail(image: &Image, broker: NodeId, failed: &[DirectoryId]) -> Vec<Record> {
+    replicas_leave(image, broker, |partition| failed.contains(&partition.directory_of(broker)))
+}
+
+fn replicas_leave(image: &Image, leaving: NodeId, concerned: impl Fn(&Partition) -> bool) -> Vec<Record> {
     let change = |topic_id: TopicId, index: PartitionIndex, partition: &Partition| {
+        if !concerned(partition) {
+            return None;
+        }
+        let live = |id: NodeId| id != leaving && serves(image, partition, id);
         let leads = partition.leader == Some(leaving);
         let others = || partition.isr.iter().copied().filter(|id| *id != leaving);
         let leaves_isr = partition.isr.contains(&leaving) && others().next().is_some();
@@ -60,10 +64,21 @@ pub(super) fn broker_leaves(image: &Image, leaving: NodeId) -> Vec<Record> {
     changes(image, change)
 }
 
-/// What changes when a broker comes into service: it leads what nobody leads and it is in the ISR of.
-pub(super) fn broker_returns(image: &Image, returning: NodeId) -> Vec<Record> {
+/// Whether a replica could lead: its broker is in service and its directory has not failed.
+fn serves(image: &Image, partition: &Partition, id: NodeId) -> bool {
+    image.brokers.get(&id).is_some_and(|broker| {
+        broker.fencing == Fencing::Unfenced
+            && !broker.offline_directories.contains(&partition.directory_of(id))
+    })
+}
+
+/// What changes when a broker comes into service, but for these directories: it leads what nobody leads and
+/// it is in the ISR of.
+pub(super) fn broker_returns(image: &Image, returning: NodeId, offline: &[DirectoryId]) -> Vec<Record> {
     changes(image, |topic_id, index, partition| {
-        let takes = partition.leader.is_none() && partition.isr.contains(&returning);
+        let takes = partition.leader.is_none()
+            && partition.isr.contains(&returning)
+            && !offline.contains(&partition.directory_of(returning));
         takes.then(|| {
             Record::PartitionChange(PartitionChange {
                 topic_id,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::directories::DirectoryLoads;
 use super::error::OperationError;
 use super::operation::{
     CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, MorePartitions, NewTopic,
@@ -162,10 +163,11 @@ fn partition_records(
     first: i32,
     replicas: Vec<Vec<NodeId>>,
 ) -> Vec<Record> {
+    let mut loads = DirectoryLoads::of(image);
     (first..)
         .zip(replicas)
         .map(|(index, replicas)| {
-            let partition = new_partition(image, replicas);
+            let partition = new_partition(image, &mut loads, replicas);
             Record::Partition(PartitionRecord { topic_id, index: PartitionIndex(index), partition })
         })
         .collect()

@@ -24,7 +24,7 @@ use self::registration::Registration;
 use crate::config::Address;
 use crate::controller::OperationError;
 use crate::controller::operation::{Operation, RegisterBroker, Reply};
-use crate::ids::{BrokerEpoch, NodeId};
+use crate::ids::{BrokerEpoch, DirectoryId, NodeId};
 use crate::metadata::image::Image;
 use crate::time::Monotonic;
 
@@ -191,6 +191,12 @@ impl Lifecycle {
     /// The logs are recovered: the broker may come into service.
     pub fn recovered(&mut self) {
         self.registration.recovered();
+    }
+
+    /// A log directory has failed for ever: the controller is told with a heartbeat at once, and again with
+    /// every later one.
+    pub fn directory_failed(&mut self, directory: DirectoryId) {
+        self.registration.directory_failed(directory);
     }
 
     /// Stops in order: the controller moves what this broker leads, then [`BrokerState::Stopped`] is reached. A

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{BrokerState, CallError, CallNumber, LifecycleConfig};
 use crate::controller::OperationError;
 use crate::controller::operation::{Heartbeat, Operation, Reply};
-use crate::ids::{BrokerEpoch, MetadataOffset};
+use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset};
 use crate::metadata::image::{Broker, Fencing};
 use crate::time::Monotonic;
 
@@ -18,6 +18,8 @@ pub(super) struct Registration {
     epoch: Option<BrokerEpoch>,
     logs_recovered: bool,
     wants_shutdown: bool,
+    /// Log directories that have failed, sorted.
+    offline_directories: Vec<DirectoryId>,
     stopped: bool,
     /// What the last heartbeat said.
     said: Option<Heartbeat>,
@@ -32,6 +34,12 @@ impl Registration {
 
     pub(super) fn recovered(&mut self) {
         self.logs_recovered = true;
+    }
+
+    pub(super) fn directory_failed(&mut self, directory: DirectoryId) {
+        if let Err(place) = self.offline_directories.binary_search(&directory) {
+            self.offline_directories.insert(place, directory);
+        }
     }
 
     pub(super) fn shut_down(&mut self) {
@@ -101,8 +109,9 @@ impl Registration {
             metadata_offset: applied,
             want_fence: !self.logs_recovered,
             want_shutdown: self.wants_shutdown,
+            offline_directories: self.offline_directories.clone(),
         };
-        self.said = Some(heartbeat);
+        self.said = Some(heartbeat.clone());
         Some(Operation::Heartbeat(heartbeat))
     }
 
@@ -153,11 +162,12 @@ impl Registration {
 
     /// Whether a heartbeat now would say something that the last did not, and that somebody waits for.
     fn has_news(&self, applied: MetadataOffset) -> bool {
-        let (Some(epoch), Some(said)) = (self.epoch, self.said) else { return false };
+        let (Some(epoch), Some(said)) = (self.epoch, &self.said) else { return false };
         let caught_up =
             |offset: MetadataOffset| i64::try_from(offset.0).is_ok_and(|offset| offset >= epoch.0);
         said.want_fence == self.logs_recovered
             || said.want_shutdown != self.wants_shutdown
+            || said.offline_directories != self.offline_directories
             || (caught_up(applied) && !caught_up(said.metadata_offset))
     }
 }

@@ -64,6 +64,8 @@ pub struct Broker {
     pub rack: Option<String>,
     /// Its log directories, sorted.
     pub directories: Vec<DirectoryId>,
+    /// Those of them that have failed while it runs, sorted (KIP-858).
+    pub offline_directories: Vec<DirectoryId>,
     /// The range of levels of each feature that it can run (KIP-584), by name.
     pub features: Vec<FeatureRange>,
     /// In service or not.
@@ -111,6 +113,14 @@ pub struct Partition {
     pub partition_epoch: PartitionEpoch,
     /// See [`LeaderRecoveryState`].
     pub recovery: LeaderRecoveryState,
+}
+
+impl Partition {
+    /// The log directory that a broker keeps its replica in; the nil id if none is assigned.
+    pub fn directory_of(&self, broker: NodeId) -> DirectoryId {
+        let place = self.replicas.iter().position(|replica| *replica == broker);
+        place.and_then(|place| self.directories.get(place).copied()).unwrap_or_default()
+    }
 }
 
 /// A topic and its partitions.

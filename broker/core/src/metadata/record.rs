@@ -81,6 +81,8 @@ pub struct RegisterBroker {
     pub fencing: Fencing,
     /// Its epoch, in a snapshot only: in the log it is the offset of this record.
     pub epoch: Option<BrokerEpoch>,
+    /// Those of its directories that have failed, in a snapshot only: a process starts with none.
+    pub offline_directories: Vec<DirectoryId>,
 }
 
 /// See [`Record::UnregisterBroker`].
@@ -101,6 +103,8 @@ pub struct BrokerRegistrationChange {
     pub epoch: BrokerEpoch,
     /// What it is from now on.
     pub fencing: Fencing,
+    /// Replaces [`Broker::offline_directories`](super::image::Broker::offline_directories).
+    pub offline_directories: Option<Vec<DirectoryId>>,
 }
 
 /// See [`Record::Topic`].

@@ -92,7 +92,11 @@ impl Record {
                 write_node(writer, &record.node_id);
                 writer.varint(record.epoch.0);
                 write_fencing(writer, record.fencing);
-                writer.tags(Tags::none());
+                let mut tags = Tags::none();
+                tags.put_some(0, record.offline_directories.as_ref(), |writer, offline| {
+                    writer.list(offline, write_directory);
+                });
+                writer.tags(tags);
             }
             Self::NoOp => writer.tags(Tags::none()),
             Self::ClusterId(id) => {
@@ -129,11 +133,7 @@ impl Record {
                 name: reader.text("feature name")?,
                 level: reader.number("feature level")?,
             }),
-            17 => Self::BrokerRegistrationChange(BrokerRegistrationChange {
-                node_id: read_node(reader)?,
-                epoch: BrokerEpoch(reader.varint("broker epoch")?),
-                fencing: read_fencing(reader)?,
-            }),
+            17 => Self::BrokerRegistrationChange(BrokerRegistrationChange::read(reader)?),
             20 => Self::NoOp,
             1000 => Self::ClusterId(ClusterId(reader.uuid("cluster id")?)),
             1001 => Self::Voters(Voters {
@@ -142,11 +142,29 @@ impl Record {
             }),
             unknown => return Err(DecodeError::UnknownRecord { ordinal: unknown }),
         };
-        // RegisterBroker reads its own tags.
-        if ordinal != 0 {
+        // These read their own tags.
+        if ordinal != 0 && ordinal != 17 {
             reader.tags(|_, _| Ok(()))?;
         }
         reader.finish("metadata record")?;
+        Ok(record)
+    }
+}
+
+impl BrokerRegistrationChange {
+    fn read(reader: &mut Reader<'_>) -> Decoded<Self> {
+        let mut record = Self {
+            node_id: read_node(reader)?,
+            epoch: BrokerEpoch(reader.varint("broker epoch")?),
+            fencing: read_fencing(reader)?,
+            offline_directories: None,
+        };
+        reader.tags(|tag, field| {
+            if tag == 0 {
+                record.offline_directories = Some(field.list("offline directories", read_directory)?);
+            }
+            Ok(())
+        })?;
         Ok(record)
     }
 }
@@ -166,6 +184,8 @@ impl RegisterBroker {
         let mut tags = Tags::none();
         tags.put_some(0, self.rack.as_ref(), |writer, rack| writer.text(rack));
         tags.put_some(1, self.epoch.as_ref(), |writer, epoch| writer.varint(epoch.0));
+        let offline = Some(&self.offline_directories).filter(|offline| !offline.is_empty());
+        tags.put_some(2, offline, |writer, offline| writer.list(offline, write_directory));
         writer.tags(tags);
     }
 
@@ -185,11 +205,13 @@ impl RegisterBroker {
             fencing: read_fencing(reader)?,
             rack: None,
             epoch: None,
+            offline_directories: Vec::new(),
         };
         reader.tags(|tag, field| {
             match tag {
                 0 => record.rack = Some(field.text("rack")?),
                 1 => record.epoch = Some(BrokerEpoch(field.varint("broker epoch")?)),
+                2 => record.offline_directories = field.list("offline directories", read_directory)?,
                 _ => {}
             }
             Ok(())

@@ -98,6 +98,7 @@ impl Image {
                 features: broker.features.clone(),
                 fencing: broker.fencing,
                 epoch: Some(broker.epoch),
+                offline_directories: broker.offline_directories.clone(),
             })
         }));
         for topic in self.topics.values() {
@@ -131,6 +132,7 @@ impl Image {
             endpoints: record.endpoints.clone(),
             rack: record.rack.clone(),
             directories: record.directories.clone(),
+            offline_directories: record.offline_directories.clone(),
             features: record.features.clone(),
             fencing: record.fencing,
         };
@@ -145,8 +147,11 @@ impl Image {
     }
 
     fn broker_registration_change(&mut self, record: &BrokerRegistrationChange) -> Result<(), String> {
-        let broker = self.broker_of_epoch(record.node_id, record.epoch)?;
-        Arc::make_mut(broker).fencing = record.fencing;
+        let broker = Arc::make_mut(self.broker_of_epoch(record.node_id, record.epoch)?);
+        broker.fencing = record.fencing;
+        if let Some(offline) = &record.offline_directories {
+            broker.offline_directories.clone_from(offline);
+        }
         Ok(())
     }
 

@@ -41,7 +41,7 @@ pub enum Effect<D: Disk, T, W> {
     /// The directory has failed: report it, and expect nothing more of it.
     Failed {
         /// Why, with the name of the log where there is one.
-        error: String,
+        error: io::Error,
     },
 }
 

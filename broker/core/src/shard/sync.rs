@@ -47,9 +47,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// The disk failed under an append, a read or a name: so has the directory.
-    pub(super) fn fail(&mut self, error: &dyn Error) {
+    pub(super) fn fail(&mut self, error: &(dyn Error + 'static)) {
         let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        self.commit.fail(None, io::Error::other(format!("{error}{cause}")));
+        self.commit.fail(None, io::Error::new(kind_of(error), format!("{error}{cause}")));
         self.end_rounds();
     }
 
@@ -88,7 +88,20 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             self.answer(released.unwrap_or_default());
             self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
         }
-        let error = name.map_or_else(|| error.to_string(), |name| format!("log \"{name}\": {error}"));
+        let text = name.map_or_else(|| error.to_string(), |name| format!("log \"{name}\": {error}"));
+        let error = io::Error::new(error.kind(), text);
         self.effects.push(Effect::Failed { error });
     }
+}
+
+/// What kind of I/O error it is, or wraps.
+fn kind_of(error: &(dyn Error + 'static)) -> io::ErrorKind {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind();
+        }
+        next = error.source();
+    }
+    io::ErrorKind::Other
 }

@@ -108,11 +108,13 @@ prop_compose! {
         features in prop::collection::vec(any::<(String, i16, i16)>(), 0..3),
         fencing in fencing(),
         epoch: Option<i64>,
+        offline_directories in directories(),
     ) -> RegisterBroker {
         let feature = |(name, level_min, level_max)| FeatureRange { name, level_min, level_max };
         RegisterBroker {
             node_id, incarnation_id: IncarnationId(incarnation), endpoints, rack, directories,
             features: features.into_iter().map(feature).collect(), fencing, epoch: epoch.map(BrokerEpoch),
+            offline_directories,
         }
     }
 }
@@ -140,10 +142,16 @@ fn record() -> impl Strategy<Value = Record> {
         (resource(), any::<String>(), any::<Option<String>>())
             .prop_map(|(resource, name, value)| Record::Config(ConfigRecord { resource, name, value })),
         any::<(String, i16)>().prop_map(|(name, level)| Record::FeatureLevel(FeatureLevel { name, level })),
-        (node(), any::<i64>(), fencing()).prop_map(|(node_id, epoch, fencing)| {
-            let epoch = BrokerEpoch(epoch);
-            Record::BrokerRegistrationChange(BrokerRegistrationChange { node_id, epoch, fencing })
-        }),
+        (node(), any::<i64>(), fencing(), prop::option::of(directories())).prop_map(
+            |(node_id, epoch, fencing, offline)| {
+                Record::BrokerRegistrationChange(BrokerRegistrationChange {
+                    node_id,
+                    epoch: BrokerEpoch(epoch),
+                    fencing,
+                    offline_directories: offline,
+                })
+            }
+        ),
         (prop::collection::vec(voter(), 0..3), prop::collection::vec(voter(), 0..3))
             .prop_map(|(voters, learners)| Record::Voters(Voters { voters, learners })),
     ]

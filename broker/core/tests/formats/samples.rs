@@ -66,6 +66,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         features: vec![FeatureRange { name: "metadata.version".to_owned(), level_min: 7, level_max: 30 }],
         fencing: Fencing::Fenced,
         epoch: None,
+        offline_directories: Vec::new(),
     };
     let change = PartitionChange {
         topic_id: topic(),
@@ -104,7 +105,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
                 epoch: Some(BrokerEpoch(9)),
                 fencing: Fencing::InControlledShutdown,
                 rack: None,
-                ..broker
+                ..broker.clone()
             }),
         ),
         (
@@ -113,6 +114,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
                 node_id: NodeId(1),
                 epoch: BrokerEpoch(9),
                 fencing: Fencing::Unfenced,
+                offline_directories: None,
             }),
         ),
         ("Topic", Record::Topic(TopicRecord { id: topic(), name: name.clone() })),
@@ -135,6 +137,24 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             Record::UnregisterBroker(UnregisterBroker { node_id: NodeId(1), epoch: BrokerEpoch(9) }),
         ),
         ("RemoveTopic", Record::RemoveTopic(RemoveTopic { id: topic() })),
+        (
+            "BrokerRegistrationChange-offline",
+            Record::BrokerRegistrationChange(BrokerRegistrationChange {
+                node_id: NodeId(1),
+                epoch: BrokerEpoch(9),
+                fencing: Fencing::Unfenced,
+                offline_directories: Some(vec![directory(1)]),
+            }),
+        ),
+        (
+            "RegisterBroker-offline-in-snapshot",
+            Record::RegisterBroker(RegisterBroker {
+                epoch: Some(BrokerEpoch(9)),
+                fencing: Fencing::Unfenced,
+                offline_directories: vec![directory(1)],
+                ..broker
+            }),
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod brokers;
 mod chaos;
+mod directories;
 mod elections;
 mod rig;
 mod snapshots;

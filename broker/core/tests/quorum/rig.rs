@@ -420,6 +420,7 @@ pub(crate) fn heartbeat(broker: NodeId, epoch: BrokerEpoch) -> Operation {
         metadata_offset: MetadataOffset(u64::MAX >> 2),
         want_fence: false,
         want_shutdown: false,
+        offline_directories: Vec::new(),
     })
 }
 

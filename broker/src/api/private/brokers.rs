@@ -3,9 +3,10 @@
 //! Behaviour: rules 61 and 62. The epoch in a registration's answer is the offset of its record.
 //! Version notes (registration): 2 brings log directories, 3 the epoch before a clean shutdown, 4 features
 //! whose lowest level is 0. Our brokers always send 4.
-//! Not done: migration from ZooKeeper (the flag is ignored); the epoch before a clean shutdown (3+) and the
-//! failed directories of a heartbeat (1+) are read and ignored until replicas can be elsewhere than on one
-//! broker.
+//! Version notes (heartbeat): 1 brings the log directories that have failed (KIP-858): all of them, each time.
+//! Not done: migration from ZooKeeper (the flag is ignored); the epoch before a clean shutdown (3+) is read
+//! and ignored: it tells whether a replica may have lost its tail, and with acks that are synced none has
+//! (decision 5).
 
 use bytes::Bytes;
 use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
@@ -80,6 +81,7 @@ pub(crate) fn heartbeat(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
             metadata_offset: MetadataOffset(u64::try_from(request.current_metadata_offset).unwrap_or(0)),
             want_fence: request.want_fence,
             want_shutdown: request.want_shut_down,
+            offline_directories: request.offline_log_dirs.iter().copied().map(DirectoryId).collect(),
         });
         match forward::ask(&call, operation).await {
             Ok(controller::Reply::Heartbeat(reply)) => BrokerHeartbeatResponse::default()

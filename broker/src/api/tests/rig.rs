@@ -112,6 +112,7 @@ fn image() -> Image {
         endpoints: vec![endpoint],
         rack: None,
         directories: vec![DirectoryId(Uuid::from_u128(2))],
+        offline_directories: Vec::new(),
         features: Vec::new(),
         fencing: Fencing::Unfenced,
     };

@@ -134,7 +134,8 @@ async fn heartbeat(connection: &Connection, request: Heartbeat) -> Result<Reply,
         .with_broker_epoch(request.epoch.0)
         .with_current_metadata_offset(i64::try_from(request.metadata_offset.0).unwrap_or(i64::MAX))
         .with_want_fence(request.want_fence)
-        .with_want_shut_down(request.want_shutdown);
+        .with_want_shut_down(request.want_shutdown)
+        .with_offline_log_dirs(request.offline_directories.iter().map(|directory| directory.0).collect());
     let response = connection.request(message).await.map_err(lost)?;
     check(response.error_code, request.node_id, None)?;
     Ok(Reply::Heartbeat(HeartbeatReply {

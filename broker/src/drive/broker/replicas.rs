@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_core::config::{Layers, Settings, TopicConfig};
-use ottla_core::ids::{NodeId, TopicPartition};
+use ottla_core::ids::{DirectoryId, NodeId, TopicPartition};
 use ottla_core::metadata::delta::Delta;
 use ottla_core::metadata::image::{ConfigResource, Image, Partition, Topic};
 use ottla_core::shard::Assignment;
@@ -14,6 +14,8 @@ use crate::drive::shard::{ShardRoutes, Shards};
 
 pub(super) struct Replicas {
     me: NodeId,
+    /// Of each shard.
+    directories: Vec<DirectoryId>,
     shards: Shards,
     routes: watch::Sender<Arc<ShardRoutes>>,
     /// As published, to be changed and published again.
@@ -27,12 +29,13 @@ pub(super) struct Replicas {
 impl Replicas {
     pub(super) fn new(
         me: NodeId,
+        directories: Vec<DirectoryId>,
         shards: Shards,
         routes: watch::Sender<Arc<ShardRoutes>>,
         fixed: Settings,
     ) -> Self {
         let (failed, opened) = (BTreeSet::new(), BTreeSet::new());
-        Self { me, shards, routes, current: ShardRoutes::new(), failed, opened, fixed }
+        Self { me, directories, shards, routes, current: ShardRoutes::new(), failed, opened, fixed }
     }
 
     /// A directory is open and holds these.
@@ -126,7 +129,7 @@ impl Replicas {
         let shard = match self.current.get(&id) {
             Some(shard) => *shard,
             None => {
-                let Some(shard) = self.emptiest() else { return };
+                let Some(shard) = self.place(registration) else { return };
                 self.current.insert(id, shard);
                 shard
             }
@@ -141,6 +144,13 @@ impl Replicas {
         if let Some(shard) = self.current.remove(&id) {
             self.shards.remove(shard, id);
         }
+    }
+
+    /// Where a replica that is not there is to be made: in the directory that the controller chose, and in no
+    /// other while that one has failed, since its records are there.
+    fn place(&self, registration: &Partition) -> Option<usize> {
+        let chosen = registration.directory_of(self.me);
+        self.directories.iter().position(|directory| *directory == chosen).or_else(|| self.emptiest())
     }
 
     /// The working directory with the fewest replicas.

@@ -1,7 +1,7 @@
 //! The thread that owns a shard.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Weak;
 
 use ottla_core::ids::NodeId;
@@ -58,7 +58,7 @@ pub(crate) fn start(
 fn run(
     number: usize,
     me: NodeId,
-    directory: &std::path::Path,
+    directory: &Path,
     mut messages: mpsc::UnboundedReceiver<Message>,
     syncer: &Syncer,
     events: &mpsc::UnboundedSender<ShardEvent>,
@@ -68,14 +68,14 @@ fn run(
     let (disk, shard) = match opened {
         Ok((disk, opened)) => (disk, report_opened(directory, opened)),
         Err(error) => {
-            error!(directory = %directory.display(), %error, "log directory cannot be opened");
+            log_failure(directory, &error);
             let _gone = events.send(ShardEvent::Failed { shard: number });
             return;
         }
     };
     let partitions = shard.partitions().collect();
     let _gone = events.send(ShardEvent::Opened { shard: number, partitions });
-    let mut driver = Driver { number, shard, disk, syncer, events };
+    let mut driver = Driver { number, directory, shard, disk, syncer, events };
     let mut batch = Vec::with_capacity(64);
     while messages.blocking_recv_many(&mut batch, MESSAGES_PER_TURN_MAX) > 0 {
         let mut closing = None;
@@ -99,7 +99,7 @@ fn run(
     }
 }
 
-fn report_opened(directory: &std::path::Path, opened: Opened<RealDisk, Answer, Weak<Notify>>) -> RealShard {
+fn report_opened(directory: &Path, opened: Opened<RealDisk, Answer, Weak<Notify>>) -> RealShard {
     for log in &opened.logs {
         match &log.result {
             Ok((_, report)) if report.cut_bytes > 0 => {
@@ -113,8 +113,18 @@ fn report_opened(directory: &std::path::Path, opened: Opened<RealDisk, Answer, W
     opened.shard
 }
 
+fn log_failure(directory: &Path, error: &io::Error) {
+    let directory = directory.display();
+    if error.kind() == io::ErrorKind::StorageFull {
+        error!(%directory, %error, "log directory is full and has failed: make room, then restart this broker");
+    } else {
+        error!(%directory, %error, "log directory has failed: repair the disk, then restart this broker");
+    }
+}
+
 struct Driver<'a> {
     number: usize,
+    directory: &'a Path,
     shard: RealShard,
     disk: RealDisk,
     syncer: &'a Syncer,
@@ -192,7 +202,7 @@ impl Driver<'_> {
                 Effect::Checkpoint(job) => self.syncer.send(Job::Checkpoint(job)),
                 Effect::Remove(directory) => self.syncer.send(Job::Remove(self.disk.clone(), directory)),
                 Effect::Failed { error } => {
-                    error!(%error, "log directory has failed; its partitions are offline");
+                    log_failure(self.directory, &error);
                     let _gone = self.events.send(ShardEvent::Failed { shard: self.number });
                 }
             }

@@ -347,7 +347,7 @@ impl Broker {
                 Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
                 Effect::Remove(directory) => self.give_disk(ShardWork::Remove(directory), outputs),
                 // The only directory has failed: the broker has nothing left to serve.
-                Effect::Failed { error } => return Err(Died(error)),
+                Effect::Failed { error } => return Err(Died(error.to_string())),
             }
         }
         if self.state == BrokerState::Stopped && self.outstanding == 0 && !self.closed {
