@@ -60,20 +60,24 @@ impl Kafka {
     /// One of Kafka's command-line tools, by the name of its class.
     #[must_use]
     pub fn tool(&self, class: &str) -> Program {
-        program("timeout")
-            .args([&LIMIT_SECONDS.to_string(), "java"])
-            .args(SHORT_LIVED)
-            .args(self.class_path())
-            .arg(class)
+        program("timeout").args([&LIMIT_SECONDS.to_string(), "java"]).args(self.tool_words(class))
     }
 
-    /// What `java` is told to run Kafka's broker on a properties file.
+    /// What `java` is told to run a tool.
     #[must_use]
-    pub fn server(&self, properties: PathBuf) -> Vec<OsString> {
-        let mut words: Vec<OsString> = SERVER.iter().map(OsString::from).collect();
-        words.extend(self.class_path());
-        words.extend(["kafka.Kafka".into(), properties.into()]);
-        words
+    pub fn tool_words(&self, class: &str) -> Vec<OsString> {
+        self.words(&SHORT_LIVED, class)
+    }
+
+    /// What `java` is told to run Kafka's broker; a properties file follows.
+    #[must_use]
+    pub fn server_words(&self) -> Vec<OsString> {
+        self.words(&SERVER, "kafka.Kafka")
+    }
+
+    fn words(&self, options: &[&str], class: &str) -> Vec<OsString> {
+        let options = options.iter().map(OsString::from);
+        options.chain(self.class_path()).chain([class.into()]).collect()
     }
 
     fn class_path(&self) -> [OsString; 3] {

@@ -57,17 +57,26 @@ impl Kcat {
 
     /// Reads a topic from its beginning to its end, in no particular order of partitions.
     pub fn consume(&self, bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
-        let text = self
-            .program(bootstrap)
-            .args(["-C", "-t", topic, "-K", "\t", "-o", "beginning", "-e", "-q", "-u"])
-            .args(["-X", "auto.offset.reset=earliest"])
-            .read()?;
+        let text = self.read_topic(bootstrap, topic, &["-K", "\t"])?;
         text.lines()
             .map(|line| match line.split_once('\t') {
                 Some((key, value)) => Ok(Record { key: key.to_owned(), value: value.to_owned() }),
                 None => bail!("kcat shows a record without a key: {line:?}"),
             })
             .collect()
+    }
+
+    /// The values of a topic's records, in no particular order of partitions.
+    pub fn consume_values(&self, bootstrap: &str, topic: &str) -> Result<Vec<String>> {
+        Ok(self.read_topic(bootstrap, topic, &[])?.lines().map(str::to_owned).collect())
+    }
+
+    fn read_topic(&self, bootstrap: &str, topic: &str, options: &[&str]) -> Result<String> {
+        self.program(bootstrap)
+            .args(["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-u"])
+            .args(["-X", "auto.offset.reset=earliest"])
+            .args(options)
+            .read()
     }
 
     /// What kcat knows of the cluster, or of one topic, as JSON.

@@ -4,6 +4,7 @@
 //! `cargo xtask up` compiles in seconds and prints its first line at once. Start reading at [`site`] (what
 //! a running cluster is called and where its files lie) and [`verb`] (what each `cargo xtask` verb does).
 
+pub mod attached;
 pub mod cache;
 pub mod command;
 pub mod control_group;

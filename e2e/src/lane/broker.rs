@@ -4,6 +4,8 @@
 //! `ottla` of this checkout, kcat, and Kafka's tools where it asks for them. When the story ends its processes are
 //! killed; when it ends well its directory is removed, else the error names it.
 
+pub mod cluster;
+
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpStream;
@@ -14,13 +16,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::attached::{Attached, tail};
 use crate::command::{Answer, Program, program, wait_until};
 use crate::kafka::Kafka;
 use crate::kcat::Kcat;
 use crate::packages;
 use crate::ports;
 use crate::repository;
-use crate::server::{Server, tail};
+use crate::server::Server;
 use crate::step::{Steps, say};
 use crate::wire;
 
@@ -112,6 +115,12 @@ impl Bench {
     #[must_use]
     pub fn node(&self, name: &str, properties: &Path, address: &str) -> Server {
         self.server(name, vec!["server".into(), properties.into()], address.to_owned())
+    }
+
+    /// A program that works beside the story and writes what it says to `<name>.out`; it does not run yet.
+    #[must_use]
+    pub fn beside(&self, name: &str, program: &str, arguments: Vec<OsString>) -> Attached {
+        Attached::new(name, PathBuf::from(program), arguments, self.path(&format!("{name}.out")))
     }
 
     fn server(&self, name: &str, arguments: Vec<OsString>, address: String) -> Server {

@@ -1,0 +1,215 @@
+//! Three processes from edited copies of one properties file are a cluster: Kafka's own tools run it through any
+//! of its brokers, and killing all of it loses nothing that was acknowledged.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::command::{Answer, wait_until};
+use e2e::kafka::Kafka;
+use e2e::kcat;
+use e2e::lane::broker::cluster::{self, Node, Role};
+use e2e::lane::broker::{self, Bench, story};
+use serde_json::Value;
+
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+
+/// One of Kafka's tools against one broker; what it prints.
+fn tool(kafka: &Kafka, class: &str, node: &Node, words: &str) -> Result<String> {
+    let tool = kafka.tool(class).args(["--bootstrap-server", node.server.address()]);
+    tool.args(words.split(' ')).read()
+}
+
+/// The same where the tool must fail; all that it says.
+fn refused(kafka: &Kafka, class: &str, node: &Node, words: &str) -> Result<String> {
+    let tool = kafka.tool(class).args(["--bootstrap-server", node.server.address()]);
+    let output = tool.args(words.split(' ')).output()?;
+    ensure!(output.status.code() == Some(1), "{words}: {}", output.status);
+    Ok([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+fn ensure_says(text: &str, wanted: &str) -> Result<()> {
+    ensure!(text.contains(wanted), "not said: {wanted:?}, but:\n{text}");
+    Ok(())
+}
+
+#[test]
+fn kafkas_tools_make_change_and_delete_topics_through_any_broker() -> Result<()> {
+    story("quorum-topics", |bench| {
+        let kafka = bench.kafka()?;
+        let nodes = cluster::start(bench, &[Role::Combined; 3])?;
+        let [a, b, c] = &nodes[..] else { unreachable!("three were asked for") };
+        let made =
+            tool(&kafka, TOPICS, a, "--create --topic orders --partitions 3 --config retention.ms=60000")?;
+        ensure_says(&made, "Created topic orders.")?;
+        let again = refused(&kafka, TOPICS, b, "--create --topic orders --partitions 3")?;
+        ensure_says(&again, "topic \"orders\" already exists")?;
+        let wide = refused(&kafka, TOPICS, c, "--create --topic wide --partitions 1 --replication-factor 3")?;
+        ensure_says(
+            &wide,
+            "replication factor 3 is not supported yet: this release keeps one replica of each partition, use 1",
+        )?;
+        tool(&kafka, TOPICS, b, "--alter --topic orders --partitions 6")?;
+        let fewer = refused(&kafka, TOPICS, a, "--alter --topic orders --partitions 2")?;
+        ensure_says(&fewer, "6")?;
+        broker::wait_for_leaders(c.server.address(), "orders")?;
+        let described = tool(&kafka, TOPICS, c, "--describe --topic orders")?;
+        ensure_says(&described, "PartitionCount: 6\tReplicationFactor: 1\tConfigs: retention.ms=60000")?;
+        for node in &nodes {
+            // Leaders are spread over the brokers: two of six partitions each.
+            let led = described.matches(&format!("Leader: {}\t", node.id)).count();
+            ensure!(led == 2, "node {} leads {led} of 6 partitions:\n{described}", node.id);
+        }
+        let written = kcat::records(300);
+        bench.kcat.produce(a.server.address(), "orders", &written)?;
+        kcat::compare(&written, &bench.kcat.consume(c.server.address(), "orders")?)?;
+        tool(&kafka, TOPICS, c, "--delete --topic orders")?;
+        for node in &nodes {
+            wait_until_gone(bench, node, "orders")?;
+        }
+        let gone = refused(&kafka, TOPICS, a, "--describe --topic orders")?;
+        ensure_says(&gone, "Topic 'orders' does not exist as expected")
+    })
+}
+
+/// Each broker learns of a deletion in its own time.
+fn wait_until_gone(bench: &Bench, node: &Node, topic: &str) -> Result<()> {
+    let what = format!("node {} forgets {topic}", node.id);
+    wait_until(&what, Duration::from_secs(30), Duration::from_millis(50), || {
+        let metadata = bench.kcat.metadata(node.server.address(), None);
+        Answer::from(metadata.and_then(|metadata| {
+            let topics = metadata["topics"].as_array().cloned().unwrap_or_default();
+            ensure!(topics.iter().all(|found| found["topic"] != topic), "it is there: {metadata}");
+            Ok(())
+        }))
+    })
+}
+
+#[test]
+fn kafkas_tools_describe_the_quorum_and_change_configs_through_any_broker() -> Result<()> {
+    story("quorum-configs", |bench| {
+        let kafka = bench.kafka()?;
+        // A controller alone and two brokers alone: the brokers forward what only the controller decides.
+        let nodes = cluster::start(bench, &[Role::Controller, Role::Broker, Role::Broker])?;
+        let [_, b, c] = &nodes[..] else { unreachable!("three were asked for") };
+        let status = tool(&kafka, QUORUM, b, "describe --status")?;
+        ensure_says(&status, "LeaderId:               1\n")?;
+        ensure_says(&status, "CurrentVoters:          [{\"id\": 1, \"directoryId\": ")?;
+        let observers = status.lines().find(|line| line.starts_with("CurrentObservers:"));
+        let observers = observers.context("no line of observers")?;
+        for id in [2, 3] {
+            // Without a directory id: a broker keeps no metadata log of its own.
+            ensure_says(observers, &format!("{{\"id\": {id}}}"))?;
+        }
+        let replication = tool(&kafka, QUORUM, c, "describe --replication")?;
+        for (id, status) in [("1", "Leader"), ("2", "Observer"), ("3", "Observer")] {
+            let row = replication.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let found = row.into_iter().any(|row| row.first() == Some(&id) && row.last() == Some(&status));
+            ensure!(found, "no row of node {id} as {status}:\n{replication}");
+        }
+
+        broker::create_topic(b.server.address(), "orders", 2, &[])?;
+        let topic = "--entity-type topics --entity-name orders";
+        tool(
+            &kafka,
+            CONFIGS,
+            b,
+            &format!("{topic} --alter --add-config retention.ms=60000,segment.ms=70000"),
+        )?;
+        tool(&kafka, CONFIGS, c, &format!("{topic} --alter --delete-config segment.ms"))?;
+        let described = wait_until_described(&kafka, b, topic, "retention.ms=60000", "segment.ms")?;
+        ensure_says(&described, "synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=60000, DEFAULT_CONFIG:")?;
+        let unknown = refused(&kafka, CONFIGS, b, &format!("{topic} --alter --add-config retention.mss=1"))?;
+        ensure_says(&unknown, "unknown topic config \"retention.mss\"")?;
+        let many = refused(&kafka, CONFIGS, c, &format!("{topic} --alter --add-config retention.ms=many"))?;
+        ensure_says(&many, "retention.ms")?;
+
+        let broker = "--entity-type brokers --entity-name 3";
+        tool(&kafka, CONFIGS, b, &format!("{broker} --alter --add-config message.max.bytes=2000000"))?;
+        wait_until_described(
+            &kafka,
+            c,
+            broker,
+            "DYNAMIC_BROKER_CONFIG:message.max.bytes=2000000",
+            "log.dirs",
+        )?;
+        tool(&kafka, CONFIGS, c, &format!("{broker} --alter --delete-config message.max.bytes"))?;
+        wait_until_described(&kafka, c, broker, "Dynamic configs for broker 3 are:", "message.max.bytes")?;
+        Ok(())
+    })
+}
+
+/// Describes until one text is there and another is not: a broker learns of a change in its own time.
+fn wait_until_described(kafka: &Kafka, node: &Node, what: &str, there: &str, gone: &str) -> Result<String> {
+    let mut described = String::new();
+    wait_until(&format!("{what}: {there}"), Duration::from_secs(60), Duration::from_millis(50), || {
+        Answer::from(tool(kafka, CONFIGS, node, &format!("{what} --describe")).and_then(|text| {
+            described.clone_from(&text);
+            ensure!(text.contains(there) && !text.contains(gone), "described as {text}");
+            Ok(())
+        }))
+    })?;
+    Ok(described)
+}
+
+/// The values that Kafka's VerifiableProducer says were acknowledged.
+fn acknowledged(said: &str) -> BTreeSet<String> {
+    let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|event| event["name"] == "producer_send_success")
+        .filter_map(|event| event["value"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn killing_all_three_while_records_are_produced_loses_none_that_was_acknowledged() -> Result<()> {
+    const RECORDS: &str = "6000";
+    const PER_SECOND: &str = "600";
+    story("quorum-kill", |bench| {
+        let kafka = bench.kafka()?;
+        let mut nodes = cluster::start(bench, &[Role::Combined; 3])?;
+        let bootstrap = cluster::bootstrap(&nodes);
+        broker::create_topic(nodes[0].server.address(), "orders", 6, &[])?;
+        let settings = bench.path("producer.properties");
+        // Without producer ids, which nobody gives out yet, and so that what is not answered is soon given up.
+        let text =
+            "enable.idempotence=false\nlinger.ms=5\nrequest.timeout.ms=5000\ndelivery.timeout.ms=10000\n";
+        fs::write(&settings, text).context("write the producer's settings")?;
+        let mut words = kafka.tool_words("org.apache.kafka.tools.VerifiableProducer");
+        words.extend(["--bootstrap-server", &bootstrap, "--topic", "orders", "--acks", "-1"].map(Into::into));
+        words.extend(["--max-messages", RECORDS, "--throughput", PER_SECOND].map(Into::into));
+        words.extend(["--command-config".into(), settings.into()]);
+        let mut producer = bench.beside("producer", "java", words);
+        producer.spawn()?;
+        for _ in 0..2 {
+            let before = acknowledged(&producer.log()?).len();
+            producer.wait_until("gets acknowledgements", || {
+                let count = acknowledged(&producer_log(bench)?).len() - before;
+                ensure!(count > 500, "{count} since the last kill");
+                Ok(())
+            })?;
+            for node in &mut nodes {
+                node.server.kill()?;
+            }
+            cluster::spawn_all(&mut nodes)?;
+            cluster::wait_until_ready(&mut nodes)?;
+        }
+        producer.wait_until_it_ends(Duration::from_secs(120))?;
+        let acknowledged = acknowledged(&producer.log()?);
+        let total: usize = RECORDS.parse()?;
+        ensure!(acknowledged.len() < total, "no record was under way when the brokers were killed");
+        ensure!(acknowledged.len() > total / 4, "only {} were acknowledged", acknowledged.len());
+        let read = bench.kcat.consume_values(&bootstrap, "orders")?;
+        let read: BTreeSet<&str> = read.iter().map(String::as_str).collect();
+        let lost: Vec<&String> = acknowledged.iter().filter(|value| !read.contains(value.as_str())).collect();
+        ensure!(lost.is_empty(), "{} of {} acknowledged are lost: {lost:?}", lost.len(), acknowledged.len());
+        nodes.iter_mut().try_for_each(|node| node.server.stop())
+    })
+}
+
+fn producer_log(bench: &Bench) -> Result<String> {
+    fs::read_to_string(bench.path("producer.out")).context("read what the producer said")
+}
