@@ -52,9 +52,19 @@ impl Log {
         let _ = writeln!(&self.file, "{text}");
     }
 
-    fn tail(&self) -> String {
+    /// The last line that was written.
+    #[must_use]
+    pub fn last_line(&self) -> String {
+        self.text().lines().last().unwrap_or_default().to_owned()
+    }
+
+    fn text(&self) -> String {
         let text = fs::read(&self.path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn tail(&self) -> String {
+        let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..]
             .iter()

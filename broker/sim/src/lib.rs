@@ -6,6 +6,7 @@
 pub mod checkers;
 pub mod clock;
 mod cluster;
+pub mod coverage;
 pub mod disk;
 pub mod events;
 pub mod nemesis;
@@ -16,8 +17,8 @@ pub mod rng;
 pub mod runner;
 pub mod trace;
 
-/// The seeds of a file of regressions: one a line, whatever follows it on the line is a comment.
-pub fn regression_seeds(text: &str) -> Vec<u64> {
+/// The seeds of `seeds.txt`: one a line, whatever follows it on the line is a comment.
+pub fn fixed_seeds(text: &str) -> Vec<u64> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = |line: &str| line.split_whitespace().next().and_then(|word| word.parse().ok());
     lines.map(|line| first(line).expect("every line of the file begins with a seed")).collect()

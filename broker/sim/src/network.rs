@@ -8,6 +8,7 @@ use std::fmt;
 
 use ottla_core::ids::NodeId;
 
+use crate::coverage::{Coverage, Happening};
 use crate::rng::Rng;
 
 /// An end of a message.
@@ -64,12 +65,13 @@ pub struct Network {
     conditions: Conditions,
     /// Directions in which nothing passes.
     cut: BTreeSet<(Peer, Peer)>,
+    coverage: Coverage,
 }
 
 impl Network {
     /// A calm, whole network.
     pub fn new(rng: Rng) -> Self {
-        Self { rng, conditions: Conditions::CALM, cut: BTreeSet::new() }
+        Self { rng, conditions: Conditions::CALM, cut: BTreeSet::new(), coverage: Coverage::default() }
     }
 
     /// Sets how it behaves from now on.
@@ -87,19 +89,30 @@ impl Network {
         self.cut.clear();
     }
 
+    /// What it did to messages so far.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
     /// The delays after which copies of a message arrive: none if it is lost.
     pub fn send(&mut self, from: Peer, to: Peer) -> Vec<u64> {
         let conditions = self.conditions;
         if from == to {
             return vec![1];
         }
-        if self.cut.contains(&(from, to)) || self.rng.permille(conditions.loss_permille) {
+        if self.cut.contains(&(from, to)) {
+            return Vec::new();
+        }
+        if self.rng.permille(conditions.loss_permille) {
+            self.coverage.note(Happening::MessageLost);
             return Vec::new();
         }
         let copies = if self.rng.permille(conditions.duplicate_permille) { 2 } else { 1 };
+        self.coverage.add(Happening::MessageRepeated, copies - 1);
         (0..copies)
             .map(|_| {
                 let slow = self.rng.permille(conditions.slow_permille);
+                self.coverage.add(Happening::MessageSlow, u64::from(slow));
                 let max = if slow { conditions.slow_micros_max } else { conditions.delay_micros_max };
                 self.rng.range(conditions.delay_micros_min..max + 1)
             })

@@ -10,6 +10,7 @@ use ottla_core::planted::{self, Bug};
 
 use crate::checkers::{Rule, Violation};
 use crate::clock::SimTime;
+use crate::coverage::Coverage;
 
 /// What one seed came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,8 @@ pub struct Outcome {
     pub events: u64,
     /// How long the cluster lived.
     pub simulated: SimTime,
-    /// How many produces were acknowledged.
-    pub acknowledged: u64,
-    /// How many faults struck.
-    pub faults: u64,
+    /// What happened; nothing of it is known of a run that ended in a panic.
+    pub coverage: Coverage,
     /// The hash of the trace.
     pub trace_hash: u64,
     /// The trace, if it was asked for.
@@ -45,7 +44,7 @@ thread_local! {
     static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// The seed this thread runs now. A panic hook names it: where a panic aborts, nobody else can.
+/// The seed this thread runs now, for a panic hook to name.
 pub fn running_seed() -> Option<u64> {
     RUNNING.get()
 }
@@ -65,8 +64,7 @@ pub fn run_seed(seed: u64, options: RunOptions) -> Outcome {
             violation: Some(Violation::new(Rule::NoPanic, text)),
             events: 0,
             simulated: SimTime::default(),
-            acknowledged: 0,
-            faults: 0,
+            coverage: Coverage::default(),
             trace_hash: 0,
             trace: crate::trace::take_lines(),
         }

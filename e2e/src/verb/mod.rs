@@ -4,12 +4,12 @@ pub mod check;
 pub mod down;
 pub mod elsewhere;
 pub mod figures;
+pub mod sim;
 pub mod test;
 pub mod up;
 
 use anyhow::{Result, bail};
 
-use crate::command::program;
 use crate::images;
 use crate::kubelet;
 use crate::packages;
@@ -30,8 +30,8 @@ cargo xtask VERB
   check   formatting, clippy, licences, unit tests
   test    everything CI runs: check, the simulator, and the lanes against a real Kubernetes
   figures how quick, how small, how quiet: measures what the project promises
-  sim ARGUMENTS
-          the simulator; try `cargo xtask sim --seeds 100`
+  sim [--seeds N] [--start S] [...]
+          the simulator on all cores; `cargo xtask sim --help` says the rest
   help    this text";
 
 /// Runs the verb that `arguments` name.
@@ -51,7 +51,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"test", [])) => test::run(),
         // Not for people: the process lane starts it.
         Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),
-        Some((&"sim", options)) => simulate(options),
+        Some((&"sim", options)) => sim::run(options),
         Some((verb, _)) => bail!("no such verb or option: {verb} {}\n\n{HELP}", words[1..].join(" ")),
     }
 }
@@ -69,12 +69,4 @@ fn make_images(options: &[&str]) -> Result<()> {
         say(&format!("{}  {}", image.name, image.archive.display()));
     }
     Ok(())
-}
-
-fn simulate(options: &[&str]) -> Result<()> {
-    program(repository::cargo())
-        .args(["run", "--quiet", "--release", "--package", "ottla-sim", "--"])
-        .args(options)
-        .directory(&repository::root())
-        .show()
 }

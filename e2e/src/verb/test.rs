@@ -7,7 +7,7 @@ use crate::kube::teardown;
 use crate::repository;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
-use crate::verb::{check, down};
+use crate::verb::{check, down, sim};
 
 /// A lane: the feature that turns its tests on and the site they leave behind.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +22,11 @@ struct Lane {
 /// The process lane comes up and runs clusters, but its tests do not pass yet: they join when they do.
 const LANES: [Lane; 1] = [Lane { feature: "api-lane", site: site::API }];
 
-/// Checks the source, then runs the lanes one after the other.
+/// Checks the source, runs the simulator, then the lanes one after the other.
 pub fn run() -> Result<()> {
     let steps = Steps::new(repository::target().join("xtask-logs"));
     check::source(&steps)?;
+    sim::step(&steps)?;
     site::require_root()?;
     for lane in LANES {
         run_lane(lane)?;

@@ -13,7 +13,6 @@ use super::{Rule, Violation};
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     records: BTreeMap<(TopicPartition, Offset), String>,
-    count: u64,
 }
 
 impl Acknowledged {
@@ -24,7 +23,6 @@ impl Acknowledged {
         offset: Offset,
         value: &str,
     ) -> Result<(), Violation> {
-        self.count += 1;
         match self.records.insert((partition, offset), value.to_owned()) {
             None => Ok(()),
             Some(first) => {
@@ -84,11 +82,6 @@ impl Acknowledged {
     /// The partition's only volume was lost, or its topic deleted: nothing is owed.
     pub fn forget(&mut self, partition: TopicPartition) {
         self.records.retain(|(of, _), _| *of != partition);
-    }
-
-    /// How many acknowledgements were given.
-    pub fn count(&self) -> u64 {
-        self.count
     }
 
     fn of(&self, partition: TopicPartition) -> impl Iterator<Item = (Offset, &String)> {

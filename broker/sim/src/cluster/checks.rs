@@ -10,6 +10,7 @@ use crate::checkers::history::{self, Entry};
 use crate::checkers::leaders::Leaders;
 use crate::checkers::votes::Votes;
 use crate::checkers::{Rule, Violation};
+use crate::coverage::Coverage;
 use crate::records::BadBatch;
 
 /// See the module's text.
@@ -22,6 +23,8 @@ pub(crate) struct Checks {
     /// Partitions whose only volume was lost: nothing is owed for them any more.
     excused: BTreeSet<TopicPartition>,
     history: Vec<Entry>,
+    /// What happened, as far as clients and checkers see it.
+    pub(crate) coverage: Coverage,
 }
 
 impl Checks {
@@ -92,9 +95,5 @@ impl Checks {
             None => Ok(()),
             Some(violation) => Err(violation),
         }
-    }
-
-    pub(crate) fn acknowledged_count(&self) -> u64 {
-        self.acknowledged.count()
     }
 }

@@ -12,6 +12,7 @@ use ottla_core::metadata::image::Image;
 use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
+use crate::coverage::Happening;
 use crate::records;
 use crate::rng::Rng;
 
@@ -37,7 +38,7 @@ pub(crate) enum ClientRequest {
 pub(crate) enum ClientReply {
     Metadata(Box<Image>),
     /// A topic was made, or deleted.
-    Done,
+    Done(Happening),
     Produced {
         base_offset: Offset,
     },
@@ -253,6 +254,7 @@ impl Client {
         match (doing, reply) {
             (Doing::Metadata, ClientReply::Metadata(image)) => self.image = Some(*image),
             (Doing::Produce { partition, values }, ClientReply::Produced { base_offset }) => {
+                checks.coverage.note(Happening::BatchAcknowledged);
                 if self.mode == Mode::Finish {
                     self.produced.push(partition);
                 }
@@ -270,9 +272,17 @@ impl Client {
                 let operation = Operation::ListOffsets { end_exclusive: Some(offset.0) };
                 self.history(partition, Stage::Ok, operation, time_ms, checks);
             }
-            (Doing::Admin, _) => self.image = None,
+            (Doing::Admin, reply) => {
+                if let ClientReply::Done(what) = reply {
+                    checks.coverage.note(what);
+                }
+                self.image = None;
+            }
             (doing, ClientReply::Refused { certain, .. }) => {
                 let stage = if certain { Stage::Fail } else { Stage::Info };
+                if matches!(doing, Doing::Produce { .. }) {
+                    checks.coverage.note(Happening::BatchRefused);
+                }
                 self.write_down(&doing, stage, time_ms, checks);
                 self.image = None;
             }
@@ -297,6 +307,7 @@ impl Client {
         // A batch may begin before the offset asked for; a consumer skips what it has.
         records.retain(|(offset, _)| *offset >= from);
         checks.read(partition, from, &records)?;
+        checks.coverage.add(Happening::Read, u64::from(!records.is_empty()));
         let position = records.last().map_or(from, |(last, _)| last.plus(1));
         self.positions.insert(partition, position);
         let is_final = self.mode == Mode::Finish;
@@ -317,6 +328,9 @@ impl Client {
     pub(crate) fn timed_out(&mut self, correlation: u64, time_ms: u64, checks: &mut Checks) -> bool {
         match self.doing.take() {
             Some((waiting, doing)) if waiting == correlation => {
+                if matches!(doing, Doing::Produce { .. }) {
+                    checks.coverage.note(Happening::BatchUnanswered);
+                }
                 self.write_down(&doing, Stage::Info, time_ms, checks);
                 self.image = None;
                 true
@@ -388,7 +402,7 @@ impl ClientReply {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Metadata(image) => format!("metadata at {}", image.offset),
-            Self::Done => "done".to_owned(),
+            Self::Done(what) => what.name().to_owned(),
             Self::Produced { base_offset } => format!("produced at {base_offset}"),
             Self::Fetched { records, high_watermark } => {
                 format!("fetched {} bytes of {high_watermark}", records.len())

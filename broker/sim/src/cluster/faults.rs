@@ -9,6 +9,7 @@ use super::process::{self, StartError};
 use super::{Event, LIVENESS_MS, Simulation, TICK_MICROS};
 use crate::checkers::{Rule, Violation};
 use crate::clock::SimTime;
+use crate::coverage::Happening;
 use crate::disk::CrashKind;
 use crate::nemesis::{Fault, View};
 use crate::network::Conditions;
@@ -36,7 +37,7 @@ impl Simulation {
             return Ok(());
         };
         self.trace.line(self.events.now(), format_args!("FAULT {fault:?}"));
-        self.faults += 1;
+        self.count(&fault);
         self.make_happen(fault);
         Ok(())
     }
@@ -58,12 +59,26 @@ impl Simulation {
             return;
         }
         self.trace.line(self.events.now(), format_args!("FAULT power is lost after a vote for {candidate}"));
-        self.faults += 1;
+        self.checks.coverage.note(Happening::PowerLossAtVote);
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         for node in nodes {
             let down_ms = if node == candidate { 6_000 } else { self.rng.range(30..200) };
             self.crash(node, CrashKind::PowerAllLost, down_ms);
         }
+    }
+
+    fn count(&mut self, fault: &Fault) {
+        self.checks.coverage.note(match fault {
+            Fault::Crash { kind: CrashKind::Process, .. } => Happening::ProcessCrash,
+            Fault::Crash { .. } => Happening::PowerLoss,
+            Fault::PowerLossOfAll { .. } => Happening::PowerLossOfAll,
+            Fault::Restart { .. } => Happening::Restart,
+            Fault::Pause { .. } => Happening::Pause,
+            Fault::LoseVolume { .. } => Happening::LostVolume,
+            Fault::Cut { .. } => Happening::Cut,
+            // Counted where they are felt.
+            Fault::SyncError { .. } | Fault::DiskFull { .. } => return,
+        });
     }
 
     fn make_happen(&mut self, fault: Fault) {
@@ -162,6 +177,7 @@ impl Simulation {
     pub(super) fn crash_if_disk_stopped(&mut self, node: NodeId) -> bool {
         let stopped = self.nodes[&node].disk.is_stopped();
         if stopped {
+            self.checks.coverage.note(Happening::CrashWhileWriting);
             self.crash_as_planned(node);
         }
         stopped
@@ -191,6 +207,7 @@ impl Simulation {
     /// A process has stopped in order.
     pub(super) fn stopped(&mut self, id: NodeId) {
         self.trace.line(self.events.now(), format_args!("{id} has stopped in order"));
+        self.checks.coverage.note(Happening::OrderlyStop);
         self.crash_as_planned(id);
     }
 
@@ -201,6 +218,7 @@ impl Simulation {
             let text = format!("node {id} ends itself though its disk is good: {reason}");
             return Err(Violation::new(Rule::NoPanic, text));
         }
+        self.checks.coverage.note(Happening::EndedItself);
         self.crash(id, CrashKind::Process, RESTART_MS);
         Ok(())
     }

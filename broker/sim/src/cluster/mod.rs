@@ -9,14 +9,16 @@ mod checks;
 mod client;
 mod faults;
 mod node;
+mod perform;
 mod process;
 mod volume;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ottla_core::controller::Operation;
-use ottla_core::ids::{NodeId, TopicName, TopicPartition};
+use ottla_core::ids::{NodeId, TopicName};
 use ottla_core::lifecycle::CallError;
 
 use crate::checkers::{Rule, Violation};
@@ -31,7 +33,7 @@ use crate::trace::Trace;
 use checks::Checks;
 use client::{Client, ClientReply, ClientRequest};
 use node::Node;
-use process::{CallResult, Died, DiskDone, DiskWork, Now, Observation, Output, Process};
+use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
 /// session (9 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
@@ -95,7 +97,6 @@ struct Simulation {
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<u32, Client>,
     checks: Checks,
-    faults: u64,
     /// Numbers the cuts, so that only the last one's end mends the network.
     cuts: u64,
     calm: bool,
@@ -120,8 +121,7 @@ pub(crate) fn run_with(options: Options, text: bool) -> Outcome {
         violation,
         events: simulation.events.done(),
         simulated: simulation.events.now(),
-        acknowledged: simulation.checks.acknowledged_count(),
-        faults: simulation.faults,
+        coverage: simulation.coverage(),
         trace_hash: simulation.trace.hash(),
         trace: crate::trace::take_lines(),
     }
@@ -166,7 +166,6 @@ impl Simulation {
             nodes,
             clients,
             checks: Checks::default(),
-            faults: 0,
             cuts: 0,
             calm: false,
             done: false,
@@ -337,59 +336,6 @@ impl Simulation {
         Ok(())
     }
 
-    /// Sends what a process wants sent, and gives its disk what it wants done.
-    fn perform(&mut self, node: NodeId, outputs: Vec<Output>) {
-        let life = self.nodes[&node].life;
-        for output in outputs {
-            match output {
-                Output::Raft { to, bytes } => {
-                    for delay in self.network.send(Peer::Node(node), Peer::Node(to)) {
-                        let event = Event::Raft { from: node, to, bytes: bytes.clone() };
-                        self.events.after_micros(delay, event);
-                    }
-                }
-                Output::Rpc { to, number, rpc, timeout_ms } => {
-                    let timeout = self.events.now().plus_millis(timeout_ms);
-                    self.events.at(timeout, Event::RpcReply { to: node, life, number, reply: None });
-                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
-                        let event = Event::Rpc { from: node, life, to, number, rpc };
-                        self.events.after_micros(*delay, event);
-                    }
-                }
-                Output::RpcReply { to, life, number, reply } => {
-                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
-                        let event = Event::RpcReply { to, life, number, reply: Some(reply) };
-                        self.events.after_micros(*delay, event);
-                    }
-                }
-                Output::Client { client, number, reply } => {
-                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Client(client)).first() {
-                        let event = Event::ClientReply { client, number, reply: Some(reply) };
-                        self.events.after_micros(*delay, event);
-                    }
-                }
-                Output::Disk(work) => {
-                    let wait = self.rng.below(self.options.sync_micros_max);
-                    self.events.after_micros(wait, Event::DiskBegins { node, life, work });
-                }
-            }
-        }
-    }
-
-    fn disk_begins(&mut self, id: NodeId, life: u64, work: DiskWork) -> Result<(), Violation> {
-        let node = self.nodes.get_mut(&id).expect("nodes do not go");
-        let Some(process) = node.process.as_mut().filter(|_| node.life == life) else { return Ok(()) };
-        let done = process.run(work);
-        self.trace.line(self.events.now(), format_args!("{id} disk {}", done.name()));
-        if self.crash_if_disk_stopped(id) {
-            return Ok(());
-        }
-        // What is on the disk is there; that it is, the node learns a little later, if it lives.
-        let wait = self.rng.below(self.options.sync_micros_max / 4 + 1);
-        self.events.after_micros(wait, Event::DiskEnds { node: id, life, work: done });
-        Ok(())
-    }
-
     /// Lets a node's process do something, checks what can be seen of that, and sends what it sends. A
     /// message to a dead node is lost.
     fn step(
@@ -419,74 +365,5 @@ impl Simulation {
             }
             Err(Died(reason)) => self.ended_itself(id, &reason),
         }
-    }
-
-    fn observe(&mut self, id: NodeId, observations: Vec<Observation>) -> Result<(), Violation> {
-        let directory = self.nodes[&id].identity.directory_id;
-        for observation in observations {
-            match observation {
-                Observation::Voted { term, candidate } => {
-                    self.trace.line(self.events.now(), format_args!("{id} votes for {candidate} in {term}"));
-                    self.checks.votes.voted(directory, term, candidate)?;
-                    self.aim_at_vote(directory, candidate);
-                }
-                Observation::Leads { term } => self.checks.leaders.leads_quorum(term, id, directory)?,
-                Observation::LeadsPartition { partition, epoch } => {
-                    self.checks.leaders.leads_partition(partition, epoch, id)?;
-                }
-                Observation::Opened(logs) => self.check_volume(id, &logs)?,
-                Observation::Event(text) => {
-                    self.trace.line(self.events.now(), format_args!("{id} says {text}"));
-                }
-                Observation::Shows(image) => self.checks.committed.shows(id, &image)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A broker has opened its logs: everything acknowledged must be on its volume.
-    fn check_volume(&mut self, id: NodeId, logs: &[(String, TopicPartition)]) -> Result<(), Violation> {
-        let disk = &self.nodes[&id].disk;
-        for partition in self.checks.committed.partitions_only_on(id) {
-            let directory =
-                logs.iter().find(|(_, found)| *found == partition).map(|(directory, _)| directory);
-            let records = match directory {
-                Some(directory) => volume::records_of(disk, directory)
-                    .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?,
-                None => BTreeMap::new(),
-            };
-            self.checks.reopened(partition, &records)?;
-        }
-        Ok(())
-    }
-
-    /// Whether everything works again; then the run is over.
-    fn finish_if_done(&mut self) -> Result<(), Violation> {
-        if !self.calm || self.why_not_done().is_some() {
-            return Ok(());
-        }
-        self.done = true;
-        for (id, node) in &self.nodes {
-            let applied = node.process.as_ref().map(Process::applied).unwrap_or_default();
-            self.checks.committed.must_reach_last(*id, applied)?;
-        }
-        Ok(())
-    }
-
-    /// What does not work yet.
-    fn why_not_done(&self) -> Option<String> {
-        let excused = |partition| self.checks.excused().contains(&partition);
-        let last = self.checks.committed.last();
-        for (id, node) in &self.nodes {
-            let Some(process) = &node.process else { return Some(format!("node {id} is down")) };
-            if process.applied() < last {
-                return Some(format!("node {id} applied {} of {last}", process.applied()));
-            }
-            if !process.is_running() {
-                return Some(format!("broker {id} is not in service"));
-            }
-        }
-        let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
-        Some(unfinished.unfinished(&excused))
     }
 }

@@ -10,6 +10,7 @@ use ottla_core::quorum::RaftStore;
 
 use super::process::Process;
 use crate::clock::{Clock, SimTime};
+use crate::coverage::{Coverage, Happening};
 use crate::disk::{Counts, CrashKind, SimDisk};
 use crate::options::Options;
 use crate::rng::Rng;
@@ -53,6 +54,8 @@ pub(crate) struct Node {
     /// Numbers the faults of the disk, so that only the last one's end mends it.
     pub(crate) disk_fault: u64,
     counts_at_start: Counts,
+    /// What the volumes did that this node lost.
+    lost_disks: Vec<Counts>,
 }
 
 /// Makes every node of a new cluster, formatted, not started.
@@ -83,6 +86,7 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             planned: None,
             disk_fault: 0,
             counts_at_start: Counts::default(),
+            lost_disks: Vec::new(),
         };
         nodes.insert(*node_id, node);
     }
@@ -138,6 +142,7 @@ impl Node {
 
     /// The volume is gone; an empty one with a fresh id is in its place.
     pub(crate) fn replace_volume(&mut self) {
+        self.lost_disks.push(self.disk.counts());
         self.disk = SimDisk::new(self.rng.fork(&format!("disk {}", self.volumes)));
         self.volumes += 1;
         self.identity.directory_id = DirectoryId(self.rng.uuid());
@@ -150,6 +155,18 @@ impl Node {
     pub(crate) fn disk_was_good(&self) -> bool {
         let counts = self.disk.counts();
         counts.failed_syncs == self.counts_at_start.failed_syncs && counts.full == self.counts_at_start.full
+    }
+
+    /// What its volumes did.
+    pub(crate) fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        for counts in self.lost_disks.iter().copied().chain([self.disk.counts()]) {
+            coverage.add(Happening::FailedSync, counts.failed_syncs);
+            coverage.add(Happening::DiskFull, counts.full);
+            coverage.add(Happening::UnsyncedLost, counts.lost);
+            coverage.add(Happening::TornWrite, counts.torn);
+        }
+        coverage
     }
 
     /// The disk behaves from now on.

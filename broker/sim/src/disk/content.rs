@@ -21,7 +21,7 @@ const VERSIONS_MAX: usize = 8;
 /// `None` reads as zeros: a hole, or beyond the end.
 type Sector = Option<Arc<[u8; SECTOR_SIZE]>>;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct Image {
     length: u64,
     sectors: BTreeMap<u64, Arc<[u8; SECTOR_SIZE]>>,
@@ -46,6 +46,15 @@ impl Image {
             Arc::make_mut(last)[tail..].fill(0);
         }
     }
+}
+
+/// How much of what was not synced a crash took from a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    Nothing,
+    All,
+    /// Of several sectors, or several states of one, some survived.
+    Part,
 }
 
 /// One file's content.
@@ -142,29 +151,40 @@ impl Content {
     }
 
     /// What is left of the file after a crash. Nobody holds it open any longer.
-    pub(super) fn crash(&mut self, kind: CrashKind, rng: &mut Rng) {
-        match kind {
-            CrashKind::Process => return,
+    pub(super) fn crash(&mut self, kind: CrashKind, rng: &mut Rng) -> Loss {
+        let wrote_some = match kind {
+            CrashKind::Process => return Loss::Nothing,
             CrashKind::PowerAllLost => {
                 self.dirty.clear();
                 self.lengths.clear();
+                false
             }
             CrashKind::PowerSomeLost => self.write_back_some(rng),
-        }
+        };
+        let lost = self.cached != self.durable;
         self.cached = self.durable.clone();
+        match (lost, wrote_some) {
+            (false, _) => Loss::Nothing,
+            (true, false) => Loss::All,
+            (true, true) => Loss::Part,
+        }
     }
 
-    fn write_back_some(&mut self, rng: &mut Rng) {
+    /// Whether it wrote any.
+    fn write_back_some(&mut self, rng: &mut Rng) -> bool {
+        let mut wrote = false;
         for (index, mut versions) in std::mem::take(&mut self.dirty) {
             let kept = rng.index(versions.len() + 1);
             if kept > 0 {
                 self.durable.put(index, versions.swap_remove(kept - 1));
+                wrote = true;
             }
         }
         let lengths = std::mem::take(&mut self.lengths);
         let kept = rng.index(lengths.len() + 1);
         let length = if kept > 0 { lengths[kept - 1] } else { self.durable.length };
         self.durable.cut(length);
+        wrote
     }
 }
 

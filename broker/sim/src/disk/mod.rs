@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 
-use self::content::Content;
+use self::content::{Content, Loss};
 use self::names::Names;
 use crate::rng::Rng;
 
@@ -74,6 +74,10 @@ pub struct Counts {
     pub failed_syncs: u64,
     /// Writes refused for lack of space.
     pub full: u64,
+    /// Files that lost something unsynced in a crash.
+    pub lost: u64,
+    /// Those of them that kept another part of it.
+    pub torn: u64,
 }
 
 impl SimDisk {
@@ -109,11 +113,13 @@ impl SimDisk {
     #[must_use]
     pub fn crash(&self, kind: CrashKind) -> Self {
         let mut state = self.lock();
-        let State { rng, names, contents, .. } = &mut *state;
+        let State { rng, names, contents, counts, .. } = &mut *state;
         let named = names.crash(kind, rng);
         contents.retain(|inode, _| named.contains(inode));
         for content in contents.values_mut() {
-            content.crash(kind, rng);
+            let loss = content.crash(kind, rng);
+            counts.lost += u64::from(loss != Loss::Nothing);
+            counts.torn += u64::from(loss == Loss::Part);
         }
         state.life += 1;
         state.crash_after = None;

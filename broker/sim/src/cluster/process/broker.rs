@@ -22,6 +22,7 @@ use ottla_core::time::Monotonic;
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
 use crate::cluster::client::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
+use crate::coverage::Happening;
 use crate::disk::SimDisk;
 use crate::rng::Rng;
 
@@ -101,7 +102,14 @@ impl Broker {
         let mut found = Vec::new();
         for log in opened.logs {
             match log.result {
-                Ok((partition, _)) => found.push((log.directory, partition)),
+                Ok((partition, report)) => {
+                    let how = if opened.clean { Happening::LogOpenedClean } else { Happening::LogRecovered };
+                    observations.push(Observation::Happened(how));
+                    if report.cut_bytes > 0 {
+                        observations.push(Observation::Happened(Happening::TailCut));
+                    }
+                    found.push((log.directory, partition));
+                }
                 // Nothing in it was ever acknowledged; the checker will say so if that is wrong.
                 Err(OpenError::Unfinished { .. }) => {}
                 Err(error @ OpenError::Corrupt { .. }) => return Err(StartError::Refused(error.to_string())),
@@ -174,18 +182,27 @@ impl Broker {
         number: u64,
         reply: Option<Result<Reply, CallError>>,
         outputs: &mut Vec<Output>,
+        observations: &mut Vec<Observation>,
     ) {
         // Only the first of reply and time-out counts.
         let Some(purpose) = self.calls.remove(&number) else { return };
         match purpose {
             Purpose::Lifecycle(call) => {
+                if let Some(Ok(Reply::FetchMetadataSnapshot(_))) = reply {
+                    observations.push(Observation::Happened(Happening::SnapshotPulled));
+                }
                 if let Some(reply) = reply {
                     self.lifecycle.replied(now.monotonic, call, reply);
                 }
             }
             Purpose::Admin { client, number } => {
                 let reply = match reply {
-                    Some(Ok(Reply::CreateTopics(_) | Reply::DeleteTopics(_))) => ClientReply::Done,
+                    Some(Ok(Reply::CreateTopics(made))) if made.iter().all(Result::is_ok) => {
+                        ClientReply::Done(Happening::TopicMade)
+                    }
+                    Some(Ok(Reply::DeleteTopics(gone))) if gone.iter().all(Result::is_ok) => {
+                        ClientReply::Done(Happening::TopicDeleted)
+                    }
                     other => refused(false, &format!("{other:?}")),
                 };
                 outputs.push(Output::Client { client, number, reply });
@@ -316,6 +333,7 @@ impl Broker {
             return Err(Died(reason));
         }
         observations.extend(effects.events.iter().map(|event| Observation::Event(format!("{event:?}"))));
+        observations.extend(effects.events.iter().filter_map(counted).map(Observation::Happened));
         for call in effects.calls {
             let purpose = Purpose::Lifecycle(call.number);
             self.call(&call.to.host, call.operation, purpose, CALL_TIMEOUT_MS, outputs);
@@ -413,6 +431,15 @@ impl Broker {
         self.calls.insert(number, purpose);
         let to: NodeId = node_of_host(to).expect("addresses are those of nodes");
         outputs.push(Output::Rpc { to, number, rpc: operation, timeout_ms });
+    }
+}
+
+fn counted(event: &LifecycleEvent) -> Option<Happening> {
+    match event {
+        LifecycleEvent::Registered { .. } => Some(Happening::Registered),
+        LifecycleEvent::Unfenced => Some(Happening::Unfenced),
+        LifecycleEvent::Fenced => Some(Happening::Fenced),
+        LifecycleEvent::Failed { .. } | LifecycleEvent::Stopped => None,
     }
 }
 

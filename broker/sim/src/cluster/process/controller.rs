@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ottla_core::controller::{
-    ControllerNode, NodeConfig, Operation, OperationError, PersistOutcome, Reply, Ticket,
+    ControllerNode, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
 };
 use ottla_core::ids::{DirectoryId, NodeId, Term};
 use ottla_core::metadata::image::Image;
-use ottla_core::quorum::machine::Outgoing;
+use ottla_core::quorum::machine::{Outgoing, QuorumEvent};
 use ottla_core::quorum::message::{Body, Envelope};
-use ottla_core::quorum::store::{Persist, StoreError};
+use ottla_core::quorum::store::{Persist, PersistAction, StoreError};
 use ottla_core::quorum::{Peer, QuorumConfig, RaftStore};
 use raft::eraftpb::MessageType;
 
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
 use crate::cluster::node::{CONTROLLER_PORT, Identity, METADATA_DIRECTORY, controller_address, node_of_host};
+use crate::coverage::Happening;
 use crate::disk::SimDisk;
 
 /// A snapshot after so few bytes, so that short runs see many.
@@ -144,6 +145,13 @@ impl Controller {
             observations.push(Observation::Leads { term: self.node.quorum().term() });
         }
         observations.extend(effects.events.iter().map(|event| Observation::Event(format!("{event:?}"))));
+        observations.extend(effects.events.iter().filter_map(counted).map(Observation::Happened));
+        let installs = |persist: &Persist| {
+            persist.actions.iter().any(|action| matches!(action, PersistAction::Install { .. }))
+        };
+        if effects.persist.as_ref().is_some_and(installs) {
+            observations.push(Observation::Happened(Happening::SnapshotInstalled));
+        }
         self.to_persist.extend(effects.persist);
         if !self.persisting
             && let Some(work) = self.to_persist.pop_front()
@@ -153,6 +161,14 @@ impl Controller {
         }
         let replies = effects.replies.into_iter();
         Ok(replies.filter_map(|(ticket, reply)| Some((self.askers.remove(&ticket)?, reply))).collect())
+    }
+}
+
+fn counted(event: &NodeEvent) -> Option<Happening> {
+    match event {
+        NodeEvent::SnapshotTaken(_) => Some(Happening::SnapshotTaken),
+        NodeEvent::Quorum(QuorumEvent::VotersChanged { .. }) => Some(Happening::VotersChanged),
+        NodeEvent::Quorum(_) | NodeEvent::Controller(_) | NodeEvent::BadMessage { .. } => None,
     }
 }
 

@@ -18,6 +18,7 @@ use ottla_core::time::{Monotonic, Wall};
 use super::client::{ClientReply, ClientRequest};
 use super::node::Node;
 use crate::clock::SimTime;
+use crate::coverage::Happening;
 use crate::rng::Rng;
 use broker::{Broker, ShardDone, ShardWork};
 use controller::{Asker, Controller, PersistDone, PersistWork};
@@ -67,6 +68,8 @@ pub(crate) enum Observation {
     Opened(Vec<(String, TopicPartition)>),
     /// It wrote a line to its log.
     Event(String),
+    /// Something to be counted.
+    Happened(Happening),
 }
 
 /// Why a process ended itself.
@@ -180,7 +183,7 @@ impl Process {
 
     /// A controller's answer has come, or the time for it is over.
     pub(crate) fn rpc_reply(&mut self, now: Now, number: u64, reply: Option<CallResult>) -> Result<(), Died> {
-        self.broker.replied(now, number, reply, &mut self.outputs);
+        self.broker.replied(now, number, reply, &mut self.outputs, &mut self.observations);
         self.settle(now)
     }
 

@@ -1,0 +1,63 @@
+//! Does what processes want done: messages go to the network, work to the disk.
+
+use ottla_core::ids::NodeId;
+
+use super::process::{DiskWork, Output};
+use super::{Event, Simulation};
+use crate::checkers::Violation;
+use crate::network::Peer;
+
+impl Simulation {
+    /// Sends what a process wants sent, and gives its disk what it wants done.
+    pub(super) fn perform(&mut self, node: NodeId, outputs: Vec<Output>) {
+        let life = self.nodes[&node].life;
+        for output in outputs {
+            match output {
+                Output::Raft { to, bytes } => {
+                    for delay in self.network.send(Peer::Node(node), Peer::Node(to)) {
+                        let event = Event::Raft { from: node, to, bytes: bytes.clone() };
+                        self.events.after_micros(delay, event);
+                    }
+                }
+                Output::Rpc { to, number, rpc, timeout_ms } => {
+                    let timeout = self.events.now().plus_millis(timeout_ms);
+                    self.events.at(timeout, Event::RpcReply { to: node, life, number, reply: None });
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::Rpc { from: node, life, to, number, rpc };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::RpcReply { to, life, number, reply } => {
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::RpcReply { to, life, number, reply: Some(reply) };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::Client { client, number, reply } => {
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Client(client)).first() {
+                        let event = Event::ClientReply { client, number, reply: Some(reply) };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::Disk(work) => {
+                    let wait = self.rng.below(self.options.sync_micros_max);
+                    self.events.after_micros(wait, Event::DiskBegins { node, life, work });
+                }
+            }
+        }
+    }
+
+    pub(super) fn disk_begins(&mut self, id: NodeId, life: u64, work: DiskWork) -> Result<(), Violation> {
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let Some(process) = node.process.as_mut().filter(|_| node.life == life) else { return Ok(()) };
+        let done = process.run(work);
+        self.trace.line(self.events.now(), format_args!("{id} disk {}", done.name()));
+        if self.crash_if_disk_stopped(id) {
+            return Ok(());
+        }
+        // What is on the disk is there; that it is, the node learns a little later, if it lives.
+        let wait = self.rng.below(self.options.sync_micros_max / 4 + 1);
+        self.events.after_micros(wait, Event::DiskEnds { node: id, life, work: done });
+        Ok(())
+    }
+}

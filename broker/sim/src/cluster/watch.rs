@@ -1,0 +1,92 @@
+//! What is seen of the nodes goes to the checkers, and says when the run is over.
+
+use std::collections::BTreeMap;
+
+use ottla_core::ids::{NodeId, TopicPartition};
+
+use super::process::{Observation, Process};
+use super::{Simulation, volume};
+use crate::checkers::{Rule, Violation};
+use crate::coverage::{Coverage, Happening};
+
+impl Simulation {
+    pub(super) fn observe(&mut self, id: NodeId, observations: Vec<Observation>) -> Result<(), Violation> {
+        let directory = self.nodes[&id].identity.directory_id;
+        for observation in observations {
+            match observation {
+                Observation::Voted { term, candidate } => {
+                    self.trace.line(self.events.now(), format_args!("{id} votes for {candidate} in {term}"));
+                    self.checks.votes.voted(directory, term, candidate)?;
+                    self.aim_at_vote(directory, candidate);
+                }
+                Observation::Leads { term } => self.checks.leaders.leads_quorum(term, id, directory)?,
+                Observation::LeadsPartition { partition, epoch } => {
+                    self.checks.leaders.leads_partition(partition, epoch, id)?;
+                }
+                Observation::Opened(logs) => self.check_volume(id, &logs)?,
+                Observation::Event(text) => {
+                    self.trace.line(self.events.now(), format_args!("{id} says {text}"));
+                }
+                Observation::Shows(image) => self.checks.committed.shows(id, &image)?,
+                Observation::Happened(happening) => self.checks.coverage.note(happening),
+            }
+        }
+        Ok(())
+    }
+
+    /// A broker has opened its logs: everything acknowledged must be on its volume.
+    fn check_volume(&mut self, id: NodeId, logs: &[(String, TopicPartition)]) -> Result<(), Violation> {
+        let disk = &self.nodes[&id].disk;
+        for partition in self.checks.committed.partitions_only_on(id) {
+            let directory =
+                logs.iter().find(|(_, found)| *found == partition).map(|(directory, _)| directory);
+            let records = match directory {
+                Some(directory) => volume::records_of(disk, directory)
+                    .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?,
+                None => BTreeMap::new(),
+            };
+            self.checks.reopened(partition, &records)?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything works again; then the run is over.
+    pub(super) fn finish_if_done(&mut self) -> Result<(), Violation> {
+        if !self.calm || self.why_not_done().is_some() {
+            return Ok(());
+        }
+        self.done = true;
+        for (id, node) in &self.nodes {
+            let applied = node.process.as_ref().map(Process::applied).unwrap_or_default();
+            self.checks.committed.must_reach_last(*id, applied)?;
+        }
+        Ok(())
+    }
+
+    /// What does not work yet.
+    pub(super) fn why_not_done(&self) -> Option<String> {
+        let excused = |partition| self.checks.excused().contains(&partition);
+        let last = self.checks.committed.last();
+        for (id, node) in &self.nodes {
+            let Some(process) = &node.process else { return Some(format!("node {id} is down")) };
+            if process.applied() < last {
+                return Some(format!("node {id} applied {} of {last}", process.applied()));
+            }
+            if !process.is_running() {
+                return Some(format!("broker {id} is not in service"));
+            }
+        }
+        let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
+        Some(unfinished.unfinished(&excused))
+    }
+
+    /// What happened so far, in one place.
+    pub(super) fn coverage(&self) -> Coverage {
+        let mut coverage = self.checks.coverage.clone();
+        coverage.merge(self.network.coverage());
+        self.nodes.values().for_each(|node| coverage.merge(&node.coverage()));
+        coverage.add(Happening::Vote, self.checks.votes.cast() as u64);
+        coverage.add(Happening::Election, self.checks.leaders.terms() as u64);
+        coverage
+    }
+}

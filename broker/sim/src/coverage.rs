@@ -1,0 +1,229 @@
+//! What happened in a run, counted. Rules hold easily where nothing happens: a kind of fault that never strikes, or
+//! a path that is never taken, must be seen.
+
+use std::collections::BTreeMap;
+
+/// Something that runs are there to take a cluster through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Happening {
+    /// A process died.
+    ProcessCrash,
+    /// A machine lost power.
+    PowerLoss,
+    /// Either of the two in the middle of what a step wrote.
+    CrashWhileWriting,
+    /// Every machine lost power.
+    PowerLossOfAll,
+    /// The same just after a vote.
+    PowerLossAtVote,
+    /// A node was told to stop in order.
+    Restart,
+    /// And did so.
+    OrderlyStop,
+    /// A node stood still.
+    Pause,
+    /// A controller lost its volume.
+    LostVolume,
+    /// The network was cut.
+    Cut,
+    /// A message was lost, without a cut.
+    MessageLost,
+    /// A message came twice.
+    MessageRepeated,
+    /// A message took long.
+    MessageSlow,
+    /// A file lost something that was not synced.
+    UnsyncedLost,
+    /// And kept another part of it: a torn write.
+    TornWrite,
+    /// A sync failed.
+    FailedSync,
+    /// A write found no room.
+    DiskFull,
+    /// A process ended itself over its disk.
+    EndedItself,
+    /// A vote was cast.
+    Vote,
+    /// A term had a leader.
+    Election,
+    /// The members of the quorum changed.
+    VotersChanged,
+    /// A controller took a snapshot.
+    SnapshotTaken,
+    /// A controller took over another's.
+    SnapshotInstalled,
+    /// A broker pulled one.
+    SnapshotPulled,
+    /// A broker registered.
+    Registered,
+    /// A broker came into service.
+    Unfenced,
+    /// A broker was taken out of service.
+    Fenced,
+    /// A log was opened after a proper stop.
+    LogOpenedClean,
+    /// A log was opened after a crash.
+    LogRecovered,
+    /// And its tail was torn.
+    TailCut,
+    /// A client's topic was made.
+    TopicMade,
+    /// A client deleted one.
+    TopicDeleted,
+    /// A batch was acknowledged.
+    BatchAcknowledged,
+    /// A batch was refused.
+    BatchRefused,
+    /// No answer came for a batch in time.
+    BatchUnanswered,
+    /// Records were read.
+    Read,
+}
+
+impl Happening {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 36] = [
+        Self::ProcessCrash,
+        Self::PowerLoss,
+        Self::CrashWhileWriting,
+        Self::PowerLossOfAll,
+        Self::PowerLossAtVote,
+        Self::Restart,
+        Self::OrderlyStop,
+        Self::Pause,
+        Self::LostVolume,
+        Self::Cut,
+        Self::MessageLost,
+        Self::MessageRepeated,
+        Self::MessageSlow,
+        Self::UnsyncedLost,
+        Self::TornWrite,
+        Self::FailedSync,
+        Self::DiskFull,
+        Self::EndedItself,
+        Self::Vote,
+        Self::Election,
+        Self::VotersChanged,
+        Self::SnapshotTaken,
+        Self::SnapshotInstalled,
+        Self::SnapshotPulled,
+        Self::Registered,
+        Self::Unfenced,
+        Self::Fenced,
+        Self::LogOpenedClean,
+        Self::LogRecovered,
+        Self::TailCut,
+        Self::TopicMade,
+        Self::TopicDeleted,
+        Self::BatchAcknowledged,
+        Self::BatchRefused,
+        Self::BatchUnanswered,
+        Self::Read,
+    ];
+
+    /// What it is called in a summary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProcessCrash => "process crashed",
+            Self::PowerLoss => "machine lost power",
+            Self::CrashWhileWriting => "crashed while writing",
+            Self::PowerLossOfAll => "all machines lost power",
+            Self::PowerLossAtVote => "all lost power at a vote",
+            Self::Restart => "told to stop in order",
+            Self::OrderlyStop => "stopped in order",
+            Self::Pause => "stood still",
+            Self::LostVolume => "controller lost its volume",
+            Self::Cut => "network cut",
+            Self::MessageLost => "message lost",
+            Self::MessageRepeated => "message came twice",
+            Self::MessageSlow => "message slow",
+            Self::UnsyncedLost => "file lost unsynced bytes",
+            Self::TornWrite => "write torn",
+            Self::FailedSync => "sync failed",
+            Self::DiskFull => "disk full",
+            Self::EndedItself => "ended itself over its disk",
+            Self::Vote => "vote cast",
+            Self::Election => "term with a leader",
+            Self::VotersChanged => "voters changed",
+            Self::SnapshotTaken => "snapshot taken",
+            Self::SnapshotInstalled => "snapshot taken over",
+            Self::SnapshotPulled => "snapshot pulled by a broker",
+            Self::Registered => "broker registered",
+            Self::Unfenced => "broker in service",
+            Self::Fenced => "broker fenced",
+            Self::LogOpenedClean => "log opened after a stop",
+            Self::LogRecovered => "log recovered",
+            Self::TailCut => "torn tail cut",
+            Self::TopicMade => "topic made",
+            Self::TopicDeleted => "topic deleted",
+            Self::BatchAcknowledged => "batch acknowledged",
+            Self::BatchRefused => "batch refused",
+            Self::BatchUnanswered => "batch unanswered",
+            Self::Read => "records read",
+        }
+    }
+}
+
+/// How often each thing happened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Coverage {
+    counts: BTreeMap<Happening, u64>,
+}
+
+impl Coverage {
+    /// It happened.
+    pub fn note(&mut self, happening: Happening) {
+        self.add(happening, 1);
+    }
+
+    /// It happened so often.
+    pub fn add(&mut self, happening: Happening, times: u64) {
+        if times > 0 {
+            *self.counts.entry(happening).or_default() += times;
+        }
+    }
+
+    /// Adds what happened elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(happening, times)| self.add(*happening, *times));
+    }
+
+    /// How often it happened.
+    pub fn times(&self, happening: Happening) -> u64 {
+        self.counts.get(&happening).copied().unwrap_or_default()
+    }
+
+    /// Whether it happened at all.
+    pub fn has(&self, happening: Happening) -> bool {
+        self.counts.contains_key(&happening)
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let missing = Happening::ALL.into_iter().filter(|happening| !self.has(*happening));
+        missing.map(Happening::name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_happening_is_listed_once_and_in_order() {
+        assert!(Happening::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(Happening::ALL.len(), Happening::Read as usize + 1);
+    }
+
+    #[test]
+    fn counts_add_up_and_what_is_missing_shows() {
+        let (mut all, mut one) = (Coverage::default(), Coverage::default());
+        one.note(Happening::Pause);
+        one.add(Happening::Cut, 0);
+        all.merge(&one);
+        all.merge(&one);
+        assert_eq!((all.times(Happening::Pause), all.times(Happening::Cut)), (2, 0));
+        assert_eq!(all.missing().len(), Happening::ALL.len() - 1);
+        assert!(all.missing().contains(&"network cut"));
+    }
+}
