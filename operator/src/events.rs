@@ -24,6 +24,8 @@ pub const PARTITIONS_ADDED: &str = "PartitionsAdded";
 pub const CONFIG_SET: &str = "ConfigSet";
 /// A topic was deleted in the cluster.
 pub const TOPIC_DELETED: &str = "TopicDeleted";
+/// An object went whose topic is not its own, and no topic was deleted.
+pub const TOPIC_KEPT: &str = "TopicKept";
 
 /// Publishes events.
 #[derive(Clone)]

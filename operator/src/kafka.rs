@@ -145,6 +145,13 @@ pub fn uuid_text(id: &Uuid) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes())
 }
 
+/// The id that a text of Kafka's form names.
+#[must_use]
+pub fn uuid_of(text: &str) -> Option<Uuid> {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    Uuid::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
 /// A connection to a cluster.
 pub struct Kafka(Admin);
 
@@ -304,6 +311,31 @@ impl Kafka {
         Ok(answers)
     }
 
+    /// Asks the controller whether names are free, without making anything.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub async fn are_free(&self, names: &[String]) -> Result<Answers<()>, KafkaError> {
+        let mut answers = Answers::new();
+        for batch in names.chunks(BATCH_MAX) {
+            let topic = |topic: &String| {
+                CreatableTopic::default()
+                    .with_name(name(topic))
+                    .with_num_partitions(1)
+                    .with_replication_factor(1)
+            };
+            let request = CreateTopicsRequest::default()
+                .with_topics(batch.iter().map(topic).collect())
+                .with_validate_only(true)
+                .with_timeout_ms(timeout_ms());
+            for topic in self.0.request(request).await?.topics {
+                let answer = answer(topic.error_code, topic.error_message);
+                answers.insert(topic.name.0.to_string(), answer);
+            }
+        }
+        Ok(answers)
+    }
+
     /// Raises topics to a number of partitions.
     ///
     /// # Errors
@@ -363,23 +395,23 @@ impl Kafka {
         Ok(answers)
     }
 
-    /// Deletes topics. One that does not exist is deleted.
+    /// Deletes topics by their ids, so that one that took the name of another is never meant.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub async fn delete_topics(&self, names: &[String]) -> Result<Answers<()>, KafkaError> {
-        let mut answers = Answers::new();
-        for batch in names.chunks(BATCH_MAX) {
-            let topics =
-                batch.iter().map(|topic| DeleteTopicState::default().with_name(Some(name(topic)))).collect();
+    pub async fn delete_topics(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<BTreeMap<Uuid, Result<(), Answer>>, KafkaError> {
+        let mut answers = BTreeMap::new();
+        for batch in ids.chunks(BATCH_MAX) {
+            let topics = batch
+                .iter()
+                .map(|id| DeleteTopicState::default().with_name(None).with_topic_id(*id))
+                .collect();
             let request = DeleteTopicsRequest::default().with_topics(topics).with_timeout_ms(timeout_ms());
             for result in self.0.request(request).await?.responses {
-                let Some(topic) = result.name.map(|name| name.0.to_string()) else { continue };
-                let outcome = match answer(result.error_code, result.error_message) {
-                    Err(Answer { error: ResponseError::UnknownTopicOrPartition, .. }) => Ok(()),
-                    other => other,
-                };
-                answers.insert(topic, outcome);
+                answers.insert(result.topic_id, answer(result.error_code, result.error_message));
             }
         }
         Ok(answers)

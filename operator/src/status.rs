@@ -83,8 +83,12 @@ pub enum Why {
     NotSupported,
     /// The cluster refused what is declared.
     RefusedByCluster,
+    /// A topic of the name exists that was not made for this object and is not what it declares.
+    TopicExists,
     /// An older object declares the same topic.
     ResourceConflict,
+    /// The topic's cluster is paused.
+    ClusterPaused,
     /// The topic is being deleted.
     Deleting,
 }
@@ -110,7 +114,9 @@ impl Why {
             Self::ClusterNotReady => "ClusterNotReady",
             Self::NotSupported => "NotSupported",
             Self::RefusedByCluster => "RefusedByCluster",
+            Self::TopicExists => "TopicExists",
             Self::ResourceConflict => "ResourceConflict",
+            Self::ClusterPaused => "ClusterPaused",
             Self::Deleting => "Deleting",
         }
     }

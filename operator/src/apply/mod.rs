@@ -174,15 +174,16 @@ pub async fn annotate_claim(
     }
 }
 
-/// Puts our finalizer on a topic, or takes it away.
+/// Puts our finalizer on a topic, or takes it away. Gives the topic as it then is; none when it is gone or was changed
+/// since it was read: then there is an event about it, and with that another pass.
 ///
 /// # Errors
-/// When the API server refuses; that the topic is gone or was changed meanwhile is no error.
+/// When the API server refuses.
 pub async fn set_topic_finalizer(
     client: &Client,
     topic: &KafkaTopic,
     present: bool,
-) -> Result<(), ApplyError> {
+) -> Result<Option<KafkaTopic>, ApplyError> {
     let api = Api::<KafkaTopic>::namespaced(client.clone(), &topic.namespace().unwrap_or_default());
     // A merge patch under the version that was read: an apply could not take away a finalizer that another manager
     // put there, and the version keeps a finalizer that came meanwhile.
@@ -194,9 +195,8 @@ pub async fn set_topic_finalizer(
     let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": topic.resource_version()}});
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(&topic.name_any(), &params, &Patch::Merge(&body)).await {
-        Ok(_) => Ok(()),
-        // Gone, or changed since it was read: then there is an event about it, and with that another pass.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Ok(patched) => Ok(Some(patched)),
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(None),
         Err(source) => Err(refused("finalize", "KafkaTopic", &topic.name_any(), source)),
     }
 }

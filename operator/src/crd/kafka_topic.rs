@@ -93,7 +93,7 @@ pub struct KafkaTopicSpec {
     pub config: BTreeMap<String, Scalar>,
 
     /// What happens to the topic when this object is deleted. `Delete`: the topic goes with its records.
-    /// `Retain`: it stays.
+    /// `Retain`: it stays. A topic that was neither made for this object nor taken over by it always stays.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -135,7 +135,8 @@ pub struct KafkaTopicStatus {
     /// The topic's name in Kafka.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_name: Option<String>,
-    /// The topic's id.
+    /// The id of the topic that was made for this object or taken over by it. Only that topic is changed, and only
+    /// that one is deleted with this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
     /// How many partitions the topic has.

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kube::ResourceExt as _;
+use uuid::Uuid;
 
 use crate::{
     crd::{DeletionPolicy, KafkaTopic},
-    kafka::NewTopic,
+    kafka::{NewTopic, uuid_of},
     names::FINALIZER_TOPIC,
 };
 
@@ -19,7 +20,7 @@ pub struct Declared {
     pub topic: NewTopic,
     /// What the object's end means for the topic.
     pub deletion: DeletionPolicy,
-    /// The older object that declares the same topic, if there is one: this one then has no say.
+    /// The object that has the say about this topic, if it is another one: the oldest that is not on its way out.
     pub overruled_by: Option<String>,
 }
 
@@ -35,6 +36,24 @@ impl Declared {
     pub fn finalized(&self) -> bool {
         self.object.finalizers().iter().any(|name| name == FINALIZER_TOPIC)
     }
+
+    /// The topic that is this object's own: it was made for it, or was found to be what is declared. No other
+    /// topic is changed or deleted on its behalf, whatever its name.
+    #[must_use]
+    pub fn own(&self) -> Option<Uuid> {
+        uuid_of(self.object.status.as_ref()?.topic_id.as_deref()?)
+    }
+
+    /// The topic to delete so that the object may go. None where the topic stays: by the object's wish, because
+    /// another object declares it too, or because it is not the object's own.
+    #[must_use]
+    pub fn to_delete(&self) -> Option<Uuid> {
+        let takes_it_along = self.leaving()
+            && self.finalized()
+            && self.deletion == DeletionPolicy::Delete
+            && self.overruled_by.is_none();
+        self.own().filter(|_| takes_it_along)
+    }
 }
 
 /// What the objects of one cluster declare, the oldest of each topic first.
@@ -43,14 +62,17 @@ pub fn declared(mut objects: Vec<Arc<KafkaTopic>>) -> Vec<Declared> {
     // Of two that were made in the same second the uid decides, as good as any order that never changes.
     objects
         .sort_by_key(|object| (object.metadata.creation_timestamp.as_ref().map(|time| time.0), object.uid()));
+    let name_of = |object: &KafkaTopic| object.spec.topic_name.clone().unwrap_or_else(|| object.name_any());
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for object in objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none()) {
+        owners.entry(name_of(object)).or_insert_with(|| object.name_any());
+    }
     objects
         .into_iter()
         .map(|object| {
             let spec = &object.spec;
-            let name = spec.topic_name.clone().unwrap_or_else(|| object.name_any());
-            let overruled_by = owners.get(&name).cloned();
-            owners.entry(name.clone()).or_insert_with(|| object.name_any());
+            let name = name_of(&object);
+            let overruled_by = owners.get(&name).filter(|owner| **owner != object.name_any()).cloned();
             let topic = NewTopic {
                 name,
                 partitions: spec.partitions,

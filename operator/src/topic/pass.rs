@@ -9,12 +9,12 @@ use tracing::{debug, info};
 
 use super::{
     declared::{Declared, declared},
-    plan::{Outcome, Plan, Verdict, judge, plan},
+    plan::{Outcome, Plan, Verdict, doubtful, judge, plan},
 };
 use crate::{
     apply::{ApplyError, set_topic_finalizer},
-    crd::{KafkaCluster, KafkaTopic, KafkaTopicStatus},
-    events::{CONFIG_SET, Events, PARTITIONS_ADDED, TOPIC_CREATED, TOPIC_DELETED},
+    crd::{DeletionPolicy, KafkaCluster, KafkaTopic, KafkaTopicStatus},
+    events::{CONFIG_SET, Events, PARTITIONS_ADDED, TOPIC_CREATED, TOPIC_DELETED, TOPIC_KEPT},
     kafka::{Kafka, KafkaError, TopicFacts, uuid_text},
     names::ClusterName,
     status::{self, Kind, Now, Why},
@@ -33,7 +33,7 @@ pub struct Pass {
     pub cluster: Option<Arc<KafkaCluster>>,
     /// The objects of its topics.
     pub objects: Vec<Arc<KafkaTopic>>,
-    /// How often in a row the cluster did not answer before this pass.
+    /// How often in a row the cluster did not answer, or put us off, before this pass.
     pub silences: u32,
 }
 
@@ -45,9 +45,9 @@ const SILENCES_MAX: u32 = 5;
 pub enum Ended {
     /// Everything that can be done is done.
     Settled,
-    /// Something has to be looked at again soon.
-    Unsettled,
-    /// The cluster did not answer.
+    /// Nothing can be done before the cluster changes, and the watch tells of that.
+    Waiting,
+    /// The cluster did not answer, or put us off: to be looked at again soon, by another connection.
     Silent,
 }
 
@@ -67,13 +67,25 @@ impl Pass {
     pub async fn run(&self, kafka: &mut Option<Kafka>) -> Result<Ended, PassError> {
         let declared = declared(self.objects.clone());
         let Some(cluster) = &self.cluster else { return self.without_cluster(&declared).await };
+        let declared = self.release(declared).await?;
+        if cluster.spec.paused {
+            self.leave_alone(&declared).await?;
+            return Ok(Ended::Waiting);
+        }
         if !accepts_topics(cluster) {
             self.wait_for_cluster(&declared, "its brokers are not ready yet").await?;
-            return Ok(Ended::Unsettled);
+            return Ok(Ended::Waiting);
         }
-        self.finalize(&declared).await?;
+        let declared = self.finalize(declared).await?;
         match self.ask(cluster, &declared, kafka).await {
-            Ok((found, plan, outcome)) => self.conclude(&declared, &found, &plan, &outcome).await,
+            Ok((found, plan, outcome)) => {
+                let ended = self.conclude(&declared, &found, &plan, &outcome).await?;
+                if ended == Ended::Silent {
+                    // It may be cut off from the controllers, and would put us off for ever.
+                    *kafka = None;
+                }
+                Ok(ended)
+            }
             Err(error) => {
                 *kafka = None;
                 debug!(
@@ -107,8 +119,10 @@ impl Pass {
         let found = connected.topics(&names).await?;
         let plan = plan(declared, &found);
         // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
+        let deleted = connected.delete_topics(&plan.delete).await?;
         let outcome = Outcome {
-            deleted: connected.delete_topics(&plan.delete).await?,
+            free: connected.are_free(&doubtful(declared, &deleted)).await?,
+            deleted,
             created: connected.create_topics(&plan.create).await?,
             raised: connected.raise_partitions(&plan.raise).await?,
             changed: connected.change_config(&plan.change).await?,
@@ -135,7 +149,7 @@ impl Pass {
         }
         let verdicts: Vec<(&Declared, Verdict)> =
             declared.iter().map(|one| (one, judge(one, found, outcome))).collect();
-        let later = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Later);
+        let silent = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Later(..)));
         let writes = verdicts.into_iter().map(|(one, verdict)| {
             let write = async move {
                 self.tell(one, outcome).await;
@@ -144,7 +158,7 @@ impl Pass {
             write.boxed()
         });
         a_few_at_a_time(writes.collect()).await?;
-        Ok(if later { Ended::Unsettled } else { Ended::Settled })
+        Ok(if silent { Ended::Silent } else { Ended::Settled })
     }
 
     async fn carry_out(&self, one: &Declared, verdict: Verdict) -> Result<(), ApplyError> {
@@ -156,9 +170,19 @@ impl Pass {
             Verdict::Not(why, message, facts) => {
                 self.report(one, Now::new(Kind::Ready, false, why, message), facts.as_ref()).await
             }
-            Verdict::LetGo if one.finalized() => set_topic_finalizer(&self.client, &one.object, false).await,
-            Verdict::LetGo | Verdict::Later => Ok(()),
+            Verdict::Later(why, message) if self.silences >= SILENCES_MAX => {
+                self.report(one, Now::new(Kind::Ready, false, why, message), None).await
+            }
+            Verdict::LetGo => self.let_go(one).await,
+            Verdict::Later(..) => Ok(()),
         }
+    }
+
+    async fn let_go(&self, one: &Declared) -> Result<(), ApplyError> {
+        if one.finalized() {
+            set_topic_finalizer(&self.client, &one.object, false).await?;
+        }
+        Ok(())
     }
 
     async fn tell(&self, one: &Declared, outcome: &Outcome) {
@@ -179,27 +203,68 @@ impl Pass {
             let note = format!("set the configuration of topic \"{name}\" to what is declared");
             self.events.tell(object, CONFIG_SET, note).await;
         }
-        if outcome.deleted.get(name).is_some_and(Result::is_ok) && one.leaving() {
+        let deleted = one.to_delete().and_then(|id| outcome.deleted.get(&id));
+        if deleted.is_some_and(Result::is_ok) {
             self.events.tell(object, TOPIC_DELETED, format!("deleted topic \"{name}\"")).await;
         }
     }
 
-    /// Puts our finalizer on the objects before their topics are made.
-    async fn finalize(&self, declared: &[Declared]) -> Result<(), ApplyError> {
-        let bare = declared.iter().filter(|one| !one.leaving() && !one.finalized());
-        a_few_at_a_time(
-            bare.map(|one| set_topic_finalizer(&self.client, &one.object, true).boxed()).collect(),
-        )
-        .await
+    /// Lets those objects go that need nothing of the cluster for it, and gives the others.
+    async fn release(&self, declared: Vec<Declared>) -> Result<Vec<Declared>, ApplyError> {
+        let (going, others): (Vec<_>, Vec<_>) =
+            declared.into_iter().partition(|one| one.leaving() && one.to_delete().is_none());
+        for one in going.iter().filter(|one| one.finalized()) {
+            if one.deletion == DeletionPolicy::Delete {
+                let note = match &one.overruled_by {
+                    Some(other) => {
+                        format!("topic \"{}\" stays with KafkaTopic \"{other}\"", one.topic.name)
+                    }
+                    None => {
+                        format!("no topic \"{}\" was made for this object: none is deleted", one.topic.name)
+                    }
+                };
+                self.events.tell(&*one.object, TOPIC_KEPT, note).await;
+            }
+            self.let_go(one).await?;
+        }
+        Ok(others)
+    }
+
+    /// Puts our finalizer on the objects before their topics are made. Gives them as they then are.
+    async fn finalize(&self, declared: Vec<Declared>) -> Result<Vec<Declared>, ApplyError> {
+        let all = declared.into_iter().map(|one| async move {
+            if one.leaving() || one.finalized() {
+                return Ok(one);
+            }
+            let patched = set_topic_finalizer(&self.client, &one.object, true).await?;
+            Ok(match patched {
+                Some(object) => Declared { object: Arc::new(object), ..one },
+                None => one,
+            })
+        });
+        stream::iter(all).buffered(WRITES).try_collect().await
+    }
+
+    /// The cluster is paused: what is new is told so, and of the rest what was said last stays true.
+    async fn leave_alone(&self, declared: &[Declared]) -> Result<(), ApplyError> {
+        for one in declared {
+            let observed = one.object.status.as_ref().and_then(|status| status.observed_generation);
+            if one.leaving() || observed != one.object.metadata.generation {
+                let cluster = &one.object.spec.cluster_ref.name;
+                let message = format!(
+                    "KafkaCluster \"{cluster}\" is paused: its topics are left alone until spec.paused is false"
+                );
+                self.report(one, Now::new(Kind::Ready, false, Why::ClusterPaused, message), None).await?;
+            }
+        }
+        Ok(())
     }
 
     /// There is no cluster: objects that are going may go, whatever they wished for.
     async fn without_cluster(&self, declared: &[Declared]) -> Result<Ended, PassError> {
         for one in declared {
             if one.leaving() {
-                if one.finalized() {
-                    set_topic_finalizer(&self.client, &one.object, false).await?;
-                }
+                self.let_go(one).await?;
                 continue;
             }
             let cluster = &one.object.spec.cluster_ref.name;

@@ -1,10 +1,15 @@
 //! What to ask of the cluster so that its topics become what is declared, and what to say of each. Pure.
+//!
+//! What an object may ask is settled before anything is asked: a topic that exists and is not the object's own is
+//! changed by nobody and deleted by nobody, unless it is in every respect what is declared.
 
 use std::collections::BTreeMap;
 
+use ottla_wire::ResponseError;
+use uuid::Uuid;
+
 use super::declared::Declared;
 use crate::{
-    crd::DeletionPolicy,
     kafka::{Answer, Answers, ConfigChange, NewTopic, TopicFacts},
     status::Why,
 };
@@ -19,7 +24,7 @@ pub struct Plan {
     /// Configurations to change.
     pub change: Vec<(String, Vec<ConfigChange>)>,
     /// Topics to delete.
-    pub delete: Vec<String>,
+    pub delete: Vec<Uuid>,
 }
 
 impl Plan {
@@ -30,7 +35,7 @@ impl Plan {
     }
 }
 
-/// What the cluster answered to a plan, by topic.
+/// What the cluster answered to a plan: by topic, and by id where topics were named so.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Of creating.
@@ -40,7 +45,9 @@ pub struct Outcome {
     /// Of changing configuration.
     pub changed: Answers<()>,
     /// Of deleting.
-    pub deleted: Answers<()>,
+    pub deleted: BTreeMap<Uuid, Result<(), Answer>>,
+    /// Of asking the controller whether it knows a topic of this name, where a broker did not know the one to delete.
+    pub free: Answers<()>,
 }
 
 /// What becomes of an object.
@@ -50,39 +57,124 @@ pub enum Verdict {
     AsDeclared(TopicFacts),
     /// It is not, because; what is known of it.
     Not(Why, String, Option<TopicFacts>),
-    /// The object may go: its topic is gone, or stays by its own wish.
+    /// The object may go: its topic is gone, or stays.
     LetGo,
-    /// The cluster will answer otherwise soon; nothing is reported.
-    Later,
+    /// The cluster will answer otherwise soon; this is what to report if it does not.
+    Later(Why, String),
+}
+
+/// What an object asks of the cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Course {
+    /// That the topic be made.
+    Create,
+    /// That the topic that exists be changed where it is not as declared.
+    Keep { facts: TopicFacts, raise: bool, changes: Vec<ConfigChange> },
+    /// That its topic be deleted.
+    Delete(Uuid),
+    /// Nothing.
+    Nothing(Verdict),
+}
+
+fn course(one: &Declared, found: &Answers<TopicFacts>) -> Course {
+    let wanted = &one.topic;
+    if one.leaving() {
+        return one.to_delete().map_or(Course::Nothing(Verdict::LetGo), Course::Delete);
+    }
+    if let Some(other) = &one.overruled_by {
+        let message = format!(
+            "KafkaTopic \"{other}\" is older, declares topic \"{}\" too, and counts: delete the one that is not wanted, the topic stays",
+            wanted.name
+        );
+        return Course::Nothing(Verdict::Not(Why::ResourceConflict, message, None));
+    }
+    if !one.finalized() {
+        // Without it nobody would delete the topic again.
+        let message = "the object was changed while it was looked at".to_owned();
+        return Course::Nothing(Verdict::Later(Why::ClusterNotReady, message));
+    }
+    match found.get(&wanted.name) {
+        None => Course::Create,
+        Some(Err(answer)) => Course::Nothing(refused(answer, None)),
+        Some(Ok(facts)) if one.own() == Some(facts.id) => course_of_own(wanted, facts),
+        Some(Ok(facts)) => match other_than(wanted, facts) {
+            None => Course::Keep { facts: facts.clone(), raise: false, changes: Vec::new() },
+            Some(difference) => Course::Nothing(Verdict::Not(Why::TopicExists, difference, None)),
+        },
+    }
+}
+
+fn course_of_own(wanted: &NewTopic, facts: &TopicFacts) -> Course {
+    let name = &wanted.name;
+    let not = |message| Course::Nothing(Verdict::Not(Why::NotSupported, message, Some(facts.clone())));
+    if facts.partitions > wanted.partitions {
+        let (has, wants) = (facts.partitions, wanted.partitions);
+        return not(format!(
+            "spec.partitions: \"{wants}\": topic \"{name}\" has {has} partitions and Kafka cannot remove any: set partitions to {has}"
+        ));
+    }
+    match wanted.replicas.map(i32::from) {
+        Some(wants) if wants != facts.replicas => {
+            let has = facts.replicas;
+            not(format!(
+                "spec.replicas: \"{wants}\": topic \"{name}\" has a replication factor of {has}, which this release cannot change: set replicas to {has}"
+            ))
+        }
+        Some(_) | None => Course::Keep {
+            facts: facts.clone(),
+            raise: facts.partitions < wanted.partitions,
+            changes: config_changes(&wanted.config, &facts.config),
+        },
+    }
+}
+
+/// In what a topic that exists is other than declared, and what to do about it.
+fn other_than(wanted: &NewTopic, facts: &TopicFacts) -> Option<String> {
+    let mut differences = Vec::new();
+    if facts.partitions != wanted.partitions {
+        differences.push(format!("partitions: {}", facts.partitions));
+    }
+    if wanted.replicas.is_some_and(|replicas| i32::from(replicas) != facts.replicas) {
+        differences.push(format!("replicas: {}", facts.replicas));
+    }
+    for (key, value) in config_changes(&wanted.config, &facts.config) {
+        differences.push(match (facts.config.get(&key), value) {
+            (Some(there), _) => format!("config {key}: {there}"),
+            (None, _) => format!("no config {key}"),
+        });
+    }
+    (!differences.is_empty()).then(|| {
+        format!(
+            "topic \"{}\" exists, was not made for this object, and is left alone: to take it over, declare what it has ({})",
+            wanted.name,
+            differences.join(", ")
+        )
+    })
 }
 
 /// Plans what to ask.
 #[must_use]
 pub fn plan(declared: &[Declared], found: &Answers<TopicFacts>) -> Plan {
     let mut plan = Plan::default();
-    for one in declared.iter().filter(|one| one.overruled_by.is_none()) {
+    for one in declared {
         let wanted = &one.topic;
-        let there = found.get(&wanted.name);
-        if one.leaving() {
-            if one.deletion == DeletionPolicy::Delete && one.finalized() && there.is_some() {
-                plan.delete.push(wanted.name.clone());
-            }
-            continue;
-        }
-        match there {
-            None => plan.create.push(wanted.clone()),
-            Some(Err(_)) => {}
-            Some(Ok(facts)) => {
-                if facts.partitions < wanted.partitions {
+        match course(one, found) {
+            Course::Create => plan.create.push(wanted.clone()),
+            Course::Keep { raise, changes, .. } => {
+                if raise {
                     plan.raise.push((wanted.name.clone(), wanted.partitions));
                 }
-                let changes = config_changes(&wanted.config, &facts.config);
                 if !changes.is_empty() {
                     plan.change.push((wanted.name.clone(), changes));
                 }
             }
+            Course::Delete(id) => plan.delete.push(id),
+            Course::Nothing(_) => {}
         }
     }
+    // Two objects on their way out may name the same topic.
+    plan.delete.sort();
+    plan.delete.dedup();
     plan
 }
 
@@ -106,220 +198,85 @@ fn same_value(left: &str, right: &str) -> bool {
 #[must_use]
 pub fn judge(one: &Declared, found: &Answers<TopicFacts>, outcome: &Outcome) -> Verdict {
     let name = &one.topic.name;
-    if one.leaving() {
-        return judge_leaving(one, outcome);
-    }
-    if let Some(other) = &one.overruled_by {
-        let message =
-            format!("KafkaTopic \"{other}\" is older and declares topic \"{name}\" too: delete one of them");
-        return Verdict::Not(Why::ResourceConflict, message, None);
-    }
-    let mut facts = match (found.get(name), outcome.created.get(name)) {
-        (Some(Ok(facts)), _) | (None, Some(Ok(facts))) => facts.clone(),
-        (Some(Err(answer)), _) | (None, Some(Err(answer))) => return refused(answer, None),
-        (None, None) => return Verdict::Later,
-    };
-    match outcome.raised.get(name) {
-        Some(Ok(())) => facts.partitions = one.topic.partitions,
-        Some(Err(answer)) => return refused(answer, Some(facts)),
-        None => {}
-    }
-    match outcome.changed.get(name) {
-        Some(Ok(())) => facts.config = one.topic.config.clone(),
-        Some(Err(answer)) => return refused(answer, Some(facts)),
-        None => {}
-    }
-    if facts.partitions > one.topic.partitions {
-        let (has, wants) = (facts.partitions, one.topic.partitions);
-        let message = format!(
-            "spec.partitions: \"{wants}\": topic \"{name}\" has {has} partitions and Kafka cannot remove any: set partitions to {has}"
-        );
-        return Verdict::Not(Why::NotSupported, message, Some(facts));
-    }
-    match one.topic.replicas.map(i32::from) {
-        Some(wants) if wants != facts.replicas => {
-            let has = facts.replicas;
-            let message = format!(
-                "spec.replicas: \"{wants}\": topic \"{name}\" has a replication factor of {has}, which this release cannot change: set replicas to {has}"
-            );
-            Verdict::Not(Why::NotSupported, message, Some(facts))
+    match course(one, found) {
+        Course::Nothing(verdict) => verdict,
+        Course::Delete(id) => judge_deleted(one, id, found, outcome),
+        Course::Create => match outcome.created.get(name) {
+            Some(Ok(facts)) => Verdict::AsDeclared(facts.clone()),
+            Some(Err(answer)) => refused(answer, None),
+            None => unanswered(),
+        },
+        Course::Keep { mut facts, raise, changes } => {
+            if raise {
+                match outcome.raised.get(name) {
+                    Some(Ok(())) => facts.partitions = one.topic.partitions,
+                    Some(Err(answer)) => return refused(answer, Some(facts)),
+                    None => return unanswered(),
+                }
+            }
+            if !changes.is_empty() {
+                match outcome.changed.get(name) {
+                    Some(Ok(())) => facts.config = one.topic.config.clone(),
+                    Some(Err(answer)) => return refused(answer, Some(facts)),
+                    None => return unanswered(),
+                }
+            }
+            Verdict::AsDeclared(facts)
         }
-        Some(_) | None => Verdict::AsDeclared(facts),
     }
 }
 
-fn judge_leaving(one: &Declared, outcome: &Outcome) -> Verdict {
-    if one.overruled_by.is_some() || one.deletion == DeletionPolicy::Retain {
-        return Verdict::LetGo;
-    }
-    match outcome.deleted.get(&one.topic.name) {
-        Some(Err(answer)) if answer.error.is_retriable() => Verdict::Later,
+fn judge_deleted(one: &Declared, id: Uuid, found: &Answers<TopicFacts>, outcome: &Outcome) -> Verdict {
+    let later = |answer: &Answer| {
+        Verdict::Later(Why::Deleting, format!("the cluster did not delete the topic: {answer}"))
+    };
+    match outcome.deleted.get(&id) {
+        Some(Ok(())) => Verdict::LetGo,
+        Some(Err(answer)) if answer.error == ResponseError::UnknownTopicId => {
+            // Gone, or so new that this broker does not know it yet; the controller knows whether the name is taken.
+            match (found.get(&one.topic.name), outcome.free.get(&one.topic.name)) {
+                (Some(Ok(other)), _) if other.id != id => Verdict::LetGo,
+                (_, Some(Err(taken)))
+                    if taken.error == ResponseError::TopicAlreadyExists || taken.error.is_retriable() =>
+                {
+                    later(taken)
+                }
+                (_, Some(Ok(()) | Err(_))) => Verdict::LetGo,
+                (_, None) => unanswered(),
+            }
+        }
+        Some(Err(answer)) if answer.error.is_retriable() => later(answer),
         Some(Err(answer)) => {
             Verdict::Not(Why::Deleting, format!("the cluster refused to delete the topic: {answer}"), None)
         }
-        // Deleted now, or not there when it was looked for.
-        Some(Ok(())) | None => Verdict::LetGo,
+        None => unanswered(),
     }
 }
 
+/// The names to ask the controller about: those of topics that a broker did not know when they were to be deleted.
+#[must_use]
+pub fn doubtful(declared: &[Declared], deleted: &BTreeMap<Uuid, Result<(), Answer>>) -> Vec<String> {
+    let unknown =
+        |id| matches!(deleted.get(&id), Some(Err(answer)) if answer.error == ResponseError::UnknownTopicId);
+    let doubtful = declared.iter().filter(|one| one.to_delete().is_some_and(unknown));
+    doubtful.map(|one| one.topic.name.clone()).collect()
+}
+
+fn unanswered() -> Verdict {
+    Verdict::Later(Why::ClusterNotReady, "the cluster left a question unanswered".to_owned())
+}
+
 fn refused(answer: &Answer, facts: Option<TopicFacts>) -> Verdict {
-    // Somebody else created it, or it went, since it was looked for; or leadership is moving.
-    use ottla_wire::ResponseError::{TopicAlreadyExists, UnknownTopicOrPartition};
-    if answer.error.is_retriable() || matches!(answer.error, TopicAlreadyExists | UnknownTopicOrPartition) {
-        return Verdict::Later;
+    use ResponseError::{InvalidPartitions, TopicAlreadyExists, UnknownTopicOrPartition};
+    if answer.error.is_retriable() || answer.error == UnknownTopicOrPartition {
+        return Verdict::Later(Why::ClusterNotReady, format!("the cluster does not do it: {answer}"));
+    }
+    // A broker that lags behind does not show yet what the controller already knows: the topic, or its partitions.
+    if matches!(answer.error, TopicAlreadyExists | InvalidPartitions) {
+        return Verdict::Later(Why::RefusedByCluster, answer.to_string());
     }
     Verdict::Not(Why::RefusedByCluster, answer.to_string(), facts)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use ottla_wire::ResponseError;
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::{super::declared::declared, *};
-
-    fn object(
-        name: &str,
-        spec: serde_json::Value,
-        created: &str,
-        leaving: bool,
-    ) -> Arc<crate::crd::KafkaTopic> {
-        let mut metadata = json!({
-            "name": name, "namespace": "ns", "uid": name, "creationTimestamp": created,
-            "finalizers": ["ottla.dev/topic"],
-        });
-        if leaving {
-            metadata["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
-        }
-        let object = json!({
-            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaTopic", "metadata": metadata, "spec": spec,
-        });
-        Arc::new(serde_json::from_value(object).unwrap())
-    }
-
-    fn topic(name: &str, mut spec: serde_json::Value) -> Arc<crate::crd::KafkaTopic> {
-        spec["clusterRef"] = json!({"name": "my"});
-        object(name, spec, "2026-01-01T00:00:00Z", false)
-    }
-
-    fn leaving(name: &str, policy: &str) -> Arc<crate::crd::KafkaTopic> {
-        object(
-            name,
-            json!({"clusterRef": {"name": "my"}, "deletionPolicy": policy}),
-            "2026-01-01T00:00:00Z",
-            true,
-        )
-    }
-
-    fn facts(partitions: i32, config: &[(&str, &str)]) -> TopicFacts {
-        TopicFacts {
-            id: Uuid::from_u128(7),
-            partitions,
-            replicas: 1,
-            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        }
-    }
-
-    fn found(name: &str, facts: TopicFacts) -> Answers<TopicFacts> {
-        Answers::from([(name.to_owned(), Ok(facts))])
-    }
-
-    fn answer(error: ResponseError) -> Answer {
-        Answer { error, message: Some("why".into()) }
-    }
-
-    #[test]
-    fn a_topic_that_is_as_declared_is_left_alone() {
-        let declared = declared(vec![topic("a", json!({"partitions": 3, "config": {"retention.ms": 5}}))]);
-        let there = found("a", facts(3, &[("retention.ms", "5")]));
-        assert!(plan(&declared, &there).is_empty());
-        assert!(matches!(judge(&declared[0], &there, &Outcome::default()), Verdict::AsDeclared(_)));
-    }
-
-    #[test]
-    fn a_missing_topic_is_created_and_reported_by_what_the_cluster_says() {
-        let declared = declared(vec![topic("a", json!({"partitions": 3, "topicName": "A_b"}))]);
-        let plan = plan(&declared, &Answers::new());
-        assert_eq!((plan.create[0].name.as_str(), plan.create[0].partitions), ("A_b", 3));
-        let outcome = Outcome { created: found("A_b", facts(3, &[])), ..Outcome::default() };
-        assert_eq!(judge(&declared[0], &Answers::new(), &outcome), Verdict::AsDeclared(facts(3, &[])));
-    }
-
-    #[test]
-    fn drift_is_brought_back() {
-        let declared = declared(vec![topic(
-            "a",
-            json!({"partitions": 5, "config": {"retention.ms": 5, "preallocate": "true"}}),
-        )]);
-        let there = found(
-            "a",
-            facts(3, &[("retention.ms", "6"), ("cleanup.policy", "compact"), ("preallocate", "TRUE")]),
-        );
-        let plan = plan(&declared, &there);
-        assert_eq!(plan.raise, [("a".to_owned(), 5)]);
-        let set = ("retention.ms".to_owned(), Some("5".to_owned()));
-        assert_eq!(plan.change, [("a".to_owned(), vec![set, ("cleanup.policy".to_owned(), None)])]);
-    }
-
-    #[test]
-    fn more_partitions_than_declared_cannot_be_brought_back() {
-        let declared = declared(vec![topic("a", json!({"partitions": 3}))]);
-        let there = found("a", facts(8, &[]));
-        assert!(plan(&declared, &there).is_empty());
-        let Verdict::Not(Why::NotSupported, message, Some(_)) =
-            judge(&declared[0], &there, &Outcome::default())
-        else {
-            panic!("supported")
-        };
-        assert!(message.contains("set partitions to 8"), "{message}");
-    }
-
-    #[test]
-    fn what_the_cluster_refuses_is_reported_in_its_words_and_what_passes_by_itself_is_not() {
-        let declared = declared(vec![topic("a", json!({"replicas": 3}))]);
-        let refused = |error| Outcome {
-            created: Answers::from([("a".to_owned(), Err(answer(error)))]),
-            ..Outcome::default()
-        };
-        let outcome = refused(ResponseError::InvalidReplicationFactor);
-        let verdict = judge(&declared[0], &Answers::new(), &outcome);
-        let Verdict::Not(Why::RefusedByCluster, message, None) = verdict else { panic!("{verdict:?}") };
-        assert_eq!(message, "InvalidReplicationFactor: why");
-        let outcome = refused(ResponseError::NotController);
-        assert_eq!(judge(&declared[0], &Answers::new(), &outcome), Verdict::Later);
-    }
-
-    #[test]
-    fn the_older_of_two_objects_wins_and_the_other_can_go_without_harm() {
-        let spec = json!({"clusterRef": {"name": "my"}, "topicName": "t"});
-        let young = object("a", spec.clone(), "2026-01-01T00:00:02Z", false);
-        let old = object("b", spec.clone(), "2026-01-01T00:00:01Z", false);
-        let both = declared(vec![young, old.clone()]);
-        assert_eq!(plan(&both, &Answers::new()).create.len(), 1);
-        let verdict = judge(&both[1], &Answers::new(), &Outcome::default());
-        assert!(matches!(verdict, Verdict::Not(Why::ResourceConflict, _, None)), "{verdict:?}");
-        let gone = declared(vec![old, object("a", spec, "2026-01-01T00:00:02Z", true)]);
-        assert!(plan(&gone, &found("t", facts(1, &[]))).is_empty());
-        assert_eq!(judge(&gone[1], &Answers::new(), &Outcome::default()), Verdict::LetGo);
-    }
-
-    #[test]
-    fn a_deleted_object_takes_its_topic_along_unless_it_is_retained() {
-        let there = found("a", facts(1, &[]));
-        let deleted = declared(vec![leaving("a", "Delete")]);
-        assert_eq!(plan(&deleted, &there).delete, ["a"]);
-        let failed = Outcome {
-            deleted: Answers::from([("a".to_owned(), Err(answer(ResponseError::TopicDeletionDisabled)))]),
-            ..Outcome::default()
-        };
-        assert!(matches!(judge(&deleted[0], &there, &failed), Verdict::Not(Why::Deleting, _, None)));
-        let done = Outcome { deleted: Answers::from([("a".to_owned(), Ok(()))]), ..Outcome::default() };
-        assert_eq!(judge(&deleted[0], &there, &done), Verdict::LetGo);
-        let retained = declared(vec![leaving("a", "Retain")]);
-        assert!(plan(&retained, &there).is_empty());
-        assert_eq!(judge(&retained[0], &there, &Outcome::default()), Verdict::LetGo);
-    }
-}
+mod tests;

@@ -164,13 +164,12 @@ fn finish(entries: &mut BTreeMap<Key, Entry>, finished: Finished, vitals: &Vital
     let entry = entries.entry(finished.key.clone()).or_default();
     entry.running = false;
     entry.kafka = finished.kafka;
-    vitals.count_topics(matches!(finished.result, Ok(Ended::Settled | Ended::Unsettled)));
+    vitals.count_topics(matches!(finished.result, Ok(Ended::Settled | Ended::Waiting)));
     let wait = match finished.result {
-        Ok(Ended::Settled) => {
+        Ok(Ended::Settled | Ended::Waiting) => {
             entry.silences = 0;
             DRIFT
         }
-        Ok(Ended::Unsettled) => RETRY,
         Ok(Ended::Silent) => {
             entry.silences = entry.silences.saturating_add(1);
             backoff(entry.silences)
