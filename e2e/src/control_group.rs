@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -99,23 +100,38 @@ pub fn remove(name: &str) -> Result<()> {
     let deadline = Instant::now() + KILL_LIMIT;
     loop {
         let left = processes(name)?;
-        if left.is_empty() {
-            break;
+        // A group stays busy for a moment after its last process; and one that was just being started may still
+        // come in. Then there is another round.
+        let busy = if left.is_empty() { remove_empty(name)? } else { BTreeSet::new() };
+        if left.is_empty() && busy.is_empty() {
+            return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("processes {left:?} of the control group {name} do not die");
+            bail!(
+                "processes {left:?} of the control group {name} do not die, or its groups {busy:?} stay busy"
+            );
         }
         let ids = left.iter().map(u32::to_string);
         // One that ended in between makes `kill` fail; the next round tells.
         let _ = program("kill").arg("-KILL").args(ids).output()?;
         thread::sleep(Duration::from_millis(50));
     }
-    for tree in trees()? {
-        for group in groups_below(&tree.join(name)) {
-            fs::remove_dir(&group).with_context(|| format!("remove {}", group.display()))?;
+}
+
+/// Removes the group `name` and those below it; returns the ones that are busy.
+fn remove_empty(name: &str) -> Result<BTreeSet<PathBuf>> {
+    let mut busy = BTreeSet::new();
+    for group in trees()?.into_iter().flat_map(|tree| groups_below(&tree.join(name))) {
+        match fs::remove_dir(&group) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty) => {
+                busy.insert(group);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("remove {}", group.display())),
         }
     }
-    Ok(())
+    Ok(busy)
 }
 
 /// A group and all below it, the deepest first; empty if it is not there.

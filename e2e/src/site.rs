@@ -20,8 +20,10 @@ pub const TEST: &str = "test";
 pub const API: &str = "api";
 /// The site of the process lane: a control plane whose pods are processes of this machine.
 pub const PROCESS: &str = "process";
+/// The site that a test breaks off half-way.
+pub const SCRATCH: &str = "scratch";
 /// Every site there may be.
-pub const ALL: [&str; 4] = [DEVELOPMENT, TEST, API, PROCESS];
+pub const ALL: [&str; 5] = [DEVELOPMENT, TEST, API, PROCESS, SCRATCH];
 
 /// The names of one site. Nothing need exist of it.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ pub mod dns;
 pub mod kubeconfig;
 pub mod network;
 pub mod node;
+mod shared;
 pub mod storage;
 pub mod teardown;
 

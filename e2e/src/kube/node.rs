@@ -11,6 +11,7 @@ use crate::command::{Program, program};
 use crate::control_group;
 use crate::kube::certificates::Certificates;
 use crate::kube::kubeconfig::{self, write_if_changed};
+use crate::kube::shared;
 use crate::kube::{FABRIC_ADDRESS, Node, POD_RANGE, Programs};
 use crate::process::{self, Process};
 use crate::site::Site;
@@ -23,7 +24,7 @@ pub const PAUSE_IMAGE: &str = "localhost/ottla/pause:1";
 
 /// Starts containerd on the node and waits for it to answer.
 pub fn ensure_containerd(site: &Site, node: Node) -> Result<()> {
-    raise_watch_limit()?;
+    shared::raise_watch_limit(site)?;
     control_group::create(&format!("{}/{}", site.control_group(), node.name()))?;
     let directory = directory(site, node);
     let config = directory.join("containerd.toml");
@@ -94,17 +95,6 @@ fn directory(site: &Site, node: Node) -> PathBuf {
 
 fn containerd_socket(site: &Site, node: Node) -> PathBuf {
     directory(site, node).join("containerd.sock")
-}
-
-/// Three kubelets and containerds watch more directories than the default of 128 instances allows.
-fn raise_watch_limit() -> Result<()> {
-    const LIMIT: u32 = 1024;
-    let file = "/proc/sys/fs/inotify/max_user_instances";
-    let current = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
-    if current.trim().parse::<u32>().is_ok_and(|current| current < LIMIT) {
-        fs::write(file, LIMIT.to_string()).with_context(|| format!("write {file}"))?;
-    }
-    Ok(())
 }
 
 /// `restrict_oom_score_adj` and `oom_score = 0` let it work without the right to make processes less

@@ -3,6 +3,7 @@
 //! Nothing is read from a list: processes are those in the site's control group, mounts those below its
 //! directory, networks those that carry its name.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::command::program;
 use crate::control_group;
-use crate::kube::{Node, network};
+use crate::kube::{Node, network, shared};
 use crate::site::Site;
 use crate::step::Log;
 
@@ -31,6 +32,7 @@ pub fn remove(site: &Site, log: &Log) -> Result<()> {
         // A shim that ended by itself has removed its own.
         let _ = fs::remove_file(socket);
     }
+    shared::remove(site)?;
     for mount in mounts_below(site.directory())? {
         log.line(&format!("unmount {mount}"));
         // Lazily: what a process of somebody else still looks at goes when they stop looking.
@@ -55,6 +57,30 @@ fn shim_sockets(site: &Site) -> Vec<PathBuf> {
         .filter_map(|container| fs::read_to_string(container.path().join("address")).ok())
         .filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from))
         .collect()
+}
+
+/// Everything on this machine that a site could leave behind: compare before and after. Names of ours only, except
+/// in the directories where names tell nothing; there, another Kubernetes that is at work meanwhile shows, too.
+pub fn traces() -> Result<BTreeSet<String>> {
+    let listed = |directory: &str, depth: &str| -> Vec<String> {
+        let listed = program("find").arg(directory).args(["-mindepth", "1", "-maxdepth", depth]).read();
+        listed.unwrap_or_default().lines().map(str::to_owned).collect()
+    };
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let mut found: BTreeSet<String> = mount_points(&table, "/").into_iter().collect();
+    found.extend(listed("/sys/fs/cgroup", "2"));
+    found.extend(listed("/run/netns", "1"));
+    found.retain(|name| name.contains("ottla"));
+    for directory in
+        ["/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/run/containerd"]
+    {
+        found.extend(listed(directory, "2"));
+    }
+    found.extend(listed("/var/lib/ottla", "1"));
+    let limit =
+        fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").context("read the watch limit")?;
+    found.insert(format!("max_user_instances {}", limit.trim()));
+    Ok(found)
 }
 
 /// Removes the site's directory, logs included.

@@ -49,6 +49,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"check", [])) => check::run(),
         Some((&"figures", [])) => figures::run(),
         Some((&"test", [])) => test::run(),
+        // Not for people: a test starts it and breaks it off.
+        Some((&"start", [name])) => {
+            let site = Site::new(name);
+            up::start_kubernetes(&site, &Steps::new(site.logs())).map(|_| ())
+        }
         // Not for people: the process lane starts it.
         Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),
         Some((&"sim", options)) => sim::run(options),

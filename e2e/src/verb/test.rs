@@ -40,6 +40,7 @@ fn run_lane(lane: Lane) -> Result<()> {
     say(&format!("        {}", lane.feature));
     let site = Site::new(lane.site);
     down::remove(&site)?;
+    let before = teardown::traces()?;
     let tests = program(repository::cargo())
         .args(["test", "--locked", "--package", "e2e", "--features", lane.feature])
         .args(tests_of(lane)?.iter().flat_map(|name| ["--test", name]))
@@ -48,9 +49,10 @@ fn run_lane(lane: Lane) -> Result<()> {
     if tests.is_err() {
         keep_logs(&site)?;
     }
-    let removed = down::remove(&site).and_then(|()| teardown::is_present(&site));
+    let removed = down::remove(&site).and_then(|()| teardown::traces());
     tests.with_context(|| format!("{} failed", lane.feature))?;
-    anyhow::ensure!(!removed?, "something of the site {} is left after its removal", site.name());
+    let left: Vec<String> = removed?.difference(&before).cloned().collect();
+    anyhow::ensure!(left.is_empty(), "the site {} is removed, but this is left: {left:#?}", site.name());
     Ok(())
 }
 
