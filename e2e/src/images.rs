@@ -25,8 +25,6 @@ pub struct Image {
     pub name: String,
     /// The archive that containerd and Docker import.
     pub archive: PathBuf,
-    /// Whether this run made it anew.
-    pub renewed: bool,
 }
 
 /// The images of the project.
@@ -110,7 +108,7 @@ fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log
     let input = format!("{name}\n{digest}");
     let stamp = directory.join(format!("{stage}.input"));
     if archive.exists() && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == input) {
-        return Ok(Image { name, archive, renewed: false });
+        return Ok(Image { name, archive });
     }
     let mut flag = std::ffi::OsString::from("build=");
     flag.push(context);
@@ -124,7 +122,7 @@ fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log
         .log(log)?;
     save(&name, &archive, log)?;
     fs::write(&stamp, input).with_context(|| format!("write {}", stamp.display()))?;
-    Ok(Image { name, archive, renewed: true })
+    Ok(Image { name, archive })
 }
 
 /// The archive of the image that holds a pod's namespaces: it reaps children and ends on SIGTERM.

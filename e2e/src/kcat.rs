@@ -43,13 +43,15 @@ impl Kcat {
     }
 
     /// Produces `records` through the brokers that `bootstrap` names and waits for all of them to be
-    /// acknowledged by every in-sync replica.
+    /// acknowledged by every in-sync replica. It keeps trying while no broker can be reached, as applications do.
     pub fn produce(&self, bootstrap: &str, topic: &str, records: &[Record]) -> Result<()> {
         let lines: String =
             records.iter().map(|record| format!("{}\t{}\n", record.key, record.value)).collect();
         self.program(bootstrap)
             // -E: that no broker can be reached for a moment is no reason to give up.
             .args(["-P", "-E", "-t", topic, "-K", "\t", "-X", "acks=all"])
+            // Else it looks again for a broker that was away only after up to 10 s.
+            .args(["-X", "reconnect.backoff.max.ms=500"])
             .stdin(lines)
             .read()
             .map(|_| ())
@@ -77,6 +79,12 @@ impl Kcat {
             .args(["-X", "auto.offset.reset=earliest"])
             .args(options)
             .read()
+    }
+
+    /// Whether a topic holds any record.
+    pub fn holds_records(&self, bootstrap: &str, topic: &str) -> Result<bool> {
+        let words = ["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-c", "1", "-f", "one"];
+        Ok(!self.program(bootstrap).args(words).read()?.is_empty())
     }
 
     /// What kcat knows of the cluster, or of one topic, as JSON.

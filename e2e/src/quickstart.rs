@@ -1,13 +1,15 @@
 //! `examples/quickstart.yaml`: applied, waited for, and proven with records.
 
+use std::fmt;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::kcat::{self, Kcat};
+use crate::kcat::{self, Kcat, Record};
 use crate::kubectl::Kubectl;
 use crate::repository;
+use crate::step::Steps;
 
 /// The cluster of the example.
 pub const CLUSTER: &str = "my";
@@ -22,32 +24,70 @@ const READY_LIMIT: Duration = Duration::from_secs(180);
 /// How many records `up` sends and reads back.
 const RECORDS: usize = 1000;
 
-/// What came of applying the example.
+/// What was shown with the example.
 #[derive(Debug, Clone, Copy)]
-pub struct Applied {
-    /// From `kubectl apply` until both objects were Ready.
-    pub ready_after: Duration,
+pub struct Proof {
+    /// From `kubectl apply` until both objects were Ready; `None` if somebody else had applied them.
+    pub ready_after: Option<Duration>,
+    /// How many records were sent and read back.
+    pub records: usize,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(after) = self.ready_after {
+            write!(f, "{:.1} s from apply to Ready; ", after.as_secs_f64())?;
+        }
+        write!(
+            f,
+            "{} records sent through broker 0, read back through broker 1 and found equal",
+            self.records
+        )
+    }
+}
+
+/// Applies the example if it is not there, waits until it is Ready, and proves it with records unless its topic
+/// holds some: an `up` that was interrupted is carried on, one that ended changes nothing. `kcat` is asked for
+/// once the brokers are up.
+pub fn ensure(
+    kubectl: &Kubectl,
+    kcat: impl FnOnce() -> Result<Kcat>,
+    steps: &Steps,
+) -> Result<Option<Proof>> {
+    let ready_after = if is_applied(kubectl)? {
+        steps.run("examples/quickstart.yaml: Ready", |_| wait(kubectl))?;
+        None
+    } else {
+        Some(steps.run("examples/quickstart.yaml: apply until Ready", |_| apply(kubectl))?)
+    };
+    let kcat = kcat()?;
+    if ready_after.is_none() && kcat.holds_records(&broker_address(CLUSTER, NAMESPACE, 0), TOPIC)? {
+        return Ok(None);
+    }
+    let title = "send 1,000 records through broker 0, read them through broker 1";
+    let records = steps.run(title, |_| prove(&kcat))?;
+    Ok(Some(Proof { ready_after, records }))
 }
 
 /// Whether the example's objects are there.
-#[must_use]
-pub fn is_applied(kubectl: &Kubectl) -> bool {
-    let words = ["get", "-n", NAMESPACE, &format!("kafkacluster/{CLUSTER}"), &format!("kafkatopic/{TOPIC}")];
-    kubectl.program(&words).succeeds()
+fn is_applied(kubectl: &Kubectl) -> Result<bool> {
+    let names = [format!("kafkacluster/{CLUSTER}"), format!("kafkatopic/{TOPIC}")];
+    let words = ["get", "-n", NAMESPACE, &names[0], &names[1], "--ignore-not-found", "-o", "name"];
+    Ok(kubectl.read(&words)?.lines().count() == names.len())
 }
 
-/// Applies the example and waits until both objects are Ready.
-pub fn apply(kubectl: &Kubectl) -> Result<Applied> {
+/// Applies the example, waits until both objects are Ready and returns how long that took.
+fn apply(kubectl: &Kubectl) -> Result<Duration> {
     let path = repository::root().join("examples/quickstart.yaml");
     let manifest = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let started = Instant::now();
     kubectl.program(&["apply", "-n", NAMESPACE, "-f", "-"]).stdin(manifest).read()?;
     wait(kubectl)?;
-    Ok(Applied { ready_after: started.elapsed() })
+    Ok(started.elapsed())
 }
 
 /// Waits until the example's objects are Ready.
-pub fn wait(kubectl: &Kubectl) -> Result<()> {
+fn wait(kubectl: &Kubectl) -> Result<()> {
     kubectl.wait(NAMESPACE, &format!("kafkacluster/{CLUSTER}"), "condition=Ready", READY_LIMIT)?;
     kubectl.wait(NAMESPACE, &format!("kafkatopic/{TOPIC}"), "condition=Ready", READY_LIMIT)
 }
@@ -64,13 +104,20 @@ pub fn bootstrap_address(cluster: &str, namespace: &str) -> String {
     format!("{cluster}-bootstrap.{namespace}.svc:{CLIENT_PORT}")
 }
 
-/// Sends records through one broker, reads them back through another and compares them. Returns how many.
-pub fn prove(kcat: &Kcat) -> Result<usize> {
-    let written = kcat::records(RECORDS);
+/// Sends records through one broker, reads them back through another and compares them. Returns how many. The
+/// records name their run: those of an earlier one, which a volume may have kept, do not count.
+fn prove(kcat: &Kcat) -> Result<usize> {
+    let run = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
+    let mark = format!(" of run {run}");
+    let written: Vec<Record> = kcat::records(RECORDS)
+        .into_iter()
+        .map(|record| Record { value: record.value + &mark, ..record })
+        .collect();
     kcat.produce(&broker_address(CLUSTER, NAMESPACE, 0), TOPIC, &written)
         .context("produce through broker 0")?;
-    let read =
+    let mut read =
         kcat.consume(&broker_address(CLUSTER, NAMESPACE, 1), TOPIC).context("consume through broker 1")?;
+    read.retain(|record| record.value.ends_with(&mark));
     kcat::compare(&written, &read)?;
     Ok(read.len())
 }

@@ -4,7 +4,7 @@
 //! out is what containers add: images, overlay file systems, limits.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -40,39 +40,35 @@ pub fn ensure(xtask: &Path) -> Result<Lane> {
     packages::ensure(&steps, &[packages::KUBERNETES, packages::IMAGES, packages::CLIENTS])?;
     let programs = Programs::ensure(&steps)?;
     let helm_program = go::HELM.ensure(&steps)?.join("helm");
-    let renewed = place_binaries(&site, &steps)?;
+    let operator = place_binaries(&site, &steps)?;
     let kubectl = Kubectl::of_site(&site, &programs);
     steps.run("control plane", |log| start_control_plane(&site, &programs, &kubectl, log))?;
     steps.run("kubelet of processes", |_| start_kubelet(&site, &programs, xtask))?;
     shim::ensure(&site, &programs, &helm_program)?;
     let helm = || program(shim::path(&site, "helm"));
-    if !helm::is_installed(helm) {
-        steps.run("helm install ottla", |log| helm::install(helm, &[], log))?;
-    } else if renewed {
-        kubectl.read(&["delete", "pods", "--namespace", helm::NAMESPACE, "--all"])?;
-    }
+    steps.run("helm install ottla", |log| helm::ensure(helm, &operator, &[], log))?;
     let kcat = Kcat::new(shim::path(&site, "kcat"));
     Ok(Lane { site, kubectl, kcat })
 }
 
-/// Puts the binaries where pods find them; returns whether one was new.
-fn place_binaries(site: &Site, steps: &Steps) -> Result<bool> {
+/// Puts the binaries where pods find them; returns the operator's.
+fn place_binaries(site: &Site, steps: &Steps) -> Result<PathBuf> {
     let directory = site.path("binaries");
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-    let built = images::binaries(steps)?;
-    let mut renewed = false;
-    for binary in built {
-        let place = directory.join(binary.file_name().context("a binary without a name")?);
-        if program("cmp").arg("-s").arg(&binary).arg(&place).succeeds() {
-            continue;
-        }
+    let [broker, operator] = images::binaries(steps)?;
+    place_binary(&broker, &directory)?;
+    place_binary(&operator, &directory)
+}
+
+fn place_binary(binary: &Path, directory: &Path) -> Result<PathBuf> {
+    let place = directory.join(binary.file_name().context("a binary without a name")?);
+    if !program("cmp").arg("-s").arg(binary).arg(&place).succeeds() {
         // By another name first: what runs keeps its file, and a link to it stays whole.
         let unfinished = place.with_extension("unfinished");
-        fs::copy(&binary, &unfinished).with_context(|| format!("copy {}", binary.display()))?;
+        fs::copy(binary, &unfinished).with_context(|| format!("copy {}", binary.display()))?;
         fs::rename(&unfinished, &place).with_context(|| format!("move {} into place", place.display()))?;
-        renewed = true;
     }
-    Ok(renewed)
+    Ok(place)
 }
 
 fn start_control_plane(site: &Site, programs: &Programs, kubectl: &Kubectl, log: &Log) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `cargo xtask up --context NAME`: the same on a cluster the user already has.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use crate::forward::Forwards;
 use crate::go;
 use crate::helm;
 use crate::images::{self, Images};
+use crate::kcat::Kcat;
 use crate::kubectl::Kubectl;
 use crate::packages;
 use crate::quickstart;
@@ -35,18 +37,14 @@ pub fn run(context: &str, image_prefix: Option<&str>) -> Result<()> {
         format!("image.repository={}", repository(&images.operator.name)),
         format!("brokerImage.repository={}", repository(&images.broker.name)),
     ];
-    steps.run("helm install ottla", |log| helm::install(helm, &settings, log))?;
-    if quickstart::is_applied(&kubectl) {
-        steps.run("examples/quickstart.yaml: Ready", |_| quickstart::wait(&kubectl))?;
-    } else {
-        let applied =
-            steps.run("examples/quickstart.yaml: apply until Ready", |_| quickstart::apply(&kubectl))?;
-        say(&format!("          {:.1} s from apply to Ready", applied.ready_after.as_secs_f64()));
-        let count = steps.run("send 1,000 records through broker 0, read them through broker 1", |_| {
-            let forwards = Forwards::open(&kubectl, quickstart::NAMESPACE, quickstart::CLUSTER, BROKERS)?;
-            quickstart::prove(&forwards.kcat())
-        })?;
-        say(&format!("          {count} records sent, read back and found equal"));
+    steps.run("helm install ottla", |log| helm::ensure(helm, &images.operator.archive, &settings, log))?;
+    let forwards = OnceCell::new();
+    let kcat = || -> Result<Kcat> {
+        let opened = Forwards::open(&kubectl, quickstart::NAMESPACE, quickstart::CLUSTER, BROKERS)?;
+        Ok(forwards.get_or_init(|| opened).kcat())
+    };
+    if let Some(proof) = quickstart::ensure(&kubectl, kcat, &steps)? {
+        say(&format!("          {proof}"));
     }
     summarize(&kubectl, context)
 }

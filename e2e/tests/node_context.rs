@@ -1,0 +1,56 @@
+//! `cargo xtask up --context NAME` does on a cluster that is there already what `up` does on one of its own.
+
+use anyhow::{Context, Result};
+use e2e::command::program;
+use e2e::lane::node;
+use e2e::shim;
+
+#[test]
+fn up_with_a_context_installs_and_proves_and_a_second_time_changes_nothing() -> Result<()> {
+    let lane = node::ensure()?;
+    let context = lane.kubectl.read(&["config", "current-context"])?.trim().to_owned();
+    // The API server can be reached from inside the site's network only.
+    let up = || -> Result<String> {
+        program(shim::path(&lane.site, "enter"))
+            .arg(env!("CARGO_BIN_EXE_e2e"))
+            .args(["up", "--context", &context])
+            .env("KUBECONFIG", lane.site.kubeconfig())
+            .read()
+    };
+    let revision = || -> Result<String> {
+        let secrets = ["get", "secrets", "-n", "ottla-system", "-l", "owner=helm", "-o", "name"];
+        lane.kubectl.read(&secrets)
+    };
+    let first = up()?;
+    for promised in
+        ["1000 records sent through broker 0, read back through broker 1 and found equal", "To go on:"]
+    {
+        anyhow::ensure!(first.contains(promised), "{promised:?} is not in\n{first}");
+    }
+    let before = revision()?;
+    let second = up().context("a second time")?;
+    anyhow::ensure!(!second.contains("records sent"), "the second run sent records:\n{second}");
+    assert_eq!(revision()?, before);
+    lane.kubectl.read(&[
+        "delete",
+        "-n",
+        "default",
+        "kafkatopic/orders",
+        "kafkacluster/my",
+        "--timeout=180s",
+    ])?;
+    Ok(())
+}
+
+#[test]
+fn a_context_that_is_not_there_is_named() -> Result<()> {
+    let lane = node::ensure()?;
+    let answer = program(shim::path(&lane.site, "enter"))
+        .arg(env!("CARGO_BIN_EXE_e2e"))
+        .args(["up", "--context", "nowhere"])
+        .env("KUBECONFIG", lane.site.kubeconfig())
+        .read();
+    let text = answer.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    anyhow::ensure!(text.contains("nowhere"), "the answer does not name the context: {text}");
+    Ok(())
+}
