@@ -7,8 +7,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use e2e::kcat::{self, Record};
 use e2e::lane::process;
 
-/// How many times one or more brokers are killed.
-const ROUNDS: usize = 30;
+/// How many times one or more brokers are killed; `OTTLA_CRASH_ROUNDS` asks for another number.
+const ROUNDS: usize = 42;
 const PODS: [&str; 3] = ["my-nodes-0", "my-nodes-1", "my-nodes-2"];
 
 /// Which pods die in a round: each alone, each pair, all of them, then again.
@@ -24,6 +24,13 @@ fn batch(round: usize) -> Vec<Record> {
         .collect()
 }
 
+fn rounds() -> Result<usize> {
+    match std::env::var("OTTLA_CRASH_ROUNDS") {
+        Ok(number) => number.parse().context("OTTLA_CRASH_ROUNDS is no number"),
+        Err(_) => Ok(ROUNDS),
+    }
+}
+
 #[test]
 fn acknowledged_records_survive_crash_after_crash() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
@@ -32,27 +39,29 @@ fn acknowledged_records_survive_crash_after_crash() -> Result<()> {
     namespace.apply_topic("orders", 6)?;
     namespace.wait_ready("kafkacluster/my")?;
     namespace.wait_ready("kafkatopic/orders")?;
+    let bootstrap = [0, 1, 2].map(|ordinal| namespace.broker(ordinal)).join(",");
+    let rounds = rounds()?;
     let mut written = Vec::new();
-    for round in 0..ROUNDS {
+    let mut crashes = 0;
+    for round in 0..rounds {
         let records = batch(round);
-        let bootstrap =
-            PODS.iter().enumerate().map(|(ordinal, _)| u32::try_from(ordinal).map(|n| namespace.broker(n)));
-        let bootstrap = bootstrap.collect::<Result<Vec<_>, _>>()?.join(",");
         thread::scope(|scope| -> Result<()> {
-            // The client is at work while its brokers die; it tells apart what was acknowledged and what was not.
+            // The client is at work while its brokers die; it waits until every record is acknowledged.
             let producing = scope.spawn(|| lane.kcat.produce(&bootstrap, "orders", &records));
             for pod in victims(round) {
                 // One that has not come back yet from the round before cannot die again.
-                let _ = namespace.crash(pod);
+                crashes += usize::from(namespace.crash(pod).is_ok());
             }
             producing.join().map_err(|_| anyhow!("the producing thread panicked"))?
         })
         .with_context(|| format!("round {round}: produce while {:?} crash", victims(round)))?;
         written.extend(records);
     }
+    ensure!(crashes >= rounds, "only {crashes} crashes in {rounds} rounds");
     namespace.wait_ready("kafkacluster/my")?;
     let read = lane.kcat.consume(&namespace.bootstrap(), "orders")?;
     let lost = kcat::lost(&written, &read);
     ensure!(lost.is_empty(), "{} of {} acknowledged records are lost: {lost:?}", lost.len(), written.len());
+    println!("{crashes} crashes, {} records acknowledged, none lost", written.len());
     namespace.remove()
 }

@@ -16,8 +16,8 @@ use crate::step::say;
 
 /// How long a container that ended waits for its next start: nothing the first time, then this, doubled each
 /// time. Shorter than the real kubelet's 10 s to 5 min, so that hundreds of failures fit into minutes.
-const RESTART_DELAY_MIN: Duration = Duration::from_secs(1);
-const RESTART_DELAY_MAX: Duration = Duration::from_secs(8);
+const RESTART_DELAY_MIN: Duration = Duration::from_millis(250);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
 /// A container that ran as long as this has earned a restart without delay.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::command::{Answer, program, wait_until};
+use crate::command::{Answer, Program, program, wait_until};
 use crate::control_group;
 use crate::lane::Lane;
 use crate::quickstart;
@@ -107,6 +107,34 @@ impl<'a> Namespace<'a> {
 
     /// Kills the process of a broker without a word, as a crash would.
     pub fn crash(&self, pod: &str) -> Result<()> {
+        self.signal(pod, "KILL")
+    }
+
+    /// Sends a signal to the process of a broker: `STOP` freezes it, `CONT` lets it go on.
+    pub fn signal(&self, pod: &str, signal: &str) -> Result<()> {
+        let id = self.process(pod)?;
+        program("kill").arg(format!("-{signal}")).arg(id.to_string()).read().map(|_| ())
+    }
+
+    /// Cuts a broker off: no packet reaches it or leaves it. Connections stay open on both sides.
+    pub fn cut_off(&self, pod: &str) -> Result<()> {
+        let rules = "table inet cut {\n\
+                     chain input { type filter hook input priority 0; iifname != \"lo\" drop; }\n\
+                     chain output { type filter hook output priority 0; oifname != \"lo\" drop; }\n}\n";
+        self.in_network_of(pod, &["nft", "-f", "-"])?.stdin(rules).read().map(|_| ())
+    }
+
+    /// Lets a broker that was cut off back on the network.
+    pub fn reconnect(&self, pod: &str) -> Result<()> {
+        self.in_network_of(pod, &["nft", "delete", "table", "inet", "cut"])?.read().map(|_| ())
+    }
+
+    fn in_network_of(&self, pod: &str, words: &[&str]) -> Result<Program> {
+        let network = format!("--net=/proc/{}/ns/net", self.process(pod)?);
+        Ok(program("nsenter").arg(network).arg("--").args(words))
+    }
+
+    fn process(&self, pod: &str) -> Result<u32> {
         let wanted = [format!("POD_NAME={pod}"), format!("POD_NAMESPACE={}", self.name)];
         let processes = control_group::processes(&self.lane.site.control_group())?;
         let found = processes.into_iter().find(|id| {
@@ -115,8 +143,7 @@ impl<'a> Namespace<'a> {
                 .iter()
                 .all(|entry| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
         });
-        let id = found.with_context(|| format!("no process of the pod {pod} runs"))?;
-        program("kill").args(["-KILL", &id.to_string()]).read().map(|_| ())
+        found.with_context(|| format!("no process of the pod {pod} runs"))
     }
 
     /// Removes the namespace with everything in it and makes its volumes usable again.

@@ -1,0 +1,99 @@
+//! While one broker of three is frozen or cut off, topics are still made; when it is back, nothing is lost.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use e2e::command::{Answer, wait_until};
+use e2e::kcat::{self, Record};
+use e2e::lane::namespace::{LIMIT, Namespace};
+use e2e::lane::{Lane, process};
+
+const PODS: [&str; 3] = ["my-nodes-0", "my-nodes-1", "my-nodes-2"];
+
+/// What can happen to a broker that goes on afterwards as if nothing had been.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Frozen,
+    CutOff,
+}
+
+impl Fault {
+    fn begin(self, namespace: &Namespace<'_>, pod: &str) -> Result<()> {
+        match self {
+            Self::Frozen => namespace.signal(pod, "STOP"),
+            Self::CutOff => namespace.cut_off(pod),
+        }
+    }
+
+    fn end(self, namespace: &Namespace<'_>, pod: &str) -> Result<()> {
+        match self {
+            Self::Frozen => namespace.signal(pod, "CONT"),
+            Self::CutOff => namespace.reconnect(pod),
+        }
+    }
+}
+
+/// Waits until the brokers other than `victim` say that the topic is there.
+fn wait_for_topic(lane: &Lane, namespace: &Namespace<'_>, victim: usize, topic: &str) -> Result<()> {
+    let others: Vec<String> = (0..)
+        .zip(PODS)
+        .filter(|(ordinal, _)| *ordinal != victim)
+        .map(|(ordinal, _)| ordinal)
+        .filter_map(|ordinal| u32::try_from(ordinal).ok())
+        .map(|ordinal| namespace.broker(ordinal))
+        .collect();
+    wait_until("the topic exists", LIMIT, Duration::from_millis(250), || {
+        for broker in &others {
+            match lane.kcat.metadata(broker, Some(topic)) {
+                Ok(seen) if seen["topics"][0]["partitions"].as_array().is_some_and(|all| !all.is_empty()) => {
+                }
+                Ok(seen) => return Answer::NotYet(seen["topics"].to_string()),
+                Err(error) => return Answer::NotYet(format!("{error:#}")),
+            }
+        }
+        Answer::Yes
+    })
+}
+
+#[test]
+fn a_frozen_or_cut_off_broker_stops_neither_the_controllers_nor_its_clients_for_good() -> Result<()> {
+    let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
+    let namespace = lane.namespace("e2e-faults")?;
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_topic("orders", 6)?;
+    namespace.wait_ready("kafkacluster/my")?;
+    namespace.wait_ready("kafkatopic/orders")?;
+    let bootstrap = [0, 1, 2].map(|ordinal| namespace.broker(ordinal)).join(",");
+    let mut written: Vec<Record> = Vec::new();
+    // Every broker once in both ways: one of them is the active controller.
+    for (round, fault) in
+        [Fault::Frozen, Fault::CutOff].into_iter().flat_map(|fault| [(0, fault), (1, fault), (2, fault)])
+    {
+        let pod = PODS[round];
+        let what = || format!("{pod} {fault:?}");
+        let topic = format!("while-{}-{}", round, format!("{fault:?}").to_lowercase());
+        let records: Vec<Record> = kcat::records(50)
+            .into_iter()
+            .map(|record| Record { value: format!("{topic} {}", record.value), ..record })
+            .collect();
+        thread::scope(|scope| -> Result<()> {
+            fault.begin(&namespace, pod)?;
+            let producing = scope.spawn(|| lane.kcat.produce(&bootstrap, "orders", &records));
+            let made = namespace
+                .apply_topic(&topic, 3)
+                .and_then(|()| wait_for_topic(&lane, &namespace, round, &topic));
+            fault.end(&namespace, pod)?;
+            made?;
+            producing.join().map_err(|_| anyhow!("the producing thread panicked"))?
+        })
+        .with_context(what)?;
+        written.extend(records);
+        namespace.wait_ready(&format!("kafkatopic/{topic}")).with_context(what)?;
+        namespace.wait_ready("kafkacluster/my").with_context(what)?;
+    }
+    let lost = kcat::lost(&written, &lane.kcat.consume(&namespace.bootstrap(), "orders")?);
+    ensure!(lost.is_empty(), "{} of {} acknowledged records are lost: {lost:?}", lost.len(), written.len());
+    namespace.remove()
+}
