@@ -4,7 +4,7 @@
 //! not there. What makes an entry resumable is the tool that fills it (Go's and Cargo's own caches).
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,10 +21,18 @@ pub fn root() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/ottla"))
 }
 
-/// The directory `name/version` of the cache, made by `fill` if it is not there.
+/// The directory `name/version` of the cache, made by `fill` if it is not there. Two that want the same entry at
+/// once make it once: the second waits for the first.
 pub fn entry(name: &str, version: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let parent = root()?.join(name);
     let place = parent.join(version);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
+    let lock = parent.join(format!("{version}.lock"));
+    let held = File::create(&lock).with_context(|| format!("create {}", lock.display()))?;
+    held.lock().with_context(|| format!("lock {}", lock.display()))?;
     if place.is_dir() {
         return Ok(place);
     }

@@ -34,6 +34,8 @@ pub const COREDNS: Module =
     Module { name: "coredns", path: "github.com/coredns/coredns", first_build: "about 3 minutes" };
 /// Installs the chart.
 pub const HELM: Module = Module { name: "helm", path: "helm.sh/helm/v4", first_build: "about 3 minutes" };
+/// The major release before, which many still use.
+pub const HELM_3: Module = Module { name: "helm3", path: "helm.sh/helm/v3", first_build: "about 2 minutes" };
 
 impl Module {
     /// The version that the wrapper's `go.mod` asks for, without the leading `v`.
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_wrapper_module_names_its_version() {
-        for module in [KUBERNETES, ETCD, COREDNS, HELM] {
+        for module in [KUBERNETES, ETCD, COREDNS, HELM, HELM_3] {
             let version = module.version().unwrap();
             assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{}: {version}", module.name);
         }

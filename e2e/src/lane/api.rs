@@ -14,6 +14,8 @@ use crate::step::Steps;
 /// An API server that knows our resources.
 #[derive(Debug)]
 pub struct ApiLane {
+    /// Its site.
+    pub site: Site,
     /// Its administrator.
     pub kubectl: Kubectl,
 }
@@ -45,7 +47,7 @@ impl ApiLane {
             kubectl.apply(&lane::definitions()?)?;
             kubectl.read(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])
         })?;
-        Ok(Self { kubectl })
+        Ok(Self { site, kubectl })
     }
 
     /// Asks the API server what it thinks of a manifest, without keeping it.
