@@ -242,6 +242,9 @@ impl Driver {
                 }
             }
             LifecycleEvent::Fenced => info!("fenced by the active controller"),
+            LifecycleEvent::Failed { what, at, reason: reason @ CallError::RefusedWithCode(_) } => {
+                warn!(what, controller = %at, error = %reason, "refused for a reason that this release does not know");
+            }
             LifecycleEvent::Failed { what, at, reason } => {
                 debug!(what, controller = %at, error = %reason, "request to a controller failed");
             }

@@ -31,6 +31,9 @@ use crate::time::Monotonic;
 /// The name of the follower's calls in events.
 const FETCH: &str = "metadata fetch";
 
+/// The name of a registration in events.
+const REGISTER: &str = "broker registration";
+
 /// The pause after a refusal that time may heal, such as an id whose last holder's session is not over.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(500);
 
@@ -86,6 +89,9 @@ pub enum CallError {
     /// The controller refused.
     #[error(transparent)]
     Refused(#[from] OperationError),
+    /// The controller refused for a reason that this release does not know.
+    #[error("the controller refuses with error {0}")]
+    RefusedWithCode(i16),
 }
 
 /// Where a broker stands.
@@ -342,15 +348,23 @@ impl Lifecycle {
             CallError::Refused(OperationError::NotController { leader }) => {
                 self.finder.redirect(&at, *leader)
             }
+            // Repeating that registration cannot help. In reply to anything else the same words mean less than
+            // the end of a broker that serves.
             CallError::Refused(
                 OperationError::InconsistentClusterId
                 | OperationError::InvalidRegistration(_)
                 | OperationError::UnsupportedVersion(_),
-            ) => self.effects.fatal = Some(format!("the controller refuses this broker: {reason}")),
-            CallError::Refused(_) => {}
+            ) if what == REGISTER => {
+                self.effects.fatal = Some(format!("the controller refuses this broker: {reason}"));
+            }
+            CallError::Refused(_) | CallError::RefusedWithCode(_) => {}
         }
-        let refused = matches!(&reason, CallError::Refused(error) if !matches!(error, OperationError::NotController { .. }));
-        let pause = if refused { REFUSED_BACKOFF } else { self.config.retry_backoff };
+        let pause = match &reason {
+            CallError::Unreachable | CallError::Refused(OperationError::NotController { .. }) => {
+                self.config.retry_backoff
+            }
+            CallError::Refused(_) | CallError::RefusedWithCode(_) => REFUSED_BACKOFF,
+        };
         match what {
             FETCH => self.follower.retry_at(self.now.plus(pause)),
             _ => self.registration.retry_at(self.now.plus(pause)),

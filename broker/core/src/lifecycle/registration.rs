@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerState, CallError, CallNumber, LifecycleConfig};
+use super::{BrokerState, CallError, CallNumber, LifecycleConfig, REGISTER};
 use crate::controller::OperationError;
 use crate::controller::operation::{Heartbeat, Operation, Reply};
 use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset};
@@ -64,7 +64,7 @@ impl Registration {
     }
 
     pub(super) fn name(&self) -> &'static str {
-        if self.epoch.is_none() { "broker registration" } else { "broker heartbeat" }
+        if self.epoch.is_none() { REGISTER } else { "broker heartbeat" }
     }
 
     pub(super) fn awaits(&self, number: CallNumber) -> bool {

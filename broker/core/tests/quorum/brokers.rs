@@ -1,14 +1,17 @@
 //! Brokers toward the active controller.
 
-use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
+use ottla_core::controller::operation::{Heartbeat, RegisterBroker, RegisteredBroker};
 use ottla_core::controller::{Operation, OperationError, Reply};
-use ottla_core::ids::{IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex};
-use ottla_core::lifecycle::BrokerState;
+use ottla_core::ids::{
+    BrokerEpoch, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex,
+};
+use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig};
 use ottla_core::metadata::image::{Fencing, Partition};
+use ottla_core::time::Monotonic;
 use ottla_sim::disk::CrashKind;
 use uuid::Uuid;
 
-use crate::rig::{Cluster, create, directory, heartbeat, registration};
+use crate::rig::{Cluster, address, create, directory, heartbeat, registration};
 
 fn partition(cluster: &Cluster, active: NodeId) -> Partition {
     let topic = cluster.image(active).topics.values().next().unwrap();
@@ -167,4 +170,47 @@ fn sessions_begin_anew_with_a_new_controller() {
     assert_eq!(fencing(&cluster, second, 5), Fencing::Unfenced, "the new one has not waited a session yet");
     cluster.pass(3_000);
     assert_eq!(fencing(&cluster, second, 5), Fencing::Fenced);
+}
+
+/// A broker whose first registration was answered like that, and its fatal reason if it has one.
+fn answered(registration_reply: Result<Reply, CallError>) -> (Lifecycle, Option<String>) {
+    let config = LifecycleConfig::new(registration(NodeId(5), 1), vec![address(NodeId(0))]);
+    let mut broker = Lifecycle::new(config, Monotonic(0));
+    broker.recovered();
+    let calls = broker.ready().calls;
+    let asked = calls.iter().find(|call| matches!(call.operation, Operation::RegisterBroker(_))).unwrap();
+    broker.replied(Monotonic(1), asked.number, registration_reply);
+    let fatal = broker.ready().fatal;
+    (broker, fatal)
+}
+
+#[test]
+fn a_refusal_that_no_repetition_can_heal_ends_a_broker_only_as_it_registers() {
+    let (_, fatal) = answered(Err(CallError::Refused(OperationError::InconsistentClusterId)));
+    assert!(fatal.is_some());
+    let registered = Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(7) });
+    for refusal in [
+        CallError::Refused(OperationError::InvalidRegistration("no".to_owned())),
+        CallError::Refused(OperationError::UnsupportedVersion("no".to_owned())),
+        CallError::RefusedWithCode(31),
+    ] {
+        let (mut broker, fatal) = answered(Ok(registered.clone()));
+        assert_eq!(fatal, None);
+        // One fetch and one heartbeat are on their way.
+        for number in (1..=3).map(CallNumber) {
+            broker.replied(Monotonic(2), number, Err(refusal.clone()));
+        }
+        assert_eq!(broker.ready().fatal, None, "{refusal}");
+        broker.tick(Monotonic(1_000));
+        assert_eq!(broker.ready().calls.len(), 2, "both are asked again");
+    }
+}
+
+#[test]
+fn a_registration_refused_for_an_unknown_reason_is_tried_again() {
+    let (mut broker, fatal) = answered(Err(CallError::RefusedWithCode(-1)));
+    assert_eq!(fatal, None);
+    broker.tick(Monotonic(1_000));
+    let calls = broker.ready().calls;
+    assert!(calls.iter().any(|call| matches!(call.operation, Operation::RegisterBroker(_))), "{calls:?}");
 }

@@ -29,7 +29,7 @@ pub(crate) fn directory(number: u128) -> DirectoryId {
     DirectoryId(Uuid::from_u128(number << 64 | 7))
 }
 
-fn address(id: NodeId) -> Address {
+pub(crate) fn address(id: NodeId) -> Address {
     Address { host: format!("controller-{id}"), port: 9090 }
 }
 

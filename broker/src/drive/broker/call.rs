@@ -184,11 +184,14 @@ async fn fetch_snapshot(connection: &Connection, request: FetchMetadataSnapshot)
     }))
 }
 
-/// The refusal that a code stands for.
+/// The refusal that a code stands for. One that is not listed has no meaning here and must not be given one: a
+/// controller of a later release may have reasons that this broker has never heard of.
 fn check(code: i16, node_id: NodeId, leader: Option<&LeaderHint>) -> Result<(), CallError> {
     let leader = leader.and_then(|hint| i32::try_from(hint.node_id).ok()).map(NodeId);
+    let text = || "the controller says so".to_owned();
     let error = match code {
         0 => return Ok(()),
+        35 => OperationError::UnsupportedVersion(text()),
         41 => OperationError::NotController { leader },
         77 => OperationError::StaleBrokerEpoch { node_id },
         98 => OperationError::SnapshotNotFound,
@@ -196,7 +199,30 @@ fn check(code: i16, node_id: NodeId, leader: Option<&LeaderHint>) -> Result<(), 
         101 => OperationError::DuplicateBrokerRegistration(node_id),
         102 => OperationError::BrokerIdNotRegistered(node_id),
         104 => OperationError::InconsistentClusterId,
-        other => OperationError::InvalidRegistration(format!("the controller refuses with error {other}")),
+        119 => OperationError::InvalidRegistration(text()),
+        other => return Err(CallError::RefusedWithCode(other)),
     };
     Err(CallError::Refused(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_that_nobody_knows_keeps_its_number() {
+        assert_eq!(check(0, NodeId(1), None), Ok(()));
+        assert_eq!(check(-1, NodeId(1), None), Err(CallError::RefusedWithCode(-1)));
+        assert_eq!(check(31, NodeId(1), None), Err(CallError::RefusedWithCode(31)));
+    }
+
+    #[test]
+    fn every_code_that_is_read_is_one_that_a_controller_writes() {
+        for code in (-1..=200).filter(|code| *code != 0) {
+            match check(code, NodeId(1), None) {
+                Err(CallError::Refused(error)) => assert_eq!(error.code(), code),
+                other => assert_eq!(other, Err(CallError::RefusedWithCode(code))),
+            }
+        }
+    }
 }
