@@ -66,7 +66,7 @@ pub enum PartitionError {
     NotEnoughReplicas {
         /// In-sync replicas now.
         isr: usize,
-        /// `min.insync.replicas`.
+        /// `min.insync.replicas`, or the number of replicas where that is less.
         min: usize,
     },
     /// NOT_ENOUGH_REPLICAS_AFTER_APPEND (rule 28): the records stay in the log.
@@ -74,7 +74,7 @@ pub enum PartitionError {
     NotEnoughReplicasAfterAppend {
         /// In-sync replicas now.
         isr: usize,
-        /// `min.insync.replicas`.
+        /// `min.insync.replicas`, or the number of replicas where that is less.
         min: usize,
     },
     /// KAFKA_STORAGE_ERROR: the log directory failed; nothing is known of what it held unsynced.
@@ -176,9 +176,9 @@ impl<T> Partition<T> {
     /// May a producer append now? The batches then get this leader epoch and offsets from `log_end`.
     pub fn check_produce(&self, acks: AckLevel) -> Result<(LeaderEpoch, Offset), PartitionError> {
         self.check_leader(None)?;
-        let isr = self.registration.isr.len();
-        if acks == AckLevel::All && isr < self.min_insync_replicas {
-            return Err(PartitionError::NotEnoughReplicas { isr, min: self.min_insync_replicas });
+        let (isr, min) = (self.registration.isr.len(), self.isr_min());
+        if acks == AckLevel::All && isr < min {
+            return Err(PartitionError::NotEnoughReplicas { isr, min });
         }
         Ok((self.registration.leader_epoch, self.positions.log_end))
     }
@@ -238,6 +238,12 @@ impl<T> Partition<T> {
         self.registration.isr == [self.me]
     }
 
+    /// How many replicas must be in sync. A partition with fewer replicas than `min.insync.replicas` needs all
+    /// of them and no more, as in Kafka: one value for brokers must not make every small topic unwritable.
+    fn isr_min(&self) -> usize {
+        self.min_insync_replicas.min(self.registration.replicas.len())
+    }
+
     /// This replica's own position that counts toward commitment.
     fn own_position(&self) -> Offset {
         match self.durability {
@@ -249,7 +255,7 @@ impl<T> Partition<T> {
     /// The least position over the ISR, or `None` while no position may be committed: when not leading,
     /// when the ISR is below its minimum (rule 29), or when another replica would have a say.
     fn committable(&self) -> Option<Offset> {
-        let strict = self.registration.isr.len() >= self.min_insync_replicas;
+        let strict = self.registration.isr.len() >= self.isr_min();
         (self.is_leader() && strict && self.is_sole_isr()).then(|| self.own_position())
     }
 
@@ -262,12 +268,9 @@ impl<T> Partition<T> {
 
     fn release(&mut self) -> Vec<Released<T>> {
         self.advance_high_watermark();
-        let isr = self.registration.isr.len();
-        let verdict = if isr < self.min_insync_replicas {
-            Err(PartitionError::NotEnoughReplicasAfterAppend { isr, min: self.min_insync_replicas })
-        } else {
-            Ok(())
-        };
+        let (isr, min) = (self.registration.isr.len(), self.isr_min());
+        let verdict =
+            if isr < min { Err(PartitionError::NotEnoughReplicasAfterAppend { isr, min }) } else { Ok(()) };
         self.parked.release(self.own_position(), self.high_watermark, &verdict)
     }
 }

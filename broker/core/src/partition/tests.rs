@@ -8,11 +8,15 @@ const PAGE_CACHE: Durability =
     Durability::PageCache { flush_records: Limit::Unlimited, flush_wait: Limit::Unlimited };
 
 fn registration(leader: Option<i32>, isr: &[i32], epoch: i32) -> Arc<image::Partition> {
-    let replicas: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
+    replicated(isr, leader, isr, epoch)
+}
+
+fn replicated(replicas: &[i32], leader: Option<i32>, isr: &[i32], epoch: i32) -> Arc<image::Partition> {
+    let nodes = |ids: &[i32]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
     Arc::new(image::Partition {
         directories: vec![DirectoryId::default(); replicas.len()],
-        isr: replicas.clone(),
-        replicas,
+        isr: nodes(isr),
+        replicas: nodes(replicas),
         adding: Vec::new(),
         removing: Vec::new(),
         elr: Vec::new(),
@@ -72,7 +76,7 @@ fn acks_0_parks_nothing() {
 
 #[test]
 fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_after_it() {
-    let mut partition = leader(0);
+    let mut partition = Partition::new(ME, replicated(&[1, 2], Some(1), &[1], 3), positions(0, 0));
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7), []);
     let released = partition.configure(Durability::Synced, 2);
     let error = PartitionError::NotEnoughReplicasAfterAppend { isr: 1, min: 2 };
@@ -82,6 +86,16 @@ fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_
     let refused = Err(PartitionError::NotEnoughReplicas { isr: 1, min: 2 });
     assert_eq!(partition.check_produce(AckLevel::All), refused);
     assert!(partition.check_produce(AckLevel::Leader).is_ok(), "acks=1 is stored but not visible");
+}
+
+#[test]
+fn no_more_replicas_are_needed_in_sync_than_there_are() {
+    let mut partition = leader(0);
+    assert_eq!(partition.configure(Durability::Synced, 2), []);
+    assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(0))));
+    assert_eq!(partition.appended(Offset(1), AckLevel::All, 7), []);
+    assert_eq!(partition.flushed(Offset(1)), ok(7));
+    assert_eq!(partition.high_watermark(), Offset(1), "acks=1 and acks=all are visible");
 }
 
 #[test]
