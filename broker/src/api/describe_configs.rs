@@ -12,6 +12,8 @@
 //! (32) are INVALID_REQUEST until the parts they configure exist. Keys that this release does not know are not
 //! listed, although a properties file may hold them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ottla_core::config::{
     Described, Key, Layers, Settings, Source, SourcedValue, UpdateMode, broker_key, broker_keys, topic_key,
@@ -29,7 +31,7 @@ use ottla_wire::protocol::StrBytes;
 
 use super::authorize::{Operation, Resource};
 use super::error_code::Refusal;
-use super::{Call, Reply};
+use super::{Call, Reply, forward};
 
 /// Kafka's ConfigResource types.
 pub(super) const TOPIC: i8 = 2;
@@ -52,7 +54,9 @@ pub(super) fn unsupported(resource_type: i8) -> Refusal {
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: DescribeConfigsRequest = ottla_wire::request::decode_body(call.version, body)?;
     let image = call.node.image();
-    let results = request.resources.iter().map(|asked| {
+    // Once each, as Kafka's admin client asks: a short name repeated must not become a long answer each time.
+    let once = forward::once_each(&request.resources, |one| (one.resource_type, one.resource_name.as_str()));
+    let results = once.into_iter().map(|(asked, _)| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
@@ -77,7 +81,9 @@ fn describe(
         other => return Err(unsupported(other)),
     };
     let limited_to = asked.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
-    let wanted = |name: &str| limited_to.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
+    let limited_to: Option<BTreeSet<&str>> =
+        limited_to.map(|keys| keys.iter().map(StrBytes::as_str).collect());
+    let wanted = |name: &str| limited_to.as_ref().is_none_or(|keys| keys.contains(name));
     let wanted = described.into_iter().filter(|described| wanted(described.name));
     Ok(wanted
         .filter_map(|described| Some(entry(request, (row.find)(described.name)?, row, described)))
@@ -107,6 +113,8 @@ fn broker(call: &Call, image: &Image, name: &str) -> Result<Vec<Described>, Refu
     }
     let refuse = |text: String| Err(Refusal::new(ResponseError::InvalidRequest, text));
     match name.parse::<i32>() {
+        // Only one spelling of each id: others could name this broker any number of times in one request.
+        Ok(id) if id.to_string() != name => refuse(format!("\"{name}\" is not the id of a broker")),
         Ok(id) if id == call.node.id.0 => Ok(call.node.layers(image).describe_broker()),
         Ok(id) => refuse(format!(
             "this is broker {}: only broker {id} knows its configuration, ask that broker",

@@ -25,7 +25,7 @@ use ottla_wire::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use ottla_wire::protocol::StrBytes;
 
 use super::authorize::{CLUSTER_OPERATIONS, Operation, Resource, TOPIC_OPERATIONS};
-use super::{Call, Reply};
+use super::{Call, Reply, forward};
 
 /// "Not asked for" in the fields of authorized operations.
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
@@ -73,7 +73,15 @@ fn topics(call: &Call, image: &Image, request: &MetadataRequest) -> Vec<Metadata
             let all = image.topics.values().filter(|topic| may_describe(call, topic.name.as_str()));
             all.map(|topic| found(call, image, request, topic)).collect()
         }
-        Some(wanted) => wanted.iter().map(|wanted| one(call, image, request, wanted)).collect(),
+        Some(wanted) => {
+            // A set, as in Kafka: a name of few bytes repeated must not become an answer of many each time.
+            let key = |one: &MetadataRequestTopic| match &one.name {
+                Some(name) => (Some(name.clone()), uuid::Uuid::nil()),
+                None => (None, one.topic_id),
+            };
+            let once = forward::once_each(wanted, key).into_iter();
+            once.map(|(wanted, _)| one(call, image, request, wanted)).collect()
+        }
     }
 }
 

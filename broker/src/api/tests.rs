@@ -3,5 +3,6 @@
 mod admin;
 mod configs;
 mod deny_all;
+mod metadata;
 pub(super) mod rig;
 mod table;

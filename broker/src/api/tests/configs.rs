@@ -123,3 +123,16 @@ async fn what_cannot_be_configured_is_refused() {
         assert_eq!((refused.error_code, refused.configs.len()), (42, 0), "type {kind}");
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_for_many_times_is_answered_once() {
+    let node = node(Authorizer::AllowAll);
+    let names = [PRESENT.name, "1", PRESENT.name, "01", "+1", "1"];
+    let kind = |name: &str| if name == PRESENT.name { TOPIC } else { BROKER };
+    let resources = names.map(|name| of(kind(name), name, None)).to_vec();
+    let all = DescribeConfigsRequest::default().with_resources(resources);
+    let results = ask(&node, Scope::Broker, 4, &all).await.results;
+    let answered: Vec<(&str, bool)> =
+        results.iter().map(|result| (result.resource_name.as_str(), result.configs.is_empty())).collect();
+    assert_eq!(answered, [(PRESENT.name, false), ("1", false), ("01", true), ("+1", true)]);
+}
