@@ -15,7 +15,7 @@ use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::peer::ControllerClient;
-use crate::server::memory::MemoryBudget;
+use crate::server::memory::MemoryBudgets;
 
 /// Where a node is in its life; what `/v1/node` and the probes show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(crate) struct Node {
     pub(crate) cluster_id: ClusterId,
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) directory_ids: Vec<DirectoryId>,
-    pub(crate) memory: MemoryBudget,
+    pub(crate) memory: MemoryBudgets,
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     /// The newest image; on a node without the broker role, the controller's committed one.

@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
 use crate::peer::ControllerClient;
 use crate::server::listener::{self, Bound, ListenerContext};
-use crate::server::memory::MemoryBudget;
+use crate::server::memory::MemoryBudgets;
 
 /// How long a broker waits for the controller to let it go. Without one (the whole cluster stops) nobody
 /// ever will; leaders then move when the session ends.
@@ -216,7 +216,7 @@ async fn start(
         cluster_id: directories.cluster_id,
         config: Arc::clone(&config),
         directory_ids: directories.logs.iter().map(|directory| directory.id).collect(),
-        memory: MemoryBudget::from_cgroup(),
+        memory: MemoryBudgets::from_cgroup(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
         images: if config.roles.is_broker() { published } else { controller_images.unwrap_or(published) },

@@ -74,7 +74,8 @@ async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
     // What the reply may hold, once; the reading of each round replaces that of the round before.
     let reply_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let asked: usize = items.iter().map(|item| usize::try_from(item.max_bytes).unwrap_or(0)).sum();
-    let _reservation = call.node.memory.reserve(reply_bytes.min(asked).min(REPLY_RESERVATION_MAX)).await;
+    let memory = call.node.memory.of(call.context.listener.scope);
+    let _reservation = memory.reserve(reply_bytes.min(asked).min(REPLY_RESERVATION_MAX)).await;
     let notify = Arc::new(Notify::new());
     let mut results = call.node.shards.fetch(&items, max_bytes).await;
     while !is_answer(&results, min_bytes, wanted.len()) && Instant::now() < deadline {

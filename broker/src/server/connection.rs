@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::frame_reader::{Frame, FrameReader, ReadError};
 use super::listener::ListenerContext;
-use super::memory::Reservation;
+use super::memory::{MemoryBudget, Reservation};
 use super::stream::Stream;
 use crate::api::{self, Call, Chunks, Principal, Reply, RequestContext};
 use crate::node::Node;
@@ -77,6 +77,7 @@ pub(crate) async fn serve(
         stream,
         reader: FrameReader::new(u32::try_from(node.config.limits.request_size_max.0).unwrap_or(u32::MAX)),
         in_flight: VecDeque::new(),
+        memory: node.memory.of(context.scope).clone(),
         node,
         context,
         peer,
@@ -114,6 +115,7 @@ struct Connection {
     stream: Stream,
     reader: FrameReader,
     in_flight: VecDeque<InFlight>,
+    memory: MemoryBudget,
     node: Arc<Node>,
     context: Arc<ListenerContext>,
     peer: std::net::SocketAddr,
@@ -156,12 +158,12 @@ impl Connection {
         };
         loop {
             let Some(first) = self.in_flight.front_mut() else {
-                let next = self.reader.next(&mut self.stream, &self.node.memory);
+                let next = self.reader.next(&mut self.stream, &self.memory);
                 return Ok(tokio::time::timeout(idle_max, next).await.map_err(|_| CloseReason::Idle)??);
             };
             // Both arms are cancel-safe: the reader keeps what it has read, and the reply is only polled.
             tokio::select! {
-                frame = self.reader.next(&mut self.stream, &self.node.memory) => return Ok(frame?),
+                frame = self.reader.next(&mut self.stream, &self.memory) => return Ok(frame?),
                 chunks = &mut first.reply => {
                     self.in_flight.pop_front();
                     let chunks = chunks.ok_or(CloseReason::Handler("a produce with acks=0 failed"))?;

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 use super::memory::{MemoryBudget, Reservation};
 
-/// How much room a read gets at once. A frame's buffer grows by what arrives, so a peer that announces
-/// 100 MiB and sends nothing costs one such piece.
+/// How much room a read gets at once, and how much of a frame may arrive before anything is reserved for it: a
+/// part of what each connection costs, of which there are only so many. A frame's buffer, and what is reserved
+/// for it, grow with what has arrived, so a peer that announces 100 MiB and sends nothing costs one such piece
+/// of memory and nothing of the budget.
 const READ_BYTES_MIN: usize = 16 * 1024;
 
 /// How long a frame that has begun may take to arrive whole. It holds a part of the memory budget.
@@ -47,7 +49,15 @@ pub(crate) struct Frame {
 struct Begun {
     length: u32,
     deadline: Instant,
-    reservation: Option<Reservation>,
+    reservation: Reservation,
+}
+
+impl Begun {
+    /// How much must be reserved once so much has arrived: what the buffer may grow to before more of it has.
+    fn bytes_due(&self, arrived: usize) -> usize {
+        let length = to_usize(self.length);
+        if arrived >= length || arrived >= READ_BYTES_MIN { length.min(arrived.saturating_mul(2)) } else { 0 }
+    }
 }
 
 /// The reading half of a connection. [`FrameReader::next`] may be dropped and called again without losing
@@ -101,21 +111,21 @@ impl FrameReader {
             let length = body_length(*prefix, self.body_bytes_max)?;
             let _prefix = self.buffer.split_to(LENGTH_BYTES);
             let deadline = Instant::now() + FRAME_TIMEOUT;
-            self.begun = Some(Begun { length, deadline, reservation: None });
+            self.begun = Some(Begun { length, deadline, reservation: Reservation::default() });
         }
         let Some(begun) = &mut self.begun else { return Ok(None) };
+        let due = begun.bytes_due(self.buffer.len());
+        let since = Instant::now();
+        memory.grow(&mut begun.reservation, due).await;
+        // Waiting for memory is our doing, not the peer's.
+        begun.deadline += since.elapsed();
         let length = to_usize(begun.length);
-        if begun.reservation.is_none() {
-            begun.reservation = Some(memory.reserve(length).await);
-            // Waiting for memory is our doing, not the peer's.
-            begun.deadline = Instant::now() + FRAME_TIMEOUT;
-        }
         if self.buffer.len() < length {
             return Ok(None);
         }
         let bytes = self.buffer.split_to(length).freeze();
-        let reservation = self.begun.take().and_then(|begun| begun.reservation);
-        Ok(reservation.map(|reservation| Frame { bytes, reservation }))
+        let reservation = self.begun.take().map(|begun| begun.reservation).unwrap_or_default();
+        Ok(Some(Frame { bytes, reservation }))
     }
 }
 
@@ -158,6 +168,36 @@ mod tests {
         assert!(out[0].as_ref().is_err_and(|error| error.contains("limit")), "{out:?}");
         let out = read_all(&[0xff, 0xff, 0xff, 0xff]).await;
         assert!(out[0].as_ref().is_err_and(|error| error.contains("negative")), "{out:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announced_frame_holds_nothing_of_the_budget_until_it_comes() {
+        let memory = MemoryBudget::new(1 << 20);
+        let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut reader = FrameReader::new(100 << 20);
+        let mut send = async |bytes: &[u8]| {
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, bytes).await.expect("room");
+            // Reads all there is, then waits for more.
+            let next = reader.next(&mut ours, &memory);
+            assert!(tokio::time::timeout(Duration::from_millis(1), next).await.is_err(), "no whole frame");
+            (1 << 20) - memory.available_bytes()
+        };
+        assert_eq!(send(&(100_u32 << 20).to_be_bytes()).await, 0);
+        assert_eq!(send(&[0; READ_BYTES_MIN - 1]).await, 0);
+        let held = send(&[0; 300_000]).await;
+        assert!((300_000..=2 * 320_000).contains(&held), "{held}");
+    }
+
+    #[tokio::test]
+    async fn a_frame_holds_its_length_when_it_is_whole() {
+        let memory = MemoryBudget::new(1 << 20);
+        let length = 5_000_u32;
+        let frame = [&length.to_be_bytes()[..], &[7; 5_000]].concat();
+        let whole = FrameReader::new(10_000).next(&mut frame.as_slice(), &memory).await;
+        let whole = whole.expect("readable").expect("whole");
+        assert_eq!((1 << 20) - memory.available_bytes(), 5 * 1024);
+        drop(whole);
+        assert_eq!(memory.available_bytes(), 1 << 20);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,37 +1,37 @@
-//! One budget of bytes for everything that peers can make this process hold.
+//! Two budgets of bytes for everything that peers can make this process hold: one for the listeners of
+//! brokers, one for the listener of controllers, so that no client can take what the quorum runs on.
 //!
-//! A request's bytes are reserved before its body is read, a reply's before it is built. When the budget
-//! is used up, readers wait: the kernel's socket buffers fill and the peers' sending slows down.
+//! A request's bytes are reserved while they arrive. When a budget is used up, readers wait: the kernel's
+//! socket buffers fill and the peers' sending slows down.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::api::Scope;
+
 /// The unit of the budget. A semaphore counts in `u32`; in KiB that reaches 4 TiB.
 const UNIT_BYTES: usize = 1024;
 
-/// The budget when the cgroup says nothing: enough for two of Kafka's largest requests.
+/// The budgets when the cgroup says nothing: enough for two of Kafka's largest requests.
 const FALLBACK_BYTES: usize = 256 << 20;
 
+/// The part of the whole that is for the listener of controllers. Its peers are few and what they send is
+/// small, but for forwarded requests, of which each is one that a broker has already let in.
+const CONTROLLER_SHARE: usize = 8;
+
 /// See the module's text.
-#[derive(Debug, Clone)]
-pub(crate) struct MemoryBudget {
-    units: Arc<Semaphore>,
-    total_units: u32,
-}
-
-/// Bytes taken from the budget until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
-    _permit: OwnedSemaphorePermit,
+pub(crate) struct MemoryBudgets {
+    brokers: MemoryBudget,
+    controllers: MemoryBudget,
 }
 
-impl MemoryBudget {
-    /// A budget of so many bytes, at least one unit.
+impl MemoryBudgets {
+    /// Budgets of so many bytes together.
     pub(crate) fn new(bytes: usize) -> Self {
-        let total_units = u32::try_from((bytes / UNIT_BYTES).max(1)).unwrap_or(u32::MAX >> 4);
-        let units = usize::try_from(total_units).expect("a u32 fits a usize here");
-        Self { units: Arc::new(Semaphore::new(units)), total_units }
+        let controllers = bytes / CONTROLLER_SHARE;
+        Self { brokers: MemoryBudget::new(bytes - controllers), controllers: MemoryBudget::new(controllers) }
     }
 
     /// Half of what the cgroup allows this process, so that the other half is left to the page cache,
@@ -46,23 +46,91 @@ impl MemoryBudget {
         Self::new(limit.map_or(FALLBACK_BYTES, |limit| limit / 2))
     }
 
+    /// The budget of listeners of this kind.
+    pub(crate) fn of(&self, scope: Scope) -> &MemoryBudget {
+        match scope {
+            Scope::Broker => &self.brokers,
+            Scope::Controller => &self.controllers,
+        }
+    }
+}
+
+/// One of the budgets.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBudget {
+    units: Arc<Semaphore>,
+    total_units: u32,
+    /// See [`MemoryBudget::grow`].
+    overdraft: Arc<Semaphore>,
+}
+
+/// Bytes taken from a budget until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Reservation {
+    permit: Option<OwnedSemaphorePermit>,
+    overdraft: Option<OwnedSemaphorePermit>,
+}
+
+impl MemoryBudget {
+    /// A budget of so many bytes, at least one unit.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let total_units = u32::try_from((bytes / UNIT_BYTES).max(1)).unwrap_or(u32::MAX >> 4);
+        let units = usize::try_from(total_units).expect("a u32 fits a usize here");
+        Self { units: Arc::new(Semaphore::new(units)), total_units, overdraft: Arc::new(Semaphore::new(1)) }
+    }
+
     /// Waits until so many bytes are free and takes them. More than the whole budget takes the whole: one
     /// large request then runs alone instead of waiting for ever.
     pub(crate) async fn reserve(&self, bytes: usize) -> Reservation {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.total_units);
+        let mut reservation = Reservation::default();
+        reservation.permit = self.take(self.missing(&reservation, bytes)).await;
+        reservation
+    }
+
+    /// Waits until the reservation holds so many bytes in all.
+    ///
+    /// Requests that arrive at the same time can fill the budget with beginnings, each waiting for the others
+    /// to give back what they hold. So one at a time goes on without: what is held is then at most the budget
+    /// and one request. Cancel-safe: what the reservation holds it keeps.
+    pub(crate) async fn grow(&self, reservation: &mut Reservation, bytes: usize) {
+        let missing = self.missing(reservation, bytes);
+        if missing == 0 || reservation.overdraft.is_some() {
+            return;
+        }
+        // Cancel-safe: a permit is given or it is not. In this order, so that the overdraft is the last resort.
+        tokio::select! {
+            biased;
+            permit = self.take(missing) => match (&mut reservation.permit, permit) {
+                (Some(held), Some(more)) => held.merge(more),
+                (held, more) => *held = more,
+            },
+            turn = Arc::clone(&self.overdraft).acquire_owned() => reservation.overdraft = turn.ok(),
+        }
+    }
+
+    fn missing(&self, reservation: &Reservation, bytes: usize) -> u32 {
+        let wanted = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.total_units);
+        let held = reservation.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        wanted.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.units).acquire_many_owned(units).await;
-        Reservation { _permit: permit.expect("the semaphore is never closed") }
+        Some(permit.expect("the semaphore is never closed"))
     }
 
     /// Bytes not reserved.
     #[cfg(test)]
-    fn available_bytes(&self) -> usize {
+    pub(crate) fn available_bytes(&self) -> usize {
         self.units.available_permits() * UNIT_BYTES
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[tokio::test]
@@ -72,5 +140,32 @@ mod tests {
         assert_eq!(budget.available_bytes(), 0);
         drop(all);
         assert_eq!(budget.available_bytes(), 10 * 1024);
+    }
+
+    #[tokio::test]
+    async fn beginnings_that_fill_the_budget_do_not_wait_for_each_other() {
+        let budget = MemoryBudget::new(10 * 1024);
+        let (mut first, mut second) = (Reservation::default(), Reservation::default());
+        budget.grow(&mut first, 5 * 1024).await;
+        budget.grow(&mut second, 5 * 1024).await;
+        assert_eq!(budget.available_bytes(), 0);
+        budget.grow(&mut first, 9 * 1024).await;
+        {
+            let mut waits = std::pin::pin!(budget.grow(&mut second, 9 * 1024));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waits.as_mut().poll(&mut context).is_pending(), "one at a time");
+            drop(first);
+            assert!(waits.as_mut().poll(&mut context).is_ready());
+        }
+        drop(second);
+        assert_eq!(budget.available_bytes(), 10 * 1024);
+    }
+
+    #[tokio::test]
+    async fn clients_cannot_take_what_controllers_need() {
+        let budgets = MemoryBudgets::new(1 << 20);
+        let _all = budgets.of(Scope::Broker).reserve(usize::MAX).await;
+        assert_eq!(budgets.of(Scope::Broker).available_bytes(), 0);
+        assert!(budgets.of(Scope::Controller).available_bytes() > 0);
     }
 }

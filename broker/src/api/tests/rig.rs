@@ -23,7 +23,7 @@ use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
 use crate::server::listener::ListenerContext;
-use crate::server::memory::MemoryBudget;
+use crate::server::memory::MemoryBudgets;
 
 /// The topic that exists, and one that does not whose name and id are as long.
 pub(in crate::api) const PRESENT: Asked =
@@ -66,7 +66,7 @@ pub(in crate::api) fn node(authorizer: Authorizer) -> Arc<Node> {
         cluster_id: ClusterId(Uuid::from_u128(1)),
         config: Arc::new(config),
         directory_ids: vec![DirectoryId(Uuid::from_u128(2))],
-        memory: MemoryBudget::new(1 << 20),
+        memory: MemoryBudgets::new(1 << 20),
         authorizer,
         metrics: Metrics::new(),
         images,
