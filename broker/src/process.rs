@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::api::Scope;
@@ -29,7 +30,7 @@ use crate::cli::format::random_uuid;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller;
-use crate::drive::shard::{self, Shards};
+use crate::drive::shard::{self, Shards, Stalls};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
@@ -291,9 +292,11 @@ fn serve(
     let (shards, mut stopping) = (node.shards.clone(), stop.clone());
     tasks.spawn(async move {
         let mut ticks = tokio::time::interval(SHARD_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stalls = Stalls::default();
         loop {
             tokio::select! {
-                _ = ticks.tick() => shards.tick(),
+                _ = ticks.tick() => shards.tick(&mut stalls),
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
         }

@@ -14,7 +14,7 @@ pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
         PartitionError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
         PartitionError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
         PartitionError::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
-        PartitionError::Storage => ResponseError::KafkaStorageError,
+        PartitionError::Storage | PartitionError::DirectoryFull => ResponseError::KafkaStorageError,
     }
 }
 

@@ -23,6 +23,11 @@ const DESCRIPTORS_LIMIT_USUAL: usize = 1024;
 /// More than this many files are not kept open even where the limit is higher.
 const DESCRIPTORS_MAX: usize = 16_384;
 
+/// What is kept free of a file system is a twentieth of it, and no more than this: two snapshots of the
+/// metadata and the indexes of a segment being rolled fit well.
+const RESERVE_MAX: u64 = 64 << 20;
+const RESERVE_SHARE: u64 = 20;
+
 /// Half of the descriptors this process may have: the other half is for connections.
 fn descriptors_max() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -60,6 +65,15 @@ impl RealDisk {
         }
         let descriptors = Arc::new(Descriptors::new(root.clone(), descriptors_max));
         Ok(Self { root: Arc::new(root), descriptors })
+    }
+
+    /// How many bytes may be written before the reserve is touched that keeps the file system from being full:
+    /// the metadata log, indexes and checkpoints must always find room, or nothing can start again.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(self.root.as_path())?;
+        let size = space.f_blocks.saturating_mul(space.f_frsize);
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        Ok(free.saturating_sub(RESERVE_MAX.min(size / RESERVE_SHARE)))
     }
 
     fn full(&self, path: &str) -> PathBuf {

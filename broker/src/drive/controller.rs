@@ -4,7 +4,7 @@
 //! with a later one, after `persisted`. A write that fails ends the process; what the disk then holds is for
 //! the next start to find out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
@@ -13,11 +13,13 @@ use bytes::Bytes;
 use ottla_core::controller::{
     ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
 };
+use ottla_core::log::commit::ROUND_MAX;
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::machine::QuorumEvent;
 use ottla_core::quorum::store::{Persist, StoreError};
 use ottla_core::quorum::{RaftStore, Recovered, Refusal};
+use ottla_core::time::Stall;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info};
@@ -106,6 +108,8 @@ pub(crate) fn start(
         node,
         queue,
         persists,
+        persisting: BTreeSet::new(),
+        stall: Stall::default(),
         senders: RaftSenders::new(&config.quorum.me, config.quorum.cluster_id),
         answers: BTreeMap::new(),
         next_ticket: 0,
@@ -183,6 +187,9 @@ struct Driver {
     node: ControllerNode,
     queue: mpsc::Receiver<Input>,
     persists: blocking::Sender<Persist>,
+    /// What the thread of the metadata log has not done yet.
+    persisting: BTreeSet<u64>,
+    stall: Stall<u64>,
     senders: RaftSenders,
     answers: BTreeMap<Ticket, Answer>,
     next_ticket: u64,
@@ -198,7 +205,12 @@ impl Driver {
         loop {
             // Cancel-safe: an interval's tick and recv_many are.
             tokio::select! {
-                _ = ticks.tick() => self.node.tick(clock::monotonic()),
+                _ = ticks.tick() => {
+                    if self.disk_is_stuck() {
+                        return;
+                    }
+                    self.node.tick(clock::monotonic());
+                }
                 taken = self.queue.recv_many(&mut inputs, INPUTS_PER_TURN_MAX) => {
                     if taken == 0 {
                         return;
@@ -223,9 +235,25 @@ impl Driver {
                 self.node.request(now, ticket, *operation);
             }
             Input::Message(bytes) => self.node.message(now, &bytes),
-            Input::Persisted(number, outcome) => self.node.persisted(now, number, outcome),
+            Input::Persisted(number, outcome) => {
+                self.persisting.remove(&number);
+                self.node.persisted(now, number, outcome);
+            }
             Input::Resign => self.node.resign(),
         }
+    }
+
+    /// A disk that takes this long has failed, as for any log directory: the other controllers must be able to
+    /// go on without this one, and a leader whose disk hangs would still be heard.
+    fn disk_is_stuck(&mut self) -> bool {
+        let at = self.persisting.first().copied();
+        let stuck = self.stall.tick(clock::monotonic(), at) > ROUND_MAX;
+        if stuck {
+            error!("the controller must stop: its disk does not answer");
+            let seconds = ROUND_MAX.as_secs();
+            let _ending = self.fatal.send(format!("writing the metadata log takes more than {seconds} s"));
+        }
+        stuck
     }
 
     /// False if the process must end.
@@ -237,11 +265,12 @@ impl Driver {
             return false;
         }
         effects.send.into_iter().for_each(|outgoing| self.senders.send(outgoing));
-        if let Some(persist) = effects.persist
-            && self.persists.send(persist).is_err()
-        {
-            let _ending = self.fatal.send("the thread of the metadata log is gone".to_owned());
-            return false;
+        if let Some(persist) = effects.persist {
+            self.persisting.insert(persist.number);
+            if self.persists.send(persist).is_err() {
+                let _ending = self.fatal.send("the thread of the metadata log is gone".to_owned());
+                return false;
+            }
         }
         if let Some(image) = effects.image {
             self.images.send_replace(Arc::new(image));

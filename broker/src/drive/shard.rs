@@ -8,10 +8,11 @@
 //! reserved in the memory budget, and each connection has at most `PRODUCE_IN_FLIGHT_MAX` of them.
 
 mod handle;
+mod pulse;
 mod syncer;
 mod thread;
 
-pub(crate) use handle::{FetchItem, Fetched, ShardRoutes, Shards};
+pub(crate) use handle::{FetchItem, Fetched, ShardRoutes, Shards, Stalls};
 pub(crate) use thread::{ShardEvent, start};
 
 pub(crate) use ottla_core::shard::{OffsetFound, OffsetTarget};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::sync::{SyncJob, SyncNumber};
 use crate::disk::Disk;
 use crate::planted::{self, Bug};
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Stall};
 
 /// A round that takes longer fails its directory.
 pub const ROUND_MAX: Duration = Duration::from_secs(10);
@@ -33,11 +33,13 @@ pub struct GroupCommit<K, A> {
     /// Jobs of a round that has ended without them (planted bug only), whose results nobody wants.
     stray: BTreeSet<(K, SyncNumber)>,
     failed: bool,
+    /// Rises with each round.
+    rounds: u64,
+    stall: Stall<u64>,
 }
 
 #[derive(Debug)]
 struct Round<K, A> {
-    began: Monotonic,
     running: BTreeMap<K, SyncNumber>,
     synced: Vec<(K, SyncNumber)>,
     acks: Vec<A>,
@@ -80,6 +82,8 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
             ended: VecDeque::new(),
             stray: BTreeSet::new(),
             failed: false,
+            rounds: 0,
+            stall: Stall::default(),
         }
     }
 
@@ -125,11 +129,13 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
         if !self.is_ready() {
             return Vec::new();
         }
+        self.rounds += 1;
+        // The round begins now, and not when it is first looked at.
+        self.stall.tick(now, Some(self.rounds));
         let waiting = std::mem::take(&mut self.waiting);
         let jobs: Vec<_> = waiting.into_iter().filter_map(|log| Some((log, take(log)?))).collect();
         let running = jobs.iter().map(|(log, job)| (*log, job.number())).collect();
-        self.round =
-            Some(Round { began: now, running, synced: Vec::new(), acks: std::mem::take(&mut self.parked) });
+        self.round = Some(Round { running, synced: Vec::new(), acks: std::mem::take(&mut self.parked) });
         if planted::is(Bug::AckBeforeSync)
             && let Some(round) = &mut self.round
         {
@@ -161,7 +167,8 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
 
     /// Fails the directory if its round takes too long. Call it about once a second.
     pub fn tick(&mut self, now: Monotonic) {
-        if self.round.as_ref().is_some_and(|round| now.since(round.began) > ROUND_MAX) {
+        let round = self.round.is_some().then_some(self.rounds);
+        if self.stall.tick(now, round) > ROUND_MAX {
             let text = format!("a sync takes more than {} s", ROUND_MAX.as_secs());
             self.fail(None, io::Error::new(io::ErrorKind::TimedOut, text));
         }

@@ -56,9 +56,7 @@ impl<D: Disk> Log<D> {
         topic_id: TopicId,
         config: &LogConfig,
     ) -> Result<Self, CreateError> {
-        let path = join(directory, METADATA);
-        let text = text_file::read(&disk, &path).map_err(failed("read", &path))?;
-        if let Some(topic_id) = text.as_deref().and_then(partition_metadata::parse) {
+        if let Some(topic_id) = topic_of(&disk, directory)? {
             return Err(CreateError::Exists { directory: directory.to_owned(), topic_id });
         }
         if disk.list(directory).is_ok() {
@@ -182,10 +180,7 @@ impl<D: Disk> Log<D> {
             return Err(ChangeError::SyncRunning(self.directory.clone()));
         }
         self.failed = true;
-        let name = removal_name(&self.directory, unique);
-        self.disk.rename(&self.directory, &name).map_err(failed("rename", &self.directory))?;
-        self.disk.sync_directory("").map_err(failed("sync directory", ""))?;
-        Ok(name)
+        Ok(move_aside(&self.disk, &self.directory, unique)?)
     }
 
     pub(super) fn active(&self) -> &Segment<D::File> {
@@ -219,6 +214,22 @@ impl<D: Disk> Log<D> {
     pub(super) fn corrupt(&self, segment: Offset, position: u32, flaw: BatchFlaw) -> ReadError {
         ReadError::Corrupt { directory: self.directory.clone(), segment, position, flaw }
     }
+}
+
+/// Moves the directory of a log that is not in use out of the way, durably, and returns its new name: the
+/// caller removes it, on any thread.
+pub fn move_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<String, DiskError> {
+    let name = removal_name(directory, unique);
+    disk.rename(directory, &name).map_err(failed("rename", directory))?;
+    disk.sync_directory("").map_err(failed("sync directory", ""))?;
+    Ok(name)
+}
+
+/// The topic that the log in a directory belongs to; `None` if its making was never finished.
+pub fn topic_of<D: Disk>(disk: &D, directory: &str) -> Result<Option<TopicId>, DiskError> {
+    let path = join(directory, METADATA);
+    let text = text_file::read(disk, &path).map_err(failed("read", &path))?;
+    Ok(text.as_deref().and_then(partition_metadata::parse))
 }
 
 /// Writes a new small file without syncing it.

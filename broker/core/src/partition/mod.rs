@@ -77,6 +77,9 @@ pub enum PartitionError {
         /// `min.insync.replicas`, or the number of replicas where that is less.
         min: usize,
     },
+    /// KAFKA_STORAGE_ERROR: there is too little room in the log directory; nothing was written.
+    #[error("the log directory of the partition is full: records are refused until there is room again")]
+    DirectoryFull,
     /// KAFKA_STORAGE_ERROR: the log directory failed; nothing is known of what it held unsynced.
     #[error("the log directory of the partition has failed")]
     Storage,

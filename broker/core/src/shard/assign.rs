@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::damaged::Damage;
 use super::effect::Effect;
 use super::replica::{Parked, Replica, log_config};
 use crate::config::TopicConfig;
@@ -69,6 +70,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// The replica is no longer wanted here: its log is moved out of the way and then removed.
     pub fn remove(&mut self, id: TopicPartition) {
         self.postponed.remove(&id);
+        match self.damaged.removed(&self.disk, id) {
+            Ok(Some(name)) => self.effects.push(Effect::Remove(name)),
+            Ok(None) => {}
+            Err(error) => self.fail(&error),
+        }
         let Some(mut replica) = self.replicas.remove(&id) else { return };
         if let Some(mut partition) = replica.partition.take() {
             let mut released = partition.fail();
@@ -118,6 +124,15 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             // The log of an earlier topic of that name is under sync, and must not lose its directory to this.
             self.postponed.insert(assignment.partition, assignment.clone());
             return false;
+        }
+        match self.damaged.assigned(&self.disk, assignment.partition, &directory) {
+            Ok(Damage::None) => {}
+            Ok(Damage::Stays) => return false,
+            Ok(Damage::MovedTo(name)) => self.effects.push(Effect::Remove(name)),
+            Err(error) => {
+                self.fail(&error);
+                return false;
+            }
         }
         let config = log_config(&assignment.config);
         match Log::create(self.disk.clone(), &directory, assignment.partition.topic_id, &config) {

@@ -55,8 +55,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         max_bytes: u32,
         at_least_one_batch: bool,
     ) -> Result<Located<D::File>, PartitionError> {
-        let replica = self.replicas.get(&id).ok_or(PartitionError::NotLeader)?;
-        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
+        let replica = self.replica(id)?;
+        let partition = replica.machine()?;
         let readable = partition.check_fetch(offset, epoch)?;
         match replica.log.read(offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
             Ok(plan) => Ok(Located { readable, plan }),
@@ -83,8 +83,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         epoch: Option<LeaderEpoch>,
         target: OffsetTarget,
     ) -> Result<OffsetFound, PartitionError> {
-        let replica = self.replicas.get(&id).ok_or(PartitionError::NotLeader)?;
-        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
+        let replica = self.replica(id)?;
+        let partition = replica.machine()?;
         partition.check_leader(epoch)?;
         let high_watermark = partition.high_watermark();
         let log = &replica.log;

@@ -12,6 +12,7 @@
 
 mod assign;
 mod checkpoint;
+mod damaged;
 mod effect;
 mod fetch;
 mod open;
@@ -24,10 +25,11 @@ use std::collections::BTreeMap;
 use crate::disk::Disk;
 use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::commit::GroupCommit;
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionError};
 use crate::time::Monotonic;
 
 pub use assign::Assignment;
+use damaged::Damaged;
 pub use effect::{CheckpointJob, Effect, Produced};
 pub use fetch::{Located, OffsetFound, OffsetTarget};
 pub use open::{Opened, OpenedLog};
@@ -50,12 +52,22 @@ pub struct Shard<D: Disk, T, W> {
     /// The recovery points that are on the disk.
     written: BTreeMap<TopicPartition, Offset>,
     unflushed_bytes: u64,
+    /// How many bytes of batches may still be written.
+    room: u64,
+    damaged: Damaged,
 }
 
 impl<D: Disk, T, W> Shard<D, T, W> {
     /// What is to be done now, in order.
     pub fn take_effects(&mut self) -> Vec<Effect<D, T, W>> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// How many bytes of batches may be written from now on: what is free, but for a reserve that keeps a
+    /// full disk from failing. Without room producers are refused and everything else goes on. Say so about
+    /// once a second; what is written in between is counted here.
+    pub fn set_room(&mut self, bytes: u64) {
+        self.room = bytes;
     }
 
     /// Whether the directory has failed for ever.
@@ -73,6 +85,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let leads =
             |replica: &&Replica<D, T, W>| replica.partition.as_ref().is_some_and(Partition::is_leader);
         self.replicas.values().filter(leads).count()
+    }
+
+    /// A replica, for those who would read or write.
+    fn replica(&self, id: TopicPartition) -> Result<&Replica<D, T, W>, PartitionError> {
+        self.replicas.get(&id).ok_or_else(|| self.damaged.error_of(id))
     }
 
     /// A replica's machine, for those who look on: checkers and metrics.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
+use super::damaged::Damaged;
 use super::replica::Replica;
 use crate::disk::Disk;
 use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::checkpoints::{Checkpoint, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
-use crate::log::{Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
+use crate::log::{DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
 use crate::time::Monotonic;
 
 /// One log that was found.
@@ -36,13 +37,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// off; anything that is not named like a log is left alone.
     ///
     /// # Errors
-    /// If the directory itself cannot be read: it has failed.
+    /// If the disk gives an error: the directory has failed.
     pub fn open(me: NodeId, disk: D, now: Monotonic) -> std::io::Result<Opened<D, T, W>> {
         let clean = take_clean_shutdown(&disk)?.is_some();
         let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
         let log_starts = Checkpoint::LogStart.read(&disk)?;
         let mut replicas = BTreeMap::new();
         let mut logs = Vec::new();
+        let mut damaged = Damaged::default();
         for directory in disk.list("")? {
             if directory.ends_with("-delete") {
                 disk.remove(&directory)?;
@@ -57,6 +59,15 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             };
             // The topic's own settings come with the metadata; recovery needs none of them.
             let opened = Log::open(disk.clone(), &directory, &LogConfig::default(), start);
+            let opened = match opened {
+                // The disk's errors are not one log's.
+                Err(OpenError::Disk(error)) => return Err(named(&directory, &error)),
+                Err(error @ (OpenError::Corrupt { .. } | OpenError::Unfinished { .. })) => Err(error),
+                Ok(opened) => Ok(opened),
+            };
+            if matches!(opened, Err(OpenError::Corrupt { .. })) {
+                damaged.found(directory.clone());
+            }
             let result = opened.map(|(log, report)| {
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
                 replicas.insert(partition, Replica::new(log));
@@ -76,7 +87,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             checkpoint_running: false,
             written: BTreeMap::new(),
             unflushed_bytes: 0,
+            room: u64::MAX,
+            damaged,
         };
         Ok(Opened { shard, logs, clean })
     }
+}
+
+/// The disk's error, with what was attempted.
+fn named(directory: &str, error: &DiskError) -> std::io::Error {
+    std::io::Error::new(error.source.kind(), format!("log \"{directory}\": {error}: {}", error.source))
 }

@@ -40,9 +40,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         acks: AckLevel,
         now: Wall,
     ) -> Result<Produced, PartitionError> {
+        let (epoch, base_offset) = self.replica(id)?.machine()?.check_produce(acks)?;
+        let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
+        if bytes > self.room {
+            return Err(PartitionError::DirectoryFull);
+        }
+        self.room -= bytes;
         let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
-        let partition = replica.partition.as_ref().ok_or(PartitionError::NotLeader)?;
-        let (epoch, base_offset) = partition.check_produce(acks)?;
         ottla_wire::batch::patch_base_offset(&mut batch.bytes, base_offset.0);
         ottla_wire::batch::patch_leader_epoch(&mut batch.bytes, epoch.0);
         match replica.log.append(&[batch.bytes.freeze()], now) {

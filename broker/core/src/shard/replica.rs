@@ -5,7 +5,7 @@ use crate::config::{ByteCount, TopicConfig};
 use crate::disk::Disk;
 use crate::ids::Offset;
 use crate::log::{Log, LogConfig};
-use crate::partition::{Partition, Positions};
+use crate::partition::{Partition, PartitionError, Positions};
 
 /// A producer's token and where its batch went.
 #[derive(Debug)]
@@ -40,6 +40,11 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             log_end: self.log.log_end(),
             flushed_end: self.log.flushed_end(),
         }
+    }
+
+    /// Its machine, once the metadata has said what it is.
+    pub(super) fn machine(&self) -> Result<&Partition<Parked<T>>, PartitionError> {
+        self.partition.as_ref().ok_or(PartitionError::NotLeader)
     }
 
     /// Takes the watchers that there is something to read for.

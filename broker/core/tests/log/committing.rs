@@ -129,12 +129,24 @@ fn a_disk_that_holds_a_round_back_fails() {
     let mut shard = Shard::new();
     shard.produce(0, 1);
     let jobs = shard.begin();
-    shard.commit.tick(NOW.plus(ROUND_MAX));
-    assert!(shard.released().is_empty());
+    for second in 1..=ROUND_MAX.as_secs() {
+        shard.commit.tick(NOW.plus(Duration::from_secs(second)));
+        assert!(shard.released().is_empty());
+    }
     shard.commit.tick(NOW.plus(ROUND_MAX + Duration::from_millis(1)));
     assert_eq!(shard.refused(), (None, vec![1]));
     shard.run(&jobs[0]);
     assert!(shard.commit.take_end().is_none(), "too late is too late");
+}
+
+#[test]
+fn a_process_that_was_paused_does_not_blame_its_disk() {
+    let mut shard = Shard::new();
+    shard.produce(0, 1);
+    let jobs = shard.begin();
+    shard.commit.tick(NOW.plus(10 * ROUND_MAX));
+    shard.run(&jobs[0]);
+    assert_eq!(shard.released(), [1]);
 }
 
 #[test]

@@ -7,7 +7,13 @@ use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError, Readable};
 use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
+use ottla_core::time::Stall;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::error;
+
+use super::pulse::Pulse;
+use super::thread::ShardEvent;
+use crate::clock;
 
 /// One partition of a Fetch.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +71,10 @@ pub(super) enum Message {
     },
 }
 
+/// For how long each shard has been at one message, as whoever ticks them sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Stalls(Vec<Stall<u64>>);
+
 /// Which shard holds which partition.
 pub(crate) type ShardRoutes = BTreeMap<TopicPartition, usize>;
 
@@ -72,21 +82,27 @@ pub(crate) type ShardRoutes = BTreeMap<TopicPartition, usize>;
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
     queues: Arc<[mpsc::UnboundedSender<Message>]>,
+    /// One for each queue.
+    pulses: Arc<[Pulse]>,
+    events: mpsc::UnboundedSender<ShardEvent>,
     routes: watch::Receiver<Arc<ShardRoutes>>,
 }
 
 impl Shards {
     pub(super) fn new(
         queues: Vec<mpsc::UnboundedSender<Message>>,
+        pulses: Arc<[Pulse]>,
+        events: mpsc::UnboundedSender<ShardEvent>,
         routes: watch::Receiver<Arc<ShardRoutes>>,
     ) -> Self {
-        Self { queues: queues.into(), routes }
+        Self { queues: queues.into(), pulses, events, routes }
     }
 
     /// No shard at all: a node that is no broker.
     pub(crate) fn none() -> Self {
         let (_, routes) = watch::channel(Arc::default());
-        Self { queues: Arc::new([]), routes }
+        let (events, _) = mpsc::unbounded_channel();
+        Self { queues: Arc::new([]), pulses: Arc::new([]), events, routes }
     }
 
     /// How many there are.
@@ -187,8 +203,16 @@ impl Shards {
         }
     }
 
-    /// Tells every shard that time goes on.
-    pub(crate) fn tick(&self) {
+    /// Tells every shard that time goes on, and gives up those that cannot hear it.
+    pub(crate) fn tick(&self, stalls: &mut Stalls) {
+        stalls.0.resize_with(self.pulses.len(), Stall::default);
+        for (shard, (pulse, stall)) in self.pulses.iter().zip(&mut stalls.0).enumerate() {
+            if pulse.misses(stall, clock::monotonic()) {
+                let directory = pulse.directory.display();
+                error!(%directory, "log directory has failed: its disk does not answer; repair it, then restart this broker");
+                let _gone = self.events.send(ShardEvent::Failed { shard });
+            }
+        }
         (0..self.queues.len()).for_each(|shard| self.send(shard, Message::Tick));
     }
 
@@ -206,6 +230,10 @@ impl Shards {
     }
 
     fn send(&self, shard: usize, message: Message) {
+        // Nobody would ever take it in; to be dropped is an answer, too.
+        if self.pulses[shard].is_stuck() {
+            return;
+        }
         // A shard ends only when the process does; then nobody waits for the answer.
         let _gone = self.queues[shard].send(message);
     }

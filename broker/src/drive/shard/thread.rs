@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use ottla_core::ids::NodeId;
 use ottla_core::partition::PartitionError;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::handle::{FetchItem, FetchResult, Fetched, Message};
+use super::pulse::Pulse;
 use super::syncer::{Finished, Job, Syncer};
 use crate::clock;
 use crate::disk::RealDisk;
@@ -20,6 +21,9 @@ pub(super) const STACK_BYTES: usize = 512 * 1024;
 
 /// How many messages are taken in before a sync round may begin. A round covers all of them.
 const MESSAGES_PER_TURN_MAX: usize = 1024;
+
+/// With less room than this a directory is called full: many a batch does not fit any more.
+const ROOM_MIN: u64 = 1 << 20;
 
 type Answer = oneshot::Sender<Result<Produced, PartitionError>>;
 type RealShard = Shard<RealDisk, Answer, Weak<Notify>>;
@@ -38,21 +42,22 @@ pub(crate) enum ShardEvent {
 pub(crate) fn start(
     me: NodeId,
     directories: &[PathBuf],
-    routes: tokio::sync::watch::Receiver<std::sync::Arc<super::ShardRoutes>>,
+    routes: tokio::sync::watch::Receiver<Arc<super::ShardRoutes>>,
     events: &mpsc::UnboundedSender<ShardEvent>,
 ) -> io::Result<super::Shards> {
     let mut queues = Vec::new();
+    let pulses: Arc<[Pulse]> = directories.iter().cloned().map(Pulse::new).collect();
     for (number, directory) in directories.iter().enumerate() {
         let (queue, messages) = mpsc::unbounded_channel();
         let syncer = Syncer::start(&format!("shard-{number}"), &queue)?;
-        let (directory, events) = (directory.clone(), events.clone());
+        let (directory, events, pulses) = (directory.clone(), events.clone(), Arc::clone(&pulses));
         std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .stack_size(STACK_BYTES)
-            .spawn(move || run(number, me, &directory, messages, &syncer, &events))?;
+            .spawn(move || run(number, me, &directory, messages, &syncer, &events, &pulses[number]))?;
         queues.push(queue);
     }
-    Ok(super::Shards::new(queues, routes))
+    Ok(super::Shards::new(queues, pulses, events.clone(), routes))
 }
 
 fn run(
@@ -62,6 +67,7 @@ fn run(
     mut messages: mpsc::UnboundedReceiver<Message>,
     syncer: &Syncer,
     events: &mpsc::UnboundedSender<ShardEvent>,
+    pulse: &Pulse,
 ) {
     let opened = RealDisk::new(directory)
         .and_then(|disk| Ok((disk.clone(), RealShard::open(me, disk, clock::monotonic())?)));
@@ -75,7 +81,8 @@ fn run(
     };
     let partitions = shard.partitions().collect();
     let _gone = events.send(ShardEvent::Opened { shard: number, partitions });
-    let mut driver = Driver { number, directory, shard, disk, syncer, events };
+    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, events };
+    driver.measure_room();
     let mut batch = Vec::with_capacity(64);
     while messages.blocking_recv_many(&mut batch, MESSAGES_PER_TURN_MAX) > 0 {
         let mut closing = None;
@@ -83,9 +90,15 @@ fn run(
             if let Message::Close { epoch, done } = message {
                 closing = Some((epoch, done));
             } else {
+                pulse.begin();
                 driver.take(message);
             }
         }
+        if pulse.is_stuck() {
+            // The controller has been told already; what was written meanwhile is not acknowledged.
+            driver.shard.disk_failed(&io::ErrorKind::TimedOut.into());
+        }
+        pulse.rest();
         driver.shard.begin_round(clock::monotonic());
         driver.perform();
         if let Some((epoch, done)) = closing {
@@ -127,6 +140,8 @@ struct Driver<'a> {
     directory: &'a Path,
     shard: RealShard,
     disk: RealDisk,
+    /// Whether there was room for records when it was last measured.
+    has_room: bool,
     syncer: &'a Syncer,
     events: &'a mpsc::UnboundedSender<ShardEvent>,
 }
@@ -154,7 +169,10 @@ impl Driver<'_> {
                 self.perform();
                 let _gone = done.send(());
             }
-            Message::Tick => self.shard.tick(clock::monotonic()),
+            Message::Tick => {
+                self.measure_room();
+                self.shard.tick(clock::monotonic());
+            }
             Message::SyncFinished(Finished::Sync(id, number, result)) => {
                 self.shard.sync_finished(id, number, result);
             }
@@ -162,6 +180,28 @@ impl Driver<'_> {
                 self.shard.checkpoint_finished(logs, result);
             }
             Message::Close { .. } => unreachable!("the loop takes these itself"),
+        }
+    }
+
+    /// Tells the shard how much fits, and whoever reads the log when records begin to be refused.
+    fn measure_room(&mut self) {
+        if self.shard.has_failed() {
+            return;
+        }
+        let room = match self.disk.room() {
+            Ok(room) => room,
+            Err(error) => return self.shard.disk_failed(&error),
+        };
+        self.shard.set_room(room);
+        let had_room = std::mem::replace(&mut self.has_room, room >= ROOM_MIN);
+        let directory = self.directory.display();
+        match (had_room, self.has_room) {
+            (true, false) => error!(
+                %directory,
+                "log directory is full: records are refused until there is room again; delete topics or enlarge the volume"
+            ),
+            (false, true) => info!(%directory, "log directory has room again: records are taken"),
+            (true, true) | (false, false) => {}
         }
     }
 

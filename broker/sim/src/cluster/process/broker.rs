@@ -454,7 +454,8 @@ fn never_written(error: &PartitionError) -> bool {
         PartitionError::FencedLeaderEpoch { .. }
         | PartitionError::UnknownLeaderEpoch { .. }
         | PartitionError::OffsetOutOfRange { .. }
-        | PartitionError::NotEnoughReplicas { .. } => true,
+        | PartitionError::NotEnoughReplicas { .. }
+        | PartitionError::DirectoryFull => true,
         PartitionError::NotLeader
         | PartitionError::NotEnoughReplicasAfterAppend { .. }
         | PartitionError::Storage => false,

@@ -1,0 +1,112 @@
+//! Disks that are full, and logs that are no longer what they were.
+
+use ottla_core::disk::{Disk, DiskFile, OpenMode};
+use ottla_core::ids::{Offset, TopicId, TopicPartition};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::shard::{OffsetTarget, Shard};
+use ottla_core::time::Monotonic;
+use ottla_sim::disk::{CrashKind, SimDisk};
+use uuid::Uuid;
+
+use crate::rig::{ME, Rig, Seen, TOPIC, assignment};
+
+fn values(values: &[&str]) -> Result<Vec<String>, PartitionError> {
+    Ok(values.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn without_room_producers_are_refused_and_readers_are_served() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    rig.shard.set_room(10);
+    assert_eq!(rig.produce(&["b"], AckLevel::All, 2), [Seen::Answer(2, Err(PartitionError::DirectoryFull))]);
+    assert_eq!(rig.sync(), []);
+    assert_eq!(rig.read(0), values(&["a"]));
+    rig.shard.set_room(1_000);
+    rig.produce(&["c"], AckLevel::All, 3);
+    assert_eq!(rig.sync(), [Seen::Answer(3, Ok(1))], "the refused batch left no gap");
+}
+
+#[test]
+fn what_is_written_counts_until_the_room_is_measured_again() {
+    let mut rig = Rig::leading();
+    rig.shard.set_room(200);
+    let taken = (0..10).filter(|token| rig.produce(&["a"], AckLevel::Leader, *token).is_empty()).count();
+    assert!((1..=3).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_disk_that_is_full_after_all_fails_and_keeps_what_was_acknowledged() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    rig.disk.set_capacity_bytes(rig.disk.used_bytes());
+    let seen = rig.produce(&["b".repeat(100_000).as_str()], AckLevel::All, 2);
+    assert!(seen.contains(&Seen::Answer(2, Err(PartitionError::Storage))), "{seen:?}");
+    assert!(seen.contains(&Seen::Failed), "{seen:?}");
+    rig.disk.set_capacity_bytes(u64::MAX);
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::Process));
+    rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+    rig.sync();
+    assert_eq!(rig.read(0), values(&["a"]));
+    rig.produce(&["c"], AckLevel::All, 3);
+    assert_eq!(rig.sync(), [Seen::Answer(3, Ok(1))]);
+}
+
+/// A directory with two logs, closed properly, of which one has lost what was durable.
+fn damaged() -> (SimDisk, TopicPartition) {
+    let mut rig = Rig::leading();
+    rig.produce(&["gone"], AckLevel::All, 1);
+    let other = TopicPartition { partition: ottla_core::ids::PartitionIndex(1), ..TOPIC };
+    rig.shard.assign(assignment(other, Some(ME), 0));
+    rig.sync();
+    for second in 1..=10 {
+        rig.shard.tick(Monotonic(second * 1000));
+        rig.effects();
+    }
+    let file = rig.disk.open("orders-0/00000000000000000000.log", OpenMode::Existing).unwrap();
+    file.set_length(0).unwrap();
+    (rig.disk.crash(CrashKind::Process), other)
+}
+
+#[test]
+fn a_damaged_log_is_refused_and_its_neighbours_are_served() {
+    let (disk, other) = damaged();
+    let mut rig = Rig::open(disk);
+    rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+    rig.shard.assign(assignment(other, Some(ME), 1));
+    assert!(!rig.sync().contains(&Seen::Failed));
+    assert_eq!(rig.read(0), Err(PartitionError::Storage));
+    assert_eq!(rig.produce(&["x"], AckLevel::All, 1), [Seen::Answer(1, Err(PartitionError::Storage))]);
+    let end = rig.shard.list_offset(other, None, OffsetTarget::Latest).unwrap();
+    assert_eq!(end.offset, Some(Offset(0)));
+    assert!(
+        rig.disk.list("orders-0").is_ok_and(|files| !files.is_empty()),
+        "it is left for whoever can save it"
+    );
+    rig.shard.remove(TOPIC);
+    assert!(rig.effects().contains(&Seen::Removed), "it goes with its topic");
+}
+
+#[test]
+fn a_damaged_log_of_an_earlier_topic_makes_way() {
+    let (disk, _) = damaged();
+    let mut rig = Rig::open(disk);
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.assign(assignment(again, Some(ME), 0));
+    let seen = rig.sync();
+    assert!(seen.contains(&Seen::Removed) && !seen.contains(&Seen::Failed), "{seen:?}");
+    let end = rig.shard.list_offset(again, None, OffsetTarget::Latest).unwrap();
+    assert_eq!(end.offset, Some(Offset(0)));
+}
+
+#[test]
+fn a_disk_that_fails_while_a_log_is_opened_fails_the_directory() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    let disk = rig.disk.crash(CrashKind::Process);
+    disk.set_sync_error_permille(1_000);
+    assert!(Shard::<_, u32, u32>::open(ME, disk, Monotonic(0)).is_err());
+}
