@@ -123,15 +123,16 @@ pub struct QuorumFacts {
 
 impl QuorumFacts {
     /// Whether every one of the first voters has taken part: it is a voter under the directory id that was drawn
-    /// for it, and its log reaches what the majority knows. Only then are the drawn ids used up.
+    /// for it, and its log reaches what the majority knows. Only then are the drawn ids used up. A voter whose volume
+    /// was `lost` takes part under another id once the others have let it in.
     #[must_use]
-    pub fn has_formed(&self, first: &[InitialController]) -> bool {
+    pub fn has_formed(&self, first: &[InitialController], lost: &[NodeId]) -> bool {
         self.leader.is_some()
             && self.high_watermark > 0
             && first.iter().all(|wanted| {
                 self.voters.iter().any(|(node, directory, end)| {
                     *node == wanted.node_id
-                        && uuid_text(directory) == wanted.directory_id.as_str()
+                        && (uuid_text(directory) == wanted.directory_id.as_str() || lost.contains(node))
                         && *end >= self.high_watermark
                 })
             })
@@ -455,12 +456,13 @@ mod tests {
             high_watermark: 5,
             voters: (0..3).map(|id| (NodeId(id), directory(id), 5)).collect(),
         };
-        assert!(facts.has_formed(&first()));
+        assert!(facts.has_formed(&first(), &[]));
         facts.voters[2].2 = 0;
-        assert!(!facts.has_formed(&first()), "one voter has an empty log");
+        assert!(!facts.has_formed(&first(), &[]), "one voter has an empty log");
         facts.voters[2] = (NodeId(2), directory(9), 5);
-        assert!(!facts.has_formed(&first()), "one voter has another directory");
+        assert!(!facts.has_formed(&first(), &[]), "one voter has another directory");
+        assert!(facts.has_formed(&first(), &[NodeId(2)]), "the others let it in again");
         facts.voters.pop();
-        assert!(!facts.has_formed(&first()), "one voter is missing");
+        assert!(!facts.has_formed(&first(), &[]), "one voter is missing");
     }
 }

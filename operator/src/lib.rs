@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod lease;
 pub mod names;
 pub mod quantity;
+pub mod retry;
 pub mod run;
 pub mod settings;
 pub mod status;

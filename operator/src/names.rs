@@ -26,6 +26,13 @@ pub const ANNOTATION_CONTROLLERS: &str = "ottla.dev/controllers";
 pub const ANNOTATION_INITIAL_CONTROLLERS: &str = "ottla.dev/initial-controllers";
 /// On a claim: the quorum has formed, so that the directory ids of the first voters are used up.
 pub const ANNOTATION_BOOTSTRAPPED: &str = "ottla.dev/bootstrapped";
+/// On a claim: a node has started on this volume, so that it holds a voter's log. On the identity: which volumes those
+/// are.
+pub const ANNOTATION_FORMATTED: &str = "ottla.dev/formatted";
+/// On the identity: all nodes of the cluster have been ready at once.
+pub const ANNOTATION_CAME_UP: &str = "ottla.dev/came-up";
+/// On the identity: the spec that was carried out last, which is what is kept up while another is refused.
+pub const ANNOTATION_ACCEPTED: &str = "ottla.dev/accepted-spec";
 /// The finalizer of a `KafkaTopic`.
 pub const FINALIZER_TOPIC: &str = "ottla.dev/topic";
 

@@ -1,9 +1,6 @@
 //! The operator as a whole: watches, the election, and an orderly end.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use futures::{FutureExt as _, StreamExt as _, future::Shared};
 use k8s_openapi::api::{
@@ -34,14 +31,13 @@ use crate::{
     http_serve::{self, Vitals},
     lease::Election,
     names::LABEL_CLUSTER,
+    retry::Failures,
     settings::Settings,
     topic,
 };
 
 /// Passes over clusters at the same time.
 const CONCURRENCY: u16 = 8;
-/// After a failed pass.
-const RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until told to stop by a signal.
 ///
@@ -117,7 +113,8 @@ async fn work(client: Client, settings: Settings, vitals: &'static Vitals, stop:
         settings.watch_namespaces.iter().cloned().map(Scope::One).collect()
     };
     let events = Events::new(client.clone(), settings.pod.clone());
-    let context = Arc::new(Context { client: client.clone(), settings, events: events.clone() });
+    let failures = Failures::default();
+    let context = Arc::new(Context { client: client.clone(), settings, events: events.clone(), failures });
     let work = scopes.iter().map(|scope| async {
         let clusters = clusters(scope, &client, Arc::clone(&context), vitals, stop.clone());
         let topics = topic::reconcile::run(
@@ -174,13 +171,15 @@ async fn reconcile_or_leave(
 ) -> Result<Action, ReconcileError> {
     match reconcile(cluster, context).await {
         // Its own deletion is next, and comes by the watch.
-        Err(ReconcileError::Apply(error)) if error.namespace_is_leaving() => Ok(Action::await_change()),
+        Err(ReconcileError::Apply(error) | ReconcileError::Change(error)) if error.namespace_is_leaving() => {
+            Ok(Action::await_change())
+        }
         other => other,
     }
 }
 
-fn retry(_: Arc<KafkaCluster>, _: &ReconcileError, _: Arc<Context>) -> Action {
-    Action::requeue(RETRY)
+fn retry(cluster: Arc<KafkaCluster>, _: &ReconcileError, context: Arc<Context>) -> Action {
+    Action::requeue(context.failures.after_another(&*cluster))
 }
 
 /// An error with all its causes; a formatter of JSON lines writes the first only.

@@ -32,6 +32,10 @@ pub enum Kind {
     Valid,
     /// The operator was told to leave things alone.
     Paused,
+    /// `Progressing` in the word of kstatus, which Argo and Flux read; there only while it holds.
+    Reconciling,
+    /// The spec is refused, in the word of kstatus; there only while it holds.
+    Stalled,
 }
 
 impl Kind {
@@ -44,6 +48,8 @@ impl Kind {
             Self::Degraded => "Degraded",
             Self::Valid => "Valid",
             Self::Paused => "Paused",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
         }
     }
 }
@@ -71,6 +77,14 @@ pub enum Why {
     ScaleDownNotSupported,
     /// The volumes do not say clearly which cluster they belong to.
     VolumesConflict,
+    /// A volume of the first quorum is gone before that was complete.
+    VolumeLost,
+    /// An object that is not the cluster's has a name that it needs.
+    NameTaken,
+    /// The API server refused an object of the cluster.
+    RefusedByKubernetes,
+    /// What a deleted cluster of the same name left is still being removed.
+    WaitingForRemoval,
     /// `spec.paused` is true.
     PausedBySpec,
     /// The topic is as declared.
@@ -108,6 +122,10 @@ impl Why {
             Self::InvalidSpec => "InvalidSpec",
             Self::ScaleDownNotSupported => "ScaleDownNotSupported",
             Self::VolumesConflict => "VolumesConflict",
+            Self::VolumeLost => "VolumeLost",
+            Self::NameTaken => "NameTaken",
+            Self::RefusedByKubernetes => "RefusedByKubernetes",
+            Self::WaitingForRemoval => "WaitingForRemoval",
             Self::PausedBySpec => "PausedBySpec",
             Self::AsDeclared => "AsDeclared",
             Self::ClusterNotFound => "ClusterNotFound",

@@ -5,6 +5,7 @@
 //! `crate::status`, events by `crate::events`, the Lease by `crate::lease`.
 
 mod drift;
+mod foreign;
 
 use std::fmt::Debug;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 pub use drift::first_difference;
+pub use foreign::{Whose, whose};
 
 use crate::{
     crd::KafkaTopic,
@@ -50,9 +52,55 @@ pub enum ApplyError {
         /// Why.
         source: Box<kube::Error>,
     },
+    /// The name is taken.
+    #[error(
+        "{kind} \"{name}\" is there already and is left alone ({whose}): remove it, or give the cluster another name"
+    )]
+    Foreign {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// Whose it is.
+        whose: String,
+    },
+    /// The name is still taken by what a deleted cluster of this name left.
+    #[error("{kind} \"{name}\" of a cluster of this name that was deleted is still being removed")]
+    Leaving {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+    },
 }
 
 impl ApplyError {
+    /// Whether the API server refused the object for what it is: only another spec helps.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        self.code().is_some_and(|code| code == 400 || code == 422)
+    }
+
+    /// Whether the API server understood and refused, so that somebody has to see to it. Otherwise it is busy, or away,
+    /// or somebody else was faster, and trying again is enough.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.is_invalid() || self.code().is_some_and(|code| code == 401 || code == 403)
+    }
+
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { source, .. } => {
+                if let kube::Error::Api(status) = &**source {
+                    Some(status.code)
+                } else {
+                    None
+                }
+            }
+            Self::Render { .. } | Self::Foreign { .. } | Self::Leaving { .. } => None,
+        }
+    }
+
     /// Whether the namespace is on its way out: then there is nothing to bring back.
     #[must_use]
     pub fn namespace_is_leaving(&self) -> bool {
@@ -60,20 +108,9 @@ impl ApplyError {
             Self::Refused { source, .. } => {
                 matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("is being terminated"))
             }
-            Self::Render { .. } => false,
+            Self::Render { .. } | Self::Foreign { .. } | Self::Leaving { .. } => false,
         }
     }
-}
-
-/// Whether something had to be written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Applied {
-    /// It was there as wanted.
-    Unchanged,
-    /// It was not there.
-    Created,
-    /// It was there otherwise.
-    Changed,
 }
 
 /// A kind that the operator makes in a cluster's namespace.
@@ -116,14 +153,9 @@ pub fn plan_apply<K: Owned>(wanted: &K, found: Option<&K>) -> Result<Option<Valu
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn apply<K: Owned>(client: &Client, wanted: &K, found: Option<&K>) -> Result<Applied, ApplyError> {
+pub async fn apply<K: Owned>(client: &Client, wanted: &K, found: Option<&K>) -> Result<(), ApplyError> {
     let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
-    let body = plan_apply(wanted, found).map_err(|source| ApplyError::Render {
-        kind: kind.clone(),
-        name: name.clone(),
-        source,
-    })?;
-    let Some(body) = body else { return Ok(Applied::Unchanged) };
+    let Some(body) = body(wanted, found)? else { return Ok(()) };
     let api = Api::<K>::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
     let polite = PatchParams::apply(FIELD_MANAGER);
     let result = match api.patch(&name, &polite, &Patch::Apply(&body)).await {
@@ -134,7 +166,53 @@ pub async fn apply<K: Owned>(client: &Client, wanted: &K, found: Option<&K>) -> 
         other => other,
     };
     result.map_err(|source| refused("apply", &kind, &name, source))?;
-    Ok(if found.is_some() { Applied::Changed } else { Applied::Created })
+    Ok(())
+}
+
+/// Asks the API server whether it would take an object, without changing anything.
+///
+/// # Errors
+/// When it would not.
+pub async fn rehearse<K: Owned>(client: &Client, wanted: &K, found: Option<&K>) -> Result<(), ApplyError> {
+    let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+    let Some(body) = body(wanted, found)? else { return Ok(()) };
+    let api = Api::<K>::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
+    let params = PatchParams::apply(FIELD_MANAGER).dry_run().force();
+    let result = api.patch(&name, &params, &Patch::Apply(&body)).await;
+    result.map_err(|source| refused("apply", &kind, &name, source))?;
+    Ok(())
+}
+
+fn body<K: Owned>(wanted: &K, found: Option<&K>) -> Result<Option<Value>, ApplyError> {
+    plan_apply(wanted, found).map_err(|source| ApplyError::Render {
+        kind: K::kind(&()).into_owned(),
+        name: wanted.name_any(),
+        source,
+    })
+}
+
+/// Makes sure that an object's name is free or the object that has it is ours. `found` is what carries our label; what
+/// does not is looked up by name.
+///
+/// # Errors
+/// When the name is taken, or the API server does not say.
+pub async fn claim_name<K: Owned>(client: &Client, wanted: &K, found: Option<&K>) -> Result<(), ApplyError> {
+    let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+    let judged = match found {
+        Some(found) => whose(wanted, found),
+        None => {
+            let api = Api::<K>::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
+            match api.get_opt(&name).await.map_err(|source| refused("look up", &kind, &name, source))? {
+                Some(found) => whose(wanted, &found),
+                None => Whose::Ours,
+            }
+        }
+    };
+    match judged {
+        Whose::Ours => Ok(()),
+        Whose::Predecessors => Err(ApplyError::Leaving { kind, name }),
+        Whose::Foreign(whose) => Err(ApplyError::Foreign { kind, name, whose }),
+    }
 }
 
 /// Deletes this very object, not one of the same name that came after it.

@@ -4,13 +4,17 @@
 //! been recorded. From then on an empty volume gets a fresh id and no vote, because a voter that lost its log and
 //! votes again under its old id can break the quorum's promise. Pure; the random source is an argument.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    str::FromStr,
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::names::{
-    ANNOTATION_BOOTSTRAPPED, ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS, ANNOTATION_INITIAL_CONTROLLERS,
-    NodeId,
+    ANNOTATION_BOOTSTRAPPED, ANNOTATION_CAME_UP, ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS,
+    ANNOTATION_FORMATTED, ANNOTATION_INITIAL_CONTROLLERS, CLAIM, NodeId,
 };
 
 /// The key of the identity ConfigMap, and the name of the file in the pod.
@@ -66,6 +70,20 @@ pub struct InitialController {
     pub directory_id: KafkaUuid,
 }
 
+impl InitialController {
+    /// Its pod, which is the first part of its host's name.
+    #[must_use]
+    pub fn pod(&self) -> &str {
+        self.address.split('.').next().unwrap_or_default()
+    }
+
+    /// The claim of its volume.
+    #[must_use]
+    pub fn claim(&self) -> String {
+        format!("{CLAIM}-{}", self.pod())
+    }
+}
+
 /// Whether the first quorum has formed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Bootstrap {
@@ -84,6 +102,11 @@ pub struct Identity {
     pub controllers: i32,
     /// Whether the first quorum has formed.
     pub bootstrap: Bootstrap,
+    /// Until it has: the first voters whose nodes have started, and the uids of the claims they started on. A volume
+    /// that is gone after that held what its node voted for.
+    pub formatted: BTreeMap<NodeId, String>,
+    /// Whether all nodes of the cluster have been ready at once.
+    pub came_up: bool,
 }
 
 /// Why the identity cannot be told.
@@ -109,6 +132,14 @@ pub enum IdentityError {
         /// What this cluster is.
         wanted: KafkaUuid,
     },
+    /// The volume of a first voter is gone before the quorum was complete.
+    #[error(
+        "claim \"{claim}\" held the log of a controller and is gone, before the first quorum of this cluster was complete: its node starts without a vote; restore the volume, or delete the cluster and all of its claims to begin anew without data"
+    )]
+    VolumeLost {
+        /// The claim.
+        claim: String,
+    },
     /// Claims of a cluster deleted before are still being removed.
     #[error("claim \"{claim}\" of a cluster of this name is still being deleted")]
     ClaimLeaving {
@@ -130,7 +161,9 @@ pub enum IdentityError {
 pub struct ClaimFacts {
     /// The claim's name.
     pub name: String,
-    /// Whether it is being deleted.
+    /// Its uid: a claim of the same name that came later is another volume.
+    pub uid: String,
+    /// Whether it is being deleted, or about to be with a StatefulSet that is gone.
     pub deleting: bool,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
@@ -155,25 +188,17 @@ impl Identity {
         new: &NewIdentity<'_>,
         mut random: impl FnMut() -> [u8; 16],
     ) -> Result<Self, IdentityError> {
-        let of_claims = Self::of_claims(claims)?;
-        match (recorded, of_claims) {
-            (Some(recorded), _) => {
-                for (claim, cluster_id) in claim_ids(claims)? {
-                    if cluster_id != recorded.cluster_id {
-                        return Err(IdentityError::ClaimOfAnother {
-                            claim: claim.name.clone(),
-                            found: cluster_id,
-                            wanted: recorded.cluster_id,
-                        });
-                    }
-                }
-                Ok(recorded)
-            }
-            (None, Some(adopted)) => match claims.iter().find(|claim| claim.deleting) {
+        if let Some(recorded) = recorded {
+            return Ok(recorded);
+        }
+        match Self::of_claims(claims)? {
+            Some(adopted) => match claims.iter().find(|claim| claim.deleting) {
                 Some(claim) => Err(IdentityError::ClaimLeaving { claim: claim.name.clone() }),
                 None => Ok(adopted),
             },
-            (None, None) => Ok(Self {
+            None => Ok(Self {
+                formatted: BTreeMap::new(),
+                came_up: false,
                 cluster_id: KafkaUuid::draw(&mut random),
                 controllers: new.controllers,
                 bootstrap: Bootstrap::Forming(
@@ -188,6 +213,54 @@ impl Identity {
                 ),
             }),
         }
+    }
+
+    /// What speaks against this identity among the volumes. What runs goes on; somebody has to see to it.
+    #[must_use]
+    pub fn conflict(&self, claims: &[ClaimFacts]) -> Option<IdentityError> {
+        for (claim, id) in claims_with(claims, ANNOTATION_CLUSTER_ID) {
+            let found = match id.parse() {
+                Ok(found) => found,
+                Err(error) => return Some(error),
+            };
+            if found != self.cluster_id {
+                let (claim, wanted) = (claim.name.clone(), self.cluster_id.clone());
+                return Some(IdentityError::ClaimOfAnother { claim, found, wanted });
+            }
+        }
+        self.lost(claims).first().map(|voter| IdentityError::VolumeLost { claim: voter.claim() })
+    }
+
+    /// The first voters whose volumes are gone although their nodes have started on them.
+    #[must_use]
+    pub fn lost(&self, claims: &[ClaimFacts]) -> Vec<&InitialController> {
+        let Bootstrap::Forming(voters) = &self.bootstrap else { return Vec::new() };
+        let there =
+            |claim: String, uid: &String| claims.iter().any(|one| one.name == claim && one.uid == *uid);
+        let is_lost = |voter: &&InitialController| {
+            self.formatted.get(&voter.node_id).is_some_and(|uid| !there(voter.claim(), uid))
+        };
+        voters.iter().filter(is_lost).collect()
+    }
+
+    /// Takes down on which volumes first voters have started. Gives the claims that are new among them.
+    pub fn mark_formatted(&mut self, started: &[&str], claims: &[ClaimFacts]) -> Vec<String> {
+        let Bootstrap::Forming(voters) = &self.bootstrap else { return Vec::new() };
+        let mut marked = Vec::new();
+        for voter in voters.iter().filter(|voter| started.contains(&voter.pod())) {
+            let Some(claim) = claims.iter().find(|claim| claim.name == voter.claim()) else { continue };
+            if let Entry::Vacant(entry) = self.formatted.entry(voter.node_id) {
+                entry.insert(claim.uid.clone());
+                marked.push(claim.name.clone());
+            }
+        }
+        marked
+    }
+
+    /// The same cluster, now that its first quorum has formed.
+    #[must_use]
+    pub fn bootstrapped(&self) -> Self {
+        Self { bootstrap: Bootstrap::Done, formatted: BTreeMap::new(), ..self.clone() }
     }
 
     /// What the volumes of a cluster say, if there are any.
@@ -211,9 +284,25 @@ impl Identity {
             Some(text) => text.parse().map_err(|_| IdentityError::Unreadable { text: text.clone() })?,
             None => i32::try_from(voters.len()).unwrap_or(0).max(1),
         };
+        let formatted = if bootstrapped { BTreeMap::new() } else { formatted_of_claims(&voters, claims) };
         let bootstrap =
             if bootstrapped || voters.is_empty() { Bootstrap::Done } else { Bootstrap::Forming(voters) };
-        Ok(Some(Self { cluster_id, controllers, bootstrap }))
+        Ok(Some(Self { cluster_id, controllers, bootstrap, formatted, came_up: false }))
+    }
+
+    /// The annotations of the identity's record: what the operator needs to know and nodes do not.
+    #[must_use]
+    pub fn record_annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations =
+            BTreeMap::from([(ANNOTATION_CONTROLLERS.to_owned(), self.controllers.to_string())]);
+        if self.came_up {
+            annotations.insert(ANNOTATION_CAME_UP.to_owned(), "true".to_owned());
+        }
+        if !self.formatted.is_empty() {
+            let volumes = self.formatted.iter().map(|(node_id, uid)| format!("{node_id}={uid}"));
+            annotations.insert(ANNOTATION_FORMATTED.to_owned(), volumes.collect::<Vec<_>>().join(","));
+        }
+        annotations
     }
 
     /// The annotations of new claims.
@@ -240,22 +329,35 @@ impl Identity {
         let head = format!("cluster.id={}\n", self.cluster_id);
         match &self.bootstrap {
             Bootstrap::Forming(voters) => {
-                format!("{head}bootstrapped=false\ninitial.controllers={}\n", render_voters(voters))
+                let voters = render_voters(voters);
+                let formatted: Vec<_> = self.formatted.keys().map(ToString::to_string).collect();
+                let formatted = match formatted.as_slice() {
+                    [] => String::new(),
+                    nodes => format!("formatted={}\n", nodes.join(",")),
+                };
+                format!("{head}bootstrapped=false\ninitial.controllers={voters}\n{formatted}")
             }
             Bootstrap::Done => format!("{head}bootstrapped=true\n"),
         }
     }
 
-    /// Reads the file back, and the number of controllers from beside it.
+    /// Reads the record back.
     ///
     /// # Errors
     /// When it was changed by hand.
-    pub fn parse(file: &str, controllers: &str) -> Result<Self, IdentityError> {
+    pub fn parse(file: &str, annotations: &BTreeMap<String, String>) -> Result<Self, IdentityError> {
         let unreadable = || IdentityError::Unreadable { text: file.trim().to_owned() };
         let fields: BTreeMap<&str, &str> = file.lines().filter_map(|line| line.split_once('=')).collect();
         let cluster_id = fields.get("cluster.id").ok_or_else(unreadable)?.parse()?;
+        let controllers = annotations.get(ANNOTATION_CONTROLLERS).map_or("", String::as_str);
         let controllers =
             controllers.parse().map_err(|_| IdentityError::Unreadable { text: controllers.to_owned() })?;
+        let formatted = annotations.get(ANNOTATION_FORMATTED).map_or("", String::as_str);
+        let volume = |text: &str| {
+            let (node_id, uid) = text.split_once('=')?;
+            Some((NodeId(node_id.parse().ok()?), uid.to_owned()))
+        };
+        let formatted = formatted.split(',').filter_map(volume).collect();
         let bootstrap = match fields.get("bootstrapped").copied() {
             Some("true") => Bootstrap::Done,
             Some("false") => {
@@ -263,15 +365,39 @@ impl Identity {
             }
             Some(_) | None => return Err(unreadable()),
         };
-        Ok(Self { cluster_id, controllers, bootstrap })
+        let came_up = annotations.contains_key(ANNOTATION_CAME_UP);
+        Ok(Self { cluster_id, controllers, bootstrap, formatted, came_up })
     }
 }
 
+fn claims_with<'a>(
+    claims: &'a [ClaimFacts],
+    annotation: &str,
+) -> impl Iterator<Item = (&'a ClaimFacts, &'a String)> {
+    claims.iter().filter_map(move |claim| Some((claim, claim.annotations.get(annotation)?)))
+}
+
 fn claim_ids(claims: &[ClaimFacts]) -> Result<Vec<(&ClaimFacts, KafkaUuid)>, IdentityError> {
-    claims
-        .iter()
-        .filter_map(|claim| claim.annotations.get(ANNOTATION_CLUSTER_ID).map(|id| Ok((claim, id.parse()?))))
-        .collect()
+    claims_with(claims, ANNOTATION_CLUSTER_ID).map(|(claim, id)| Ok((claim, id.parse()?))).collect()
+}
+
+/// On which volumes first voters had started, by the claims that a deleted cluster left. Where any had, a claim that is
+/// missing is one that was lost: under a uid that no claim has.
+fn formatted_of_claims(voters: &[InitialController], claims: &[ClaimFacts]) -> BTreeMap<NodeId, String> {
+    let marked: Vec<&ClaimFacts> =
+        claims_with(claims, ANNOTATION_FORMATTED).map(|(claim, _)| claim).collect();
+    if marked.is_empty() {
+        return BTreeMap::new();
+    }
+    let state = |voter: &InitialController| {
+        let claim = voter.claim();
+        match marked.iter().find(|one| one.name == claim) {
+            Some(marked) => Some((voter.node_id, marked.uid.clone())),
+            None if claims.iter().any(|one| one.name == claim) => None,
+            None => Some((voter.node_id, "gone".to_owned())),
+        }
+    };
+    voters.iter().filter_map(state).collect()
 }
 
 fn render_voters(voters: &[InitialController]) -> String {
@@ -298,104 +424,4 @@ fn parse_voters(text: &str) -> Result<Vec<InitialController>, IdentityError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counter() -> impl FnMut() -> [u8; 16] {
-        let mut next = 0;
-        move || {
-            next += 1;
-            [next; 16]
-        }
-    }
-
-    fn voters() -> Vec<(NodeId, String)> {
-        (0..3).map(|id| (NodeId(id), format!("my-nodes-{id}.my-nodes.ns.svc:9090"))).collect()
-    }
-
-    fn drawn() -> Identity {
-        Identity::resolve(None, &[], &NewIdentity { controllers: 3, voters: &voters() }, counter()).unwrap()
-    }
-
-    fn claim(name: &str, identity: &Identity) -> ClaimFacts {
-        ClaimFacts { name: name.into(), deleting: false, annotations: identity.claim_annotations() }
-    }
-
-    fn resolve(recorded: Option<Identity>, claims: &[ClaimFacts]) -> Result<Identity, IdentityError> {
-        Identity::resolve(recorded, claims, &NewIdentity { controllers: 3, voters: &voters() }, || [9; 16])
-    }
-
-    #[test]
-    fn a_new_cluster_draws_an_id_and_one_directory_id_for_each_voter() {
-        let identity = drawn();
-        let Bootstrap::Forming(voters) = &identity.bootstrap else { panic!("{identity:?}") };
-        let mut ids: Vec<_> = voters.iter().map(|voter| voter.directory_id.clone()).collect();
-        ids.push(identity.cluster_id.clone());
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), 4);
-    }
-
-    #[test]
-    fn the_file_reads_back_as_it_was_written() {
-        let forming = drawn();
-        assert_eq!(Identity::parse(&forming.render(), "3").unwrap(), forming);
-        let done = Identity { bootstrap: Bootstrap::Done, ..forming };
-        assert_eq!(Identity::parse(&done.render(), "3").unwrap(), done);
-        assert!(!done.render().contains("initial.controllers"));
-    }
-
-    #[test]
-    fn what_is_recorded_wins_and_is_not_drawn_again() {
-        let identity = drawn();
-        assert_eq!(
-            resolve(Some(identity.clone()), &[claim("data-0-my-nodes-0", &identity)]).unwrap(),
-            identity
-        );
-    }
-
-    #[test]
-    fn volumes_of_a_deleted_cluster_are_adopted_without_the_first_voters_ids() {
-        let done = Identity { bootstrap: Bootstrap::Done, ..drawn() };
-        let mut claims = vec![claim("data-0-my-nodes-0", &drawn()), claim("data-0-my-nodes-1", &drawn())];
-        claims[1].annotations.insert(ANNOTATION_BOOTSTRAPPED.into(), "true".into());
-        assert_eq!(resolve(None, &claims).unwrap(), done);
-    }
-
-    #[test]
-    fn volumes_of_a_cluster_deleted_before_its_quorum_formed_keep_the_first_voters_ids() {
-        assert_eq!(resolve(None, &[claim("data-0-my-nodes-0", &drawn())]).unwrap(), drawn());
-    }
-
-    #[test]
-    fn volumes_that_disagree_are_refused() {
-        let other = Identity { cluster_id: KafkaUuid::draw(|| [77; 16]), ..drawn() };
-        let claims = [claim("a", &drawn()), claim("b", &other)];
-        assert!(matches!(resolve(None, &claims), Err(IdentityError::ClaimsDisagree { .. })));
-        let refused = resolve(Some(drawn()), &claims[1..]);
-        assert!(
-            matches!(&refused, Err(IdentityError::ClaimOfAnother { claim, .. }) if claim == "b"),
-            "{refused:?}"
-        );
-    }
-
-    #[test]
-    fn volumes_on_their_way_out_are_waited_for() {
-        let mut leaving = claim("a", &drawn());
-        leaving.deleting = true;
-        assert_eq!(resolve(None, &[leaving]), Err(IdentityError::ClaimLeaving { claim: "a".into() }));
-    }
-
-    #[test]
-    fn a_record_changed_by_hand_is_refused() {
-        for file in ["", "cluster.id=x\nbootstrapped=true\n", "bootstrapped=true\n"] {
-            assert!(Identity::parse(file, "3").is_err(), "{file}");
-        }
-    }
-
-    #[test]
-    fn an_id_never_starts_with_a_dash() {
-        let mut values = [[0xfb; 16], [1; 16]].into_iter();
-        assert_eq!(KafkaUuid::draw(|| values.next().unwrap()).as_str(), "AQEBAQEBAQEBAQEBAQEBAQ");
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
 //! `KafkaCluster`: from the spec to running nodes.
 //!
-//! `observe` (IO) → `validate` → `identity`, `desired`, `rollout` (pure) → `reconcile`, which asks, applies and
-//! reports. Must not: restart a pod anywhere but through `rollout`, or write but through `crate::apply` and
-//! `crate::status`.
+//! `observe` (IO) → `validate` → `identity`, `desired`, `rollout` (pure) → `change`, which writes, and `report` (pure).
+//! `reconcile` is the pass that strings them together. Must not: restart a pod anywhere but through `rollout`, or write
+//! but through `crate::apply` and `crate::status`.
 
+mod change;
 pub mod config_keys;
 pub mod desired;
 pub mod identity;

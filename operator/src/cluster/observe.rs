@@ -6,7 +6,7 @@ use futures::future::join_all;
 use hyper::StatusCode;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     apply::Owned,
-    crd::KafkaCluster,
+    crd::{KafkaCluster, KafkaClusterSpec},
     http_get,
     names::{
-        ANNOTATION_CLUSTER_ID, ANNOTATION_CONTROLLERS, ANNOTATION_INPUTS, ANNOTATION_VERSION, CLAIM,
+        ANNOTATION_ACCEPTED, ANNOTATION_CLUSTER_ID, ANNOTATION_INPUTS, ANNOTATION_VERSION, CLAIM,
         ClusterName, LABEL_CLUSTER, LABEL_POOL, NodeId, PORT_HTTP, Pool,
     },
 };
@@ -37,6 +37,14 @@ use crate::{
 pub struct ObserveError {
     kind: String,
     source: Box<kube::Error>,
+}
+
+impl ObserveError {
+    /// Whether the API server understood and refused, so that somebody has to see to it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.code == 401 || status.code == 403)
+    }
 }
 
 /// The objects of a cluster.
@@ -72,6 +80,12 @@ pub struct NodeReport {
     /// The digest of the configuration it runs.
     #[serde(default)]
     pub config_hash: Option<String>,
+    /// Its release.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// How far it is: `starting`, `recovering`, `fenced`, `running`, `stopping`.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// Looks at a cluster.
@@ -89,8 +103,9 @@ pub async fn observe(client: &Client, namespace: &str, name: &ClusterName) -> Re
         list(client, namespace, name),
         list(client, namespace, name),
     )?;
+    // Nodes that are not ready, too: one that recovers its logs answers, and must be left alone.
     let asked =
-        pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| Some((pod.name_any(), address(pod)?)));
+        pods.iter().filter(|pod| is_running(pod)).filter_map(|pod| Some((pod.name_any(), address(pod)?)));
     let reports = join_all(asked.map(|(pod, ip)| async move { Some((pod, report(ip).await?)) })).await;
     Ok(Observed {
         stateful_sets,
@@ -156,6 +171,13 @@ impl Observed {
         })
     }
 
+    /// How many nodes each pool that is there has.
+    #[must_use]
+    pub fn sizes(&self, name: &ClusterName) -> Vec<(Pool, i32)> {
+        let size = |pool| Some((pool, self.stateful_set(name, pool)?.spec.as_ref()?.replicas?));
+        [Pool::Nodes, Pool::Controllers].into_iter().filter_map(size).collect()
+    }
+
     /// The identity that was recorded.
     ///
     /// # Errors
@@ -163,8 +185,14 @@ impl Observed {
     pub fn recorded_identity(&self, name: &ClusterName) -> Result<Option<Identity>, IdentityError> {
         let Some(map) = named(&self.config_maps, &name.identity()) else { return Ok(None) };
         let file = map.data.as_ref().and_then(|data| data.get(IDENTITY_FILE)).map_or("", String::as_str);
-        let controllers = map.annotations().get(ANNOTATION_CONTROLLERS).map_or("", String::as_str);
-        Identity::parse(file, controllers).map(Some)
+        Identity::parse(file, map.annotations()).map(Some)
+    }
+
+    /// The spec that was carried out last.
+    #[must_use]
+    pub fn accepted_spec(&self, name: &ClusterName) -> Option<KafkaClusterSpec> {
+        let map = named(&self.config_maps, &name.identity())?;
+        serde_json::from_str(map.annotations().get(ANNOTATION_ACCEPTED)?).ok()
     }
 
     /// What the volumes say.
@@ -172,10 +200,27 @@ impl Observed {
     pub fn claim_facts(&self) -> Vec<ClaimFacts> {
         let facts = |claim: &PersistentVolumeClaim| ClaimFacts {
             name: claim.name_any(),
-            deleting: claim.metadata.deletion_timestamp.is_some(),
+            uid: claim.uid().unwrap_or_default(),
+            deleting: claim.metadata.deletion_timestamp.is_some() || self.is_orphan(claim),
             annotations: claim.annotations().clone(),
         };
         self.claims.iter().map(facts).collect()
+    }
+
+    /// Whether a claim is to go with a StatefulSet that is gone already: the garbage collector is about to take it.
+    fn is_orphan(&self, claim: &PersistentVolumeClaim) -> bool {
+        let there = |uid: &str| self.stateful_sets.iter().any(|set| set.uid().as_deref() == Some(uid));
+        claim.owner_references().iter().any(|owner| owner.kind == "StatefulSet" && !there(&owner.uid))
+    }
+
+    /// The pods whose node has started at least once, formatted volume and all.
+    #[must_use]
+    pub fn started(&self) -> Vec<&str> {
+        self.pods
+            .iter()
+            .filter(|pod| has_started(pod))
+            .filter_map(|pod| pod.metadata.name.as_deref())
+            .collect()
     }
 
     /// What was resolved at creation, from wherever it survived.
@@ -190,7 +235,7 @@ impl Observed {
         let version_of_set = set.and_then(|set| set.annotations().get(ANNOTATION_VERSION).cloned());
         Pinned {
             controllers: recorded.or(adopted).map(|identity| identity.controllers).or(of_status),
-            version: status.and_then(|status| status.version.clone()).or(version_of_set),
+            version: version_of_set.or_else(|| status.and_then(|status| status.version.clone())),
             brokers: set
                 .and_then(|set| set.spec.as_ref()?.replicas)
                 .or_else(|| self.brokers_of_volumes(name)),
@@ -207,13 +252,16 @@ impl Observed {
 
     /// What is there of each node.
     #[must_use]
-    pub fn node_facts(&self) -> Vec<NodeFacts> {
-        let mut facts: Vec<_> = self.pods.iter().filter_map(|pod| self.facts_of(pod)).collect();
+    pub fn node_facts(&self, name: &ClusterName) -> Vec<NodeFacts> {
+        let identity = self.recorded_identity(name).ok().flatten();
+        let cluster_id = identity.map(|identity| identity.cluster_id.to_string());
+        let facts = |pod| self.facts_of(pod, cluster_id.as_deref());
+        let mut facts: Vec<_> = self.pods.iter().filter_map(facts).collect();
         facts.sort_by_key(|node| (node.pool, node.node_id));
         facts
     }
 
-    fn facts_of(&self, pod: &Pod) -> Option<NodeFacts> {
+    fn facts_of(&self, pod: &Pod, cluster_id: Option<&str>) -> Option<NodeFacts> {
         let name = pod.name_any();
         let pool = match pod.labels().get(LABEL_POOL)?.as_str() {
             "nodes" => Pool::Nodes,
@@ -222,14 +270,20 @@ impl Observed {
         };
         let (_, ordinal) = name.rsplit_once('-')?;
         let node_id = NodeId(ordinal.parse().ok()?);
-        let running = self.reports.get(&name).and_then(|report| report.config_hash.clone()).map(ConfigHash);
+        let report = self.reports.get(&name);
+        // An address that another pod has by now, or a volume of another cluster: no node of this one.
+        let is_other = |said: &String| cluster_id.is_some_and(|ours| ours != said);
+        let other = report.and_then(|report| report.cluster_id.as_ref()).is_some_and(is_other);
+        let report = report.filter(|_| !other);
         Some(NodeFacts {
             pool,
             node_id,
             pod_hash: pod_hash_of(pod.metadata.annotations.as_ref()),
-            ready: is_ready(pod),
+            ready: is_ready(pod) && !other,
             deleting: pod.metadata.deletion_timestamp.is_some(),
-            running,
+            recovering: report.is_some_and(|report| report.state.as_deref() == Some("recovering")),
+            running: report.and_then(|report| report.config_hash.clone()).map(ConfigHash),
+            version: report.and_then(|report| report.version.clone()),
             pod: name,
         })
     }
@@ -302,6 +356,20 @@ fn address(pod: &Pod) -> Option<IpAddr> {
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.filter_map(|container| container.state.as_ref()).any(|state| state.running.is_some())
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ended = |container: &ContainerStatus| {
+        let states = [container.state.as_ref(), container.last_state.as_ref()];
+        states.into_iter().flatten().any(|state| state.terminated.is_some())
+    };
+    is_running(pod) || containers.into_iter().any(ended)
 }
 
 fn problem(pod: &Pod) -> Option<String> {

@@ -1,47 +1,48 @@
-//! One pass over a cluster: look, judge, build, apply, restart at most one node, report.
+//! One pass over a cluster: look, judge, build, change what differs, report.
 //!
 //! Level-triggered: a pass knows nothing of the one before it, so an operator that was killed between any two writes
-//! goes on where it stopped.
+//! goes on where it stopped. A spec that is refused freezes nothing: the one that was carried out last is kept up.
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::{apps::v1::StatefulSet, core::v1::ConfigMap},
-    jiff::Timestamp,
-};
+use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt as _, runtime::controller::Action};
-use tracing::{debug, info};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    desired::{
-        InputsHash, Objects, Wanted,
-        config_map::{build_identity, config_map_name},
-        pod::pod_hash_of,
-        stateful_set::Given,
-    },
-    identity::{Bootstrap, Identity, IdentityError, NewIdentity},
-    observe::{ObserveError, Observed, named, observe},
-    report,
-    rollout::{self, Candidate, Decision, NodeFacts, Rollout, Step, WantedPool},
-    validate::{Cluster, Refusal, Verdict, validate},
+    change::Scene,
+    desired::Wanted,
+    identity::{Identity, IdentityError, NewIdentity},
+    observe::{ObserveError, Observed, observe},
+    report::{self, HeldBack},
+    rollout::{self, Candidate, Decision, Rollout, Step},
+    validate::{Cluster, Pinned, Refusal, Verdict, validate},
 };
 use crate::{
-    apply::{Applied, ApplyError, Owned, annotate_claim, apply, delete},
+    apply::ApplyError,
     crd::{KafkaCluster, KafkaClusterStatus},
-    events::{Events, QUORUM_FORMED},
+    events::Events,
     kafka::Kafka,
-    names::{ANNOTATION_BOOTSTRAPPED, ANNOTATION_INPUTS, ClusterName, NodeId},
+    names::{ClusterName, NodeId},
+    retry::Failures,
+    run::chain,
     settings::Settings,
-    status::{self, Why},
+    status::{self, Kind, Why},
 };
 
-/// Nothing tells us when the quorum has formed or when a restart became safe; we ask again.
+/// Nothing tells us when the quorum has formed or when a restart became safe; we ask again, more and more seldom.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Claims on their way out.
-const WAIT_FOR_CLAIMS: Duration = Duration::from_secs(2);
+/// The longest time between two questions.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(15);
+/// What a deleted cluster left, on its way out.
+const WAIT_FOR_REMOVAL: Duration = Duration::from_secs(2);
+/// What somebody has to see to, and no watch tells of.
+const WAIT_FOR_REMEDY: Duration = Duration::from_secs(30);
 /// Drift is reported by watches; this is for watches that lied. It reads only.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// A pass takes a second. One that hangs on a half-open connection must not hold up its cluster for ever.
+const PASS_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What a pass works with.
 pub struct Context {
@@ -51,6 +52,8 @@ pub struct Context {
     pub settings: Settings,
     /// Events.
     pub events: Events,
+    /// How often in a row passes over a cluster failed.
+    pub failures: Failures,
 }
 
 /// Why a pass did not get through.
@@ -59,9 +62,15 @@ pub enum ReconcileError {
     /// It could not look.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// It could not write.
+    /// It could not write before it began to change anything.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// It could not write all of what it had to change; the status says so.
+    #[error(transparent)]
+    Change(ApplyError),
+    /// It took too long.
+    #[error("the pass took longer than {PASS_TIME_MAX:?}")]
+    Time,
 }
 
 /// One pass.
@@ -74,104 +83,155 @@ pub async fn reconcile(object: Arc<KafkaCluster>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     let pass = Pass { object: &object, context: &context, name: ClusterName::new(object.name_any()) };
-    if object.spec.paused {
-        let status = report::paused(object.status.as_ref(), object.metadata.generation, Timestamp::now());
-        pass.report(status).await?;
-        return Ok(Action::requeue(LOOK_AGAIN));
-    }
-    let observed = observe(&context.client, &object.namespace().unwrap_or_default(), &pass.name).await?;
-    let pinned = observed.pinned(&object, &pass.name);
-    match validate(&object, &pinned, &context.settings.broker_image) {
-        Verdict::Refused(refusals) => {
-            let message = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            pass.refuse(Why::InvalidSpec, &message).await?;
-            Ok(Action::requeue(LOOK_AGAIN))
+    let result = timeout(PASS_TIME_MAX, async {
+        let result = pass.run().await;
+        if let Err(error) = &result {
+            pass.report_failure(error).await?;
         }
-        Verdict::ScaleDownRefused(cluster, refusal) => {
-            pass.carry_out(&cluster, Some(&refusal), &observed).await
-        }
-        Verdict::Accepted(cluster) => pass.carry_out(&cluster, None, &observed).await,
-    }
+        result
+    });
+    let wait = result.await.unwrap_or(Err(ReconcileError::Time))?;
+    context.failures.forget(&*object);
+    Ok(Action::requeue(wait))
 }
 
-struct Pass<'a> {
-    object: &'a KafkaCluster,
-    context: &'a Context,
-    name: ClusterName,
+pub(super) struct Pass<'a> {
+    pub(super) object: &'a KafkaCluster,
+    pub(super) context: &'a Context,
+    pub(super) name: ClusterName,
 }
 
 impl Pass<'_> {
-    async fn carry_out(
-        &self,
-        cluster: &Cluster,
-        held_back: Option<&Refusal>,
-        observed: &Observed,
-    ) -> Result<Action, ReconcileError> {
-        let identity = match self.identity(cluster, observed) {
-            Ok(identity) => identity,
-            Err(IdentityError::ClaimLeaving { claim }) => {
-                debug!(cluster = %self.name, claim, "waiting for a claim of a deleted cluster to go");
-                return Ok(Action::requeue(WAIT_FOR_CLAIMS));
-            }
-            Err(error) => {
-                self.refuse(Why::VolumesConflict, &error.to_string()).await?;
-                return Ok(Action::requeue(LOOK_AGAIN));
-            }
+    /// Gives when to look again.
+    async fn run(&self) -> Result<Duration, ReconcileError> {
+        let observed =
+            observe(&self.context.client, &self.object.namespace().unwrap_or_default(), &self.name).await?;
+        if self.object.spec.paused {
+            return self.stand(None, &observed).await;
+        }
+        let pinned = observed.pinned(self.object, &self.name);
+        let (cluster, mut held_back) = match self.validate(self.object, &pinned) {
+            Ok(judged) => judged,
+            Err(refused) => match self.accepted(&pinned, &observed) {
+                Some(cluster) => (cluster, Some(refused)),
+                None => return self.stand(Some(refused), &observed).await,
+            },
         };
+        let is_new = held_back.as_ref().is_none_or(|held_back| held_back.why != Why::InvalidSpec);
+        let mut scene = match self.scene(cluster, &observed) {
+            Ok(scene) => scene,
+            Err(held_back) => return self.stand(Some(held_back), &observed).await,
+        };
+        if let Err(error) = self.claim_names(&scene, &observed).await {
+            let Some(held_back) = name_taken(&error) else { return Err(error.into()) };
+            return self.stand(Some(held_back), &observed).await;
+        }
+        if is_new && let Err(error) = self.rehearse(&scene, &observed).await {
+            if !error.is_invalid() {
+                return Err(error.into());
+            }
+            let refused = HeldBack { why: Why::RefusedByKubernetes, message: chain(&error) };
+            let before = self.accepted(&pinned, &observed).map(|cluster| self.scene(cluster, &observed));
+            let Some(Ok(before)) = before else { return self.stand(Some(refused), &observed).await };
+            (scene, held_back) = (before, Some(refused));
+        }
+        self.carry_out(scene, held_back, &observed).await
+    }
+
+    /// The cluster that the spec describes and what of it is held back, or why nothing of it can be carried out.
+    fn validate(
+        &self,
+        object: &KafkaCluster,
+        pinned: &Pinned,
+    ) -> Result<(Cluster, Option<HeldBack>), HeldBack> {
+        match validate(object, pinned, &self.context.settings.broker_image) {
+            Verdict::Accepted(cluster) => Ok((cluster, None)),
+            Verdict::ScaleDownRefused(cluster, refusal) => {
+                let held_back = HeldBack { why: Why::ScaleDownNotSupported, message: refusal.to_string() };
+                Ok((cluster, Some(held_back)))
+            }
+            Verdict::Refused(refusals) => {
+                let told: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
+                Err(HeldBack { why: Why::InvalidSpec, message: told.join("; ") })
+            }
+        }
+    }
+
+    /// The cluster that was carried out last.
+    fn accepted(&self, pinned: &Pinned, observed: &Observed) -> Option<Cluster> {
+        let spec = observed.accepted_spec(&self.name)?;
+        let object = KafkaCluster { spec, ..self.object.clone() };
+        self.validate(&object, pinned).ok().map(|(cluster, _)| cluster)
+    }
+
+    fn scene(&self, cluster: Cluster, observed: &Observed) -> Result<Scene, HeldBack> {
+        let claims = observed.claim_facts();
+        let refused = |error: IdentityError| HeldBack { why: why_of(&error), message: error.to_string() };
+        let recorded = observed.recorded_identity(&self.name).map_err(refused)?;
+        let voters = cluster.controller_addresses();
+        let new = NewIdentity { controllers: cluster.controllers, voters: &voters };
+        let mut identity =
+            Identity::resolve(recorded, &claims, &new, || *Uuid::new_v4().as_bytes()).map_err(refused)?;
+        let started_on = identity.mark_formatted(&observed.started(), &claims);
         let wanted: Vec<Wanted> = cluster
             .pools()
             .into_iter()
-            .map(|pool| Wanted::of(cluster, pool).or_running(observed.running(&self.name, pool)))
+            .map(|pool| Wanted::of(&cluster, pool).or_running(observed.running(&self.name, pool)))
             .collect();
-        let nodes = observed.node_facts();
-        let rollout = self.plan(cluster, &wanted, &nodes).await;
-        let (restart, blocked_by) = self.decide(&rollout, observed).await;
+        let lost = identity.lost(&claims).iter().map(|voter| voter.node_id).collect();
+        let conflict = identity.conflict(&claims).map(refused);
+        let nodes = observed.node_facts(&self.name);
+        Ok(Scene { cluster, identity, started_on, lost, conflict, wanted, nodes })
+    }
 
-        self.apply_all(cluster, &identity, &wanted, &rollout, restart.as_ref(), observed).await?;
-        if let Some(candidate) = &restart {
-            self.restart(candidate, observed).await?;
+    async fn carry_out(
+        &self,
+        scene: Scene,
+        held_back: Option<HeldBack>,
+        observed: &Observed,
+    ) -> Result<Duration, ReconcileError> {
+        let rollout = self.plan(&scene, observed).await;
+        let (restart, mut blocked_by) = self.decide(&rollout, observed).await;
+        let changed = self.change(&scene, restart.as_ref(), observed).await;
+        if let Ok(changed) = &changed {
+            blocked_by = blocked_by.or_else(|| changed.blocked_by.clone());
         }
-        let formed = self.record_bootstrap(cluster, &identity, &nodes, observed).await?;
-        self.prune(cluster, &wanted, &nodes, observed).await?;
-
+        let held_back = match (held_back, scene.conflict.clone()) {
+            (Some(first), Some(second)) => Some(first.and(&second)),
+            (first, second) => first.or(second),
+        };
         let carried = report::Carried {
-            cluster,
-            cluster_id: identity.cluster_id.as_str(),
-            held_back,
-            nodes: &nodes,
+            cluster: &scene.cluster,
+            cluster_id: scene.identity.cluster_id.as_str(),
+            came_up: scene.identity.came_up,
+            held_back: held_back.as_ref(),
+            trouble: changed.as_ref().err().filter(|error| error.is_refusal()).map(|error| chain(error)),
+            nodes: &scene.nodes,
             problems: &observed.problems(),
             rollout: &rollout,
             blocked_by,
         };
         let before = self.object.status.as_ref();
-        self.report(report::carried(before, &carried, self.object.metadata.generation, Timestamp::now()))
-            .await?;
-        let settled = formed && rollout.step == Step::Done;
-        Ok(Action::requeue(if settled { LOOK_AGAIN } else { ASK_AGAIN }))
+        let now = Timestamp::now();
+        let after = report::carried(before, &carried, self.object.metadata.generation, now);
+        let wait = ask_again(&after, now);
+        self.report(after).await?;
+        let changed = changed.map_err(ReconcileError::Change)?;
+        let remedy = held_back.is_some_and(|held_back| held_back.why == Why::RefusedByKubernetes);
+        Ok(match changed.settled && rollout.step == Step::Done {
+            true if remedy => WAIT_FOR_REMEDY,
+            true => LOOK_AGAIN,
+            false => wait,
+        })
     }
 
-    fn identity(&self, cluster: &Cluster, observed: &Observed) -> Result<Identity, IdentityError> {
-        let recorded = observed.recorded_identity(&self.name)?;
-        let voters = cluster.controller_addresses();
-        let new = NewIdentity { controllers: cluster.controllers, voters: &voters };
-        Identity::resolve(recorded, &observed.claim_facts(), &new, || *Uuid::new_v4().as_bytes())
-    }
-
-    async fn plan(&self, cluster: &Cluster, wanted: &[Wanted], nodes: &[NodeFacts]) -> Rollout {
-        let pools: Vec<WantedPool> = wanted
-            .iter()
-            .map(|wanted| WantedPool {
-                pool: wanted.pool,
-                size: cluster.size(wanted.pool),
-                pod_hash: wanted.hash.clone(),
-                config_hash: wanted.properties.hash.clone(),
-            })
-            .collect();
-        let rollout = rollout::plan(&pools, nodes, None);
+    async fn plan(&self, scene: &Scene, observed: &Observed) -> Rollout {
+        let pools = scene.pools(observed);
+        let rollout = rollout::plan(&pools, &scene.nodes, None);
         match rollout.step {
             Step::Done | Step::Wait { .. } => rollout,
             // Only a roll needs to know who leads the quorum.
-            Step::Ask(_) => rollout::plan(&pools, nodes, self.active_controller(cluster).await),
+            Step::Ask(_) => rollout::plan(&pools, &scene.nodes, self.active_controller(&scene.cluster).await),
         }
     }
 
@@ -194,118 +254,44 @@ impl Pass<'_> {
         }
     }
 
-    async fn apply_all(
+    /// Changes nothing and reports what is there.
+    async fn stand(
         &self,
-        cluster: &Cluster,
-        identity: &Identity,
-        wanted: &[Wanted],
-        rollout: &Rollout,
-        restart: Option<&Candidate>,
+        held_back: Option<HeldBack>,
         observed: &Observed,
-    ) -> Result<(), ApplyError> {
-        let client = &self.context.client;
-        let namespace = &self.context.settings.namespace;
-        let objects = Objects::build(cluster, identity, wanted, rollout.budget, namespace, |wanted| {
-            given(identity, wanted, restart, observed.stateful_set(&cluster.name, wanted.pool), observed)
-        });
-        apply_found(client, &objects.service_account, &observed.service_accounts).await?;
-        for config_map in &objects.config_maps {
-            apply_found(client, config_map, &observed.config_maps).await?;
-        }
-        for service in &objects.services {
-            apply_found(client, service, &observed.services).await?;
-        }
-        apply_found(client, &objects.network_policy, &observed.network_policies).await?;
-        apply_found(client, &objects.budget, &observed.budgets).await?;
-        for stateful_set in &objects.stateful_sets {
-            apply_found(client, stateful_set, &observed.stateful_sets).await?;
-        }
-        Ok(())
-    }
-
-    async fn restart(&self, candidate: &Candidate, observed: &Observed) -> Result<(), ApplyError> {
-        let Some(pod) = named(&observed.pods, &candidate.pod) else { return Ok(()) };
-        info!(cluster = %self.name, pod = candidate.pod, reason = %candidate.reason, "restarting a node");
-        delete(&self.context.client, pod).await?;
-        let note = format!("restarting {}", candidate.pod);
-        self.context.events.tell_of(self.object, pod, &candidate.reason.to_string(), note).await;
-        Ok(())
-    }
-
-    /// Records that the first quorum has formed, once it has. Gives whether that is on record.
-    async fn record_bootstrap(
-        &self,
-        cluster: &Cluster,
-        identity: &Identity,
-        nodes: &[NodeFacts],
-        observed: &Observed,
-    ) -> Result<bool, ApplyError> {
-        let Bootstrap::Forming(first) = &identity.bootstrap else { return Ok(true) };
-        let up = |voter: &NodeId| nodes.iter().any(|node| node.node_id == *voter && node.ready);
-        if !first.iter().all(|voter| up(&voter.node_id)) {
-            return Ok(false);
-        }
-        let quorum = match Kafka::connect(&cluster.name.bootstrap(), &cluster.namespace).await {
-            Ok(kafka) => kafka.quorum().await,
-            Err(error) => Err(error),
+    ) -> Result<Duration, ReconcileError> {
+        let nodes = observed.node_facts(&self.name);
+        let recorded = observed.recorded_identity(&self.name).ok().flatten();
+        let standing = report::Standing {
+            nodes: &nodes,
+            problems: &observed.problems(),
+            sizes: observed.sizes(&self.name),
+            came_up: recorded.is_some_and(|identity| identity.came_up),
+            held_back: held_back.as_ref(),
         };
-        match quorum {
-            Ok(facts) if facts.has_formed(first) => {}
-            Ok(facts) => {
-                debug!(cluster = %self.name, ?facts, "the first quorum has not formed yet");
-                return Ok(false);
-            }
-            Err(error) => {
-                debug!(cluster = %self.name, error = &error as &dyn std::error::Error, "cannot ask for the quorum");
-                return Ok(false);
-            }
-        }
-        // The claims first: they outlive the record, and a claim that says "not yet" for ever would let a lost
-        // volume vote again.
-        for claim in &observed.claims {
-            annotate_claim(&self.context.client, claim, ANNOTATION_BOOTSTRAPPED, "true").await?;
-        }
-        let done = Identity { bootstrap: Bootstrap::Done, ..identity.clone() };
-        let found = named(&observed.config_maps, &cluster.name.identity());
-        apply(&self.context.client, &build_identity(cluster, &done), found).await?;
-        info!(cluster = %self.name, cluster_id = %identity.cluster_id, "the first quorum has formed");
-        let note =
-            format!("{} controllers have formed the quorum of cluster {}", first.len(), identity.cluster_id);
-        self.context.events.tell(self.object, QUORUM_FORMED, note).await;
-        Ok(true)
+        let before = self.object.status.as_ref();
+        let after = report::standing(before, &standing, self.object.metadata.generation, Timestamp::now());
+        self.report(after).await?;
+        Ok(match held_back.map(|held_back| held_back.why) {
+            Some(Why::WaitingForRemoval) => WAIT_FOR_REMOVAL,
+            Some(Why::NameTaken | Why::RefusedByKubernetes | Why::VolumesConflict) => WAIT_FOR_REMEDY,
+            Some(_) | None => LOOK_AGAIN,
+        })
     }
 
-    /// Removes configurations that neither a node nor a template uses any more.
-    async fn prune(
-        &self,
-        cluster: &Cluster,
-        wanted: &[Wanted],
-        nodes: &[NodeFacts],
-        observed: &Observed,
-    ) -> Result<(), ApplyError> {
-        let size: i32 = cluster.pools().into_iter().map(|pool| cluster.size(pool)).sum();
-        let settled = nodes.len() == usize::try_from(size).unwrap_or_default();
-        let current =
-            nodes.iter().all(|node| wanted.iter().any(|one| node.pod_hash.as_ref() == Some(&one.hash)));
-        if !settled || !current {
+    /// Says in the status that the API server refuses what the pass needs, where it does and that was not said yet.
+    async fn report_failure(&self, error: &ReconcileError) -> Result<(), ApplyError> {
+        let refused = match error {
+            ReconcileError::Observe(error) => error.is_refusal(),
+            ReconcileError::Apply(error) => error.is_refusal() && !error.namespace_is_leaving(),
+            ReconcileError::Change(_) | ReconcileError::Time => false,
+        };
+        if !refused {
             return Ok(());
         }
-        let kept: Vec<String> = wanted
-            .iter()
-            .map(|wanted| config_map_name(cluster, wanted.pool, &wanted.properties.hash))
-            .chain([cluster.name.identity()])
-            .collect();
-        let unused = |map: &&ConfigMap| !kept.contains(&map.name_any()) && map.immutable == Some(true);
-        for map in observed.config_maps.iter().filter(unused) {
-            delete(&self.context.client, map).await?;
-        }
-        Ok(())
-    }
-
-    async fn refuse(&self, why: Why, message: &str) -> Result<(), ApplyError> {
         let before = self.object.status.as_ref();
-        self.report(report::refused(before, why, message, self.object.metadata.generation, Timestamp::now()))
-            .await
+        let (generation, now) = (self.object.metadata.generation, Timestamp::now());
+        self.report(report::failing(before, &chain(error), generation, now)).await
     }
 
     async fn report(&self, after: KafkaClusterStatus) -> Result<(), ApplyError> {
@@ -319,40 +305,28 @@ impl Pass<'_> {
     }
 }
 
-async fn apply_found<K: Owned>(client: &Client, wanted: &K, found: &[K]) -> Result<Applied, ApplyError> {
-    apply(client, wanted, named(found, &wanted.name_any())).await
+fn why_of(error: &IdentityError) -> Why {
+    match error {
+        IdentityError::ClaimLeaving { .. } => Why::WaitingForRemoval,
+        IdentityError::VolumeLost { .. } => Why::VolumeLost,
+        IdentityError::ClaimsDisagree { .. }
+        | IdentityError::ClaimOfAnother { .. }
+        | IdentityError::Unreadable { .. } => Why::VolumesConflict,
+    }
 }
 
-/// What of a StatefulSet depends on what is there. The template changes only when a roll starts, that is with the
-/// first restart in this pool: a pod that is evicted before that comes back as it was.
-fn given(
-    identity: &Identity,
-    wanted: &Wanted,
-    restart: Option<&Candidate>,
-    found: Option<&StatefulSet>,
-    observed: &Observed,
-) -> Given {
-    let Some(spec) = found.and_then(|set| set.spec.as_ref()) else {
-        return Given {
-            template: wanted.template.clone(),
-            inputs: Some(wanted.inputs.clone()),
-            claim_annotations: identity.claim_annotations(),
-        };
+fn name_taken(error: &ApplyError) -> Option<HeldBack> {
+    let why = match error {
+        ApplyError::Foreign { .. } => Why::NameTaken,
+        ApplyError::Leaving { .. } => Why::WaitingForRemoval,
+        ApplyError::Render { .. } | ApplyError::Refused { .. } => return None,
     };
-    let there =
-        pod_hash_of(spec.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref()));
-    let in_this_pool = |candidate: &Candidate| {
-        observed.node_facts().iter().any(|node| node.pod == candidate.pod && node.pool == wanted.pool)
-    };
-    let starts = restart.is_some_and(in_this_pool);
-    let no_pods = !observed.node_facts().iter().any(|node| node.pool == wanted.pool);
-    let current = there.as_ref() == Some(&wanted.hash);
-    let claims = spec.volume_claim_templates.iter().flatten().next();
-    let claim_annotations = claims.and_then(|claim| claim.metadata.annotations.clone()).unwrap_or_default();
-    if starts || no_pods || current {
-        let inputs = Some(wanted.inputs.clone());
-        return Given { template: wanted.template.clone(), inputs, claim_annotations };
-    }
-    let inputs = found.and_then(|set| set.annotations().get(ANNOTATION_INPUTS).cloned()).map(InputsHash);
-    Given { template: spec.template.clone(), inputs, claim_annotations }
+    Some(HeldBack { why, message: error.to_string() })
+}
+
+/// The longer something has been under way, the less often it is asked about; changes of pods come by a watch anyway.
+fn ask_again(status: &KafkaClusterStatus, now: Timestamp) -> Duration {
+    let since = status::find(&status.conditions, Kind::Progressing).map(|one| one.last_transition_time);
+    let seconds = since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
+    Duration::from_secs(u64::try_from(seconds / 20).unwrap_or(0)).clamp(ASK_AGAIN, ASK_AGAIN_MAX)
 }

@@ -1,10 +1,13 @@
 //! What the status says about a cluster. Pure.
+//!
+//! `Ready` and `Degraded` are what the nodes say, whatever becomes of the spec; what is refused of that is told by
+//! `Valid`. `Reconciling` and `Stalled` repeat `Progressing` and `Valid` in the words of kstatus.
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
     rollout::{NodeFacts, Rollout, Step},
-    validate::{Cluster, Refusal},
+    validate::Cluster,
 };
 use crate::{
     crd::{BrokersStatus, Condition, ControllersStatus, KafkaClusterStatus, RolloutStatus},
@@ -12,14 +15,35 @@ use crate::{
     status::{self, Kind, Now, Why},
 };
 
-/// What came of a spec that can be carried out.
+/// A part of the spec, or all of it, that is not carried out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HeldBack {
+    /// Why.
+    pub why: Why,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+impl HeldBack {
+    /// This, and another thing beside it.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self { why: self.why, message: format!("{}; {}", self.message, other.message) }
+    }
+}
+
+/// What came of a spec that is carried out, in part at least.
 pub struct Carried<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
     /// Its id.
     pub cluster_id: &'a str,
-    /// The part of the spec that is not carried out.
-    pub held_back: Option<&'a Refusal>,
+    /// Whether all of its nodes have been ready at once.
+    pub came_up: bool,
+    /// What is not carried out.
+    pub held_back: Option<&'a HeldBack>,
+    /// What the API server said against a change.
+    pub trouble: Option<String>,
     /// Its nodes.
     pub nodes: &'a [NodeFacts],
     /// What keeps pods from becoming ready.
@@ -30,7 +54,48 @@ pub struct Carried<'a> {
     pub blocked_by: Option<String>,
 }
 
-/// The status of a cluster whose spec is carried out.
+/// How many nodes are ready, and how many should be.
+struct Numbers {
+    brokers: BrokersStatus,
+    missing: i32,
+    text: String,
+    details: String,
+}
+
+impl Numbers {
+    fn of(nodes: &[NodeFacts], sizes: &[(Pool, i32)], problems: &[String]) -> Self {
+        let ready_of =
+            |pool| count(nodes.iter().filter(|node| node.pool == pool && node.ready && !node.deleting));
+        let size_of = |pool| sizes.iter().find(|(other, _)| *other == pool).map_or(0, |(_, size)| *size);
+        let brokers = BrokersStatus { desired: size_of(Pool::Nodes), ready: ready_of(Pool::Nodes) };
+        let missing = sizes.iter().map(|(pool, size)| size - ready_of(*pool).min(*size)).sum();
+        let mut text = format!("{} of {} brokers are ready", brokers.ready, brokers.desired);
+        if size_of(Pool::Controllers) > 0 {
+            let (ready, size) = (ready_of(Pool::Controllers), size_of(Pool::Controllers));
+            text = format!("{text}, {ready} of {size} controllers");
+        }
+        let details =
+            if problems.is_empty() { text.clone() } else { format!("{text}; {}", problems.join("; ")) };
+        Self { brokers, missing, text, details }
+    }
+
+    fn ready(&self, why_not: Why) -> Now {
+        match self.missing {
+            0 => Now::new(Kind::Ready, true, Why::AllNodesReady, self.text.clone()),
+            _ => Now::new(Kind::Ready, false, why_not, self.details.clone()),
+        }
+    }
+
+    fn degraded(&self, degraded: bool) -> Now {
+        if degraded {
+            Now::new(Kind::Degraded, true, Why::NodesNotReady, self.details.clone())
+        } else {
+            Now::new(Kind::Degraded, false, Why::Stable, "no node is missing that should serve")
+        }
+    }
+}
+
+/// The status of a cluster whose spec is carried out, or the one before it.
 #[must_use]
 pub fn carried(
     before: Option<&KafkaClusterStatus>,
@@ -39,73 +104,16 @@ pub fn carried(
     at: Timestamp,
 ) -> KafkaClusterStatus {
     let cluster = carried.cluster;
-    let ready_of =
-        |pool| count(carried.nodes.iter().filter(|node| node.pool == pool && node.ready && !node.deleting));
-    let brokers = BrokersStatus { desired: cluster.brokers, ready: ready_of(Pool::Nodes) };
-    let missing: i32 = cluster
-        .pools()
-        .into_iter()
-        .map(|pool| cluster.size(pool) - ready_of(pool).min(cluster.size(pool)))
-        .sum();
-
+    let sizes: Vec<_> = cluster.pools().into_iter().map(|pool| (pool, cluster.size(pool))).collect();
+    let numbers = Numbers::of(carried.nodes, &sizes, carried.problems);
     let conditions_before: &[Condition] = before.map_or(&[], |status| &status.conditions);
-    let ready_before = status::find(conditions_before, Kind::Ready);
-    let been_ready = ready_before.is_some_and(|ready| ready.reason != Why::Creating.word());
-    let brokers_before = before.and_then(|status| status.brokers.clone()).unwrap_or_default();
-    let progress_was = |why: Why| {
-        status::find(conditions_before, Kind::Progressing).is_some_and(|one| one.reason == why.word())
-    };
-    let scaling =
-        been_ready && missing > 0 && (brokers.desired > brokers_before.desired || progress_was(Why::Scaling));
-    // A roll is over when the last node it restarted is back.
-    let rolling = carried.rollout.step != Step::Done || missing > 0 && progress_was(Why::RollingOut);
-
-    let mut numbers = format!("{} of {} brokers are ready", brokers.ready, brokers.desired);
-    if cluster.pools().contains(&Pool::Controllers) {
-        let ready = ready_of(Pool::Controllers);
-        numbers = format!("{numbers}, {ready} of {} controllers", cluster.controllers);
-    }
-    let details = if carried.problems.is_empty() {
-        numbers.clone()
-    } else {
-        format!("{numbers}; {}", carried.problems.join("; "))
-    };
-
-    let why_not = match (been_ready, scaling, rolling) {
-        (false, _, _) => Why::Creating,
-        (true, true, _) => Why::Scaling,
-        (true, false, true) => Why::RollingOut,
-        (true, false, false) => Why::NodesNotReady,
-    };
-    let mut now = Vec::new();
-    now.push(if missing == 0 {
-        Now::new(Kind::Ready, true, Why::AllNodesReady, numbers.clone())
-    } else {
-        Now::new(Kind::Ready, false, why_not, details.clone())
-    });
-    now.push(match (rolling, missing > 0, why_not) {
-        (true, _, _) => Now::new(Kind::Progressing, true, Why::RollingOut, rollout_text(carried)),
-        (false, true, Why::Creating | Why::Scaling) => Now::new(Kind::Progressing, true, why_not, numbers),
-        (false, _, _) => Now::new(Kind::Progressing, false, Why::Stable, "nothing is being changed"),
-    });
-    let degraded =
-        been_ready && missing > 0 && !rolling && !(scaling && brokers.ready >= brokers_before.ready);
-    now.push(if degraded {
-        Now::new(Kind::Degraded, true, Why::NodesNotReady, details)
-    } else {
-        Now::new(Kind::Degraded, false, Why::Stable, "no node is missing that should serve")
-    });
-    now.push(match carried.held_back {
-        Some(refusal) => Now::new(Kind::Valid, false, Why::ScaleDownNotSupported, refusal.to_string()),
-        None => Now::new(Kind::Valid, true, Why::Accepted, "the spec is carried out"),
-    });
-
+    let now = conditions(before, carried, &numbers);
     KafkaClusterStatus {
         conditions: status::conditions(conditions_before, now, generation, at),
         observed_generation: generation,
         cluster_id: Some(carried.cluster_id.to_owned()),
-        version: Some(cluster.version.clone()),
-        brokers: Some(brokers),
+        version: Some(version(before, carried)),
+        brokers: Some(numbers.brokers),
         controllers: Some(ControllersStatus { replicas: cluster.controllers }),
         bootstrap: Some(format!("{}.{}.svc:{PORT_CLIENT}", cluster.name.bootstrap(), cluster.namespace)),
         label_selector: Some(format!("{LABEL_CLUSTER}={},{LABEL_POOL}={}", cluster.name, Pool::Nodes.name())),
@@ -116,6 +124,62 @@ pub fn carried(
             blocked_by: carried.blocked_by.clone(),
         }),
     }
+}
+
+fn conditions(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>, numbers: &Numbers) -> Vec<Now> {
+    let progress_was = |why: Why| {
+        let conditions = before.map_or(&[][..], |status| &status.conditions);
+        status::find(conditions, Kind::Progressing).is_some_and(|one| one.reason == why.word())
+    };
+    let brokers_before = before.and_then(|status| status.brokers.clone()).unwrap_or_default();
+    let (came_up, missing) = (carried.came_up, numbers.missing > 0);
+    let grows = numbers.brokers.desired > brokers_before.desired;
+    let scaling = came_up && missing && (grows || progress_was(Why::Scaling));
+    // A roll is over when the last node it restarted is back.
+    let rolling = carried.rollout.step != Step::Done || missing && progress_was(Why::RollingOut);
+    let why_not = match (came_up, scaling, rolling) {
+        (false, _, _) => Why::Creating,
+        (true, true, _) => Why::Scaling,
+        (true, false, true) => Why::RollingOut,
+        (true, false, false) => Why::NodesNotReady,
+    };
+    let progressing = match (&carried.trouble, rolling, missing, why_not) {
+        (Some(trouble), ..) => Now::new(Kind::Progressing, false, Why::RefusedByKubernetes, trouble),
+        (None, true, _, _) => Now::new(Kind::Progressing, true, Why::RollingOut, rollout_text(carried)),
+        (None, false, true, Why::Creating | Why::Scaling) => {
+            Now::new(Kind::Progressing, true, why_not, numbers.text.clone())
+        }
+        (None, false, _, _) => stable(),
+    };
+    let degraded =
+        came_up && missing && !rolling && !(scaling && numbers.brokers.ready >= brokers_before.ready);
+    let reconciling = progressing.holds.then(|| Now { kind: Kind::Reconciling, ..progressing.clone() });
+    let valid = match carried.held_back {
+        Some(HeldBack { why, message }) => Now::new(Kind::Valid, false, *why, message),
+        None => Now::new(Kind::Valid, true, Why::Accepted, "the spec is carried out"),
+    };
+    let stalled = stalled(&valid);
+    let mut now = vec![numbers.ready(why_not), progressing, numbers.degraded(degraded), valid];
+    now.extend(reconciling);
+    now.extend(stalled);
+    now
+}
+
+fn stable() -> Now {
+    Now::new(Kind::Progressing, false, Why::Stable, "nothing is being changed")
+}
+
+fn stalled(valid: &Now) -> Option<Now> {
+    (!valid.holds).then(|| Now { kind: Kind::Stalled, holds: true, ..valid.clone() })
+}
+
+/// The release that the brokers run, as they say themselves. During a change it stays the one before until all have it.
+fn version(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>) -> String {
+    let mut said: Vec<&String> = carried.nodes.iter().filter_map(|node| node.version.as_ref()).collect();
+    said.sort();
+    let before = before.and_then(|status| status.version.as_ref());
+    let kept = before.filter(|before| said.is_empty() || said.contains(before));
+    kept.or_else(|| said.first().copied()).unwrap_or(&carried.cluster.version).clone()
 }
 
 fn rollout_text(carried: &Carried<'_>) -> String {
@@ -130,45 +194,83 @@ fn rollout_text(carried: &Carried<'_>) -> String {
     format!("{updated} of {total} nodes run what is wanted{reason}{waits}")
 }
 
-/// The status of a cluster whose spec is not carried out; what runs is left alone, and so is what was said about it.
+/// What is there of a cluster that is left as it is: by the wish of `spec.paused`, or because nothing can be done.
+pub struct Standing<'a> {
+    /// Its nodes.
+    pub nodes: &'a [NodeFacts],
+    /// What keeps pods from becoming ready.
+    pub problems: &'a [String],
+    /// How many nodes the pools that are there have; nothing where there is no pool yet.
+    pub sizes: Vec<(Pool, i32)>,
+    /// Whether all of its nodes have been ready at once.
+    pub came_up: bool,
+    /// Why nothing can be done; none where the cluster is paused.
+    pub held_back: Option<&'a HeldBack>,
+}
+
+/// The status of a cluster that is left as it is.
 #[must_use]
-pub fn refused(
+pub fn standing(
     before: Option<&KafkaClusterStatus>,
-    why: Why,
-    message: &str,
+    standing: &Standing<'_>,
     generation: Option<i64>,
     at: Timestamp,
 ) -> KafkaClusterStatus {
     let mut after = before.cloned().unwrap_or_default();
-    let now = vec![
-        Now::new(Kind::Ready, false, why, message),
-        Now::new(Kind::Progressing, false, Why::Stable, "nothing is being changed"),
-        Now::new(Kind::Valid, why == Why::VolumesConflict, why, message),
-    ];
-    after.conditions = status::conditions(&after.conditions, now, generation, at);
+    let numbers = Numbers::of(standing.nodes, &standing.sizes, standing.problems);
+    let valid_before = status::find(&after.conditions, Kind::Valid).cloned();
+    let (why, message) = match standing.held_back {
+        Some(HeldBack { why, message }) => (*why, message.as_str()),
+        None => (Why::PausedBySpec, "spec.paused is true: nothing is changed until it is false"),
+    };
+    let mut now = Vec::new();
+    if standing.sizes.is_empty() {
+        now.push(Now::new(Kind::Ready, false, why, message));
+    } else {
+        now.push(numbers.ready(if standing.came_up { Why::NodesNotReady } else { Why::Creating }));
+        now.push(numbers.degraded(standing.came_up && numbers.missing > 0));
+        after.brokers = Some(numbers.brokers);
+    }
+    if why == Why::PausedBySpec {
+        now.extend([stable(), Now::new(Kind::Paused, true, why, message)]);
+    } else if why == Why::WaitingForRemoval {
+        now.extend([Kind::Progressing, Kind::Reconciling].map(|kind| Now::new(kind, true, why, message)));
+    } else {
+        let valid = Now::new(Kind::Valid, false, why, message);
+        let stalled = stalled(&valid);
+        now.extend([stable(), valid]);
+        now.extend(stalled);
+    }
+    let mut conditions = status::conditions(&after.conditions, now, generation, at);
+    // What the spec was found to be stays true while it is not looked at.
+    if status::find(&conditions, Kind::Valid).is_none() {
+        conditions.extend(valid_before);
+    }
+    after.conditions = conditions;
     after.observed_generation = generation;
     after.rollout = None;
     after
 }
 
-/// The status of a cluster that the operator was told to leave alone.
+/// The status of a cluster that could not be looked at, because the API server refuses: what was known, and that.
 #[must_use]
-pub fn paused(
+pub fn failing(
     before: Option<&KafkaClusterStatus>,
+    message: &str,
     generation: Option<i64>,
     at: Timestamp,
 ) -> KafkaClusterStatus {
     let mut after = before.cloned().unwrap_or_default();
-    let message = "spec.paused is true: nothing is changed until it is false";
-    let pause = status::conditions(
-        &after.conditions,
-        vec![Now::new(Kind::Paused, true, Why::PausedBySpec, message)],
-        generation,
-        at,
-    );
-    after.conditions.retain(|condition| condition.kind != Kind::Paused.word());
-    after.conditions.extend(pause);
-    after.observed_generation = generation;
+    let mut now = vec![Now::new(Kind::Progressing, false, Why::RefusedByKubernetes, message)];
+    if status::find(&after.conditions, Kind::Ready).is_none() {
+        now.push(Now::new(Kind::Ready, false, Why::RefusedByKubernetes, message));
+    }
+    let replaced = |condition: &Condition| {
+        condition.kind == Kind::Reconciling.word() || now.iter().any(|now| condition.kind == now.kind.word())
+    };
+    let (_, kept): (Vec<_>, Vec<_>) = after.conditions.iter().cloned().partition(replaced);
+    let told = status::conditions(&after.conditions, now, generation, at);
+    after.conditions = told.into_iter().chain(kept).collect();
     after
 }
 
@@ -177,114 +279,4 @@ fn count<'a>(nodes: impl Iterator<Item = &'a NodeFacts>) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        cluster::{desired::pod_disruption_budget::Budget, validate},
-        names::NodeId,
-        settings::BrokerImage,
-    };
-
-    fn cluster(replicas: i32) -> Cluster {
-        let object = serde_json::from_value(serde_json::json!({
-            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
-            "metadata": {"name": "my", "namespace": "ns", "uid": "u"},
-            "spec": {"replicas": replicas, "storage": {"size": "1Gi"}},
-        }));
-        let image = BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap();
-        match validate::validate(&object.unwrap(), &validate::Pinned::default(), &image) {
-            validate::Verdict::Accepted(cluster) => cluster,
-            other @ (validate::Verdict::ScaleDownRefused(..) | validate::Verdict::Refused(_)) => {
-                panic!("{other:?}")
-            }
-        }
-    }
-
-    fn nodes(ready: &[bool]) -> Vec<NodeFacts> {
-        (0..)
-            .zip(ready)
-            .map(|(id, ready)| NodeFacts {
-                pool: Pool::Nodes,
-                node_id: NodeId(id),
-                pod: format!("my-nodes-{id}"),
-                pod_hash: None,
-                ready: *ready,
-                deleting: false,
-                running: None,
-            })
-            .collect()
-    }
-
-    fn report(
-        before: Option<&KafkaClusterStatus>,
-        replicas: i32,
-        ready: &[bool],
-        step: Step,
-    ) -> KafkaClusterStatus {
-        let rollout = Rollout { updated: 0, total: 3, reason: None, step, budget: Budget::Open };
-        let carried_out = Carried {
-            cluster: &cluster(replicas),
-            cluster_id: "id",
-            held_back: None,
-            nodes: &nodes(ready),
-            problems: &[],
-            rollout: &rollout,
-            blocked_by: None,
-        };
-        carried(before, &carried_out, Some(1), Timestamp::from_second(1).unwrap())
-    }
-
-    fn words(status: &KafkaClusterStatus) -> Vec<String> {
-        let holds = |condition: &&Condition| condition.status == crate::crd::ConditionStatus::True;
-        let word = |condition: &Condition| format!("{}: {}", condition.kind, condition.reason);
-        status.conditions.iter().filter(holds).filter(|one| one.kind != "Valid").map(word).collect()
-    }
-
-    #[test]
-    fn a_new_cluster_is_creating_until_all_nodes_are_ready_once() {
-        let first = report(None, 3, &[], Step::Done);
-        assert_eq!(words(&first), ["Progressing: Creating"]);
-        let second = report(Some(&first), 3, &[true, true, false], Step::Done);
-        assert_eq!(words(&second), ["Progressing: Creating"]);
-        let third = report(Some(&second), 3, &[true, true, true], Step::Done);
-        assert_eq!(words(&third), ["Ready: AllNodesReady"]);
-        let lost = report(Some(&third), 3, &[true, true, false], Step::Done);
-        assert_eq!(words(&lost), ["Degraded: NodesNotReady"]);
-    }
-
-    #[test]
-    fn a_node_that_is_added_degrades_nothing_and_one_that_is_lost_meanwhile_does() {
-        let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
-        let scaling = report(Some(&ready), 4, &[true, true, true], Step::Done);
-        assert_eq!(words(&scaling), ["Progressing: Scaling"]);
-        let still = report(Some(&scaling), 4, &[true, true, true, false], Step::Done);
-        assert_eq!(words(&still), ["Progressing: Scaling"]);
-        let lost = report(Some(&still), 4, &[true, true, false, false], Step::Done);
-        assert_eq!(words(&lost), ["Progressing: Scaling", "Degraded: NodesNotReady"]);
-    }
-
-    #[test]
-    fn a_roll_lasts_until_the_last_restarted_node_is_back() {
-        let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
-        let rolling = report(Some(&ready), 3, &[true, true], Step::Wait { why: "x".into() });
-        assert_eq!(words(&rolling), ["Progressing: RollingOut"]);
-        let last = report(Some(&rolling), 3, &[true, true, false], Step::Done);
-        assert_eq!(words(&last), ["Progressing: RollingOut"]);
-        assert_eq!(words(&report(Some(&last), 3, &[true, true, true], Step::Done)), ["Ready: AllNodesReady"]);
-    }
-
-    #[test]
-    fn the_same_state_reported_twice_is_the_same_status() {
-        let first = report(None, 3, &[true, false, true], Step::Done);
-        assert_eq!(report(Some(&first), 3, &[true, false, true], Step::Done), first);
-    }
-
-    #[test]
-    fn a_refused_spec_leaves_what_was_known() {
-        let ready = report(None, 3, &[true, true, true], Step::Done);
-        let after =
-            refused(Some(&ready), Why::InvalidSpec, "no", Some(2), Timestamp::from_second(2).unwrap());
-        assert_eq!((after.brokers.clone(), after.cluster_id.clone()), (ready.brokers, ready.cluster_id));
-        assert!(words(&after).is_empty());
-    }
-}
+mod tests;

@@ -20,6 +20,8 @@ pub struct WantedPool {
     pub pod_hash: PodHash,
     /// The digest of their configuration.
     pub config_hash: ConfigHash,
+    /// Whether pods of this pool that come back are made so already: its template has been changed.
+    pub in_place: bool,
 }
 
 /// What is there of a node.
@@ -37,8 +39,12 @@ pub struct NodeFacts {
     pub ready: bool,
     /// Whether its pod is on its way out.
     pub deleting: bool,
+    /// Whether it is bringing its logs in order after a crash: killed now, it would start over.
+    pub recovering: bool,
     /// The digest of the configuration that the broker says it runs, where it answered.
     pub running: Option<ConfigHash>,
+    /// The release that the broker says it is, where it answered.
+    pub version: Option<String>,
 }
 
 /// Why a node has to be restarted.
@@ -108,8 +114,6 @@ pub struct Rollout {
     pub reason: Option<Reason>,
     /// The next step.
     pub step: Step,
-    /// Whether a template that has not proved itself could reach pods by eviction.
-    pub budget: Budget,
 }
 
 /// What became of a candidate.
@@ -134,17 +138,11 @@ pub fn plan(pools: &[WantedPool], nodes: &[NodeFacts], active_controller: Option
             of_pool.filter_map(move |node| Some((rank, candidate(wanted, node)?)))
         })
         .collect();
-    let is_stale = |node: &NodeFacts| stale.iter().any(|(_, candidate)| candidate.pod == node.pod);
-    let proved = pools.iter().all(|wanted| {
-        let of_pool = || nodes.iter().filter(|node| node.pool == wanted.pool);
-        of_pool().all(|node| !is_stale(node)) || of_pool().any(|node| !is_stale(node) && node.ready)
-    });
     let rollout = |step| Rollout {
         updated: count(total - stale.len()),
         total: count(total),
         reason: stale.first().map(|(_, candidate)| candidate.reason),
         step,
-        budget: if proved { Budget::Open } else { Budget::Closed },
     };
 
     if stale.is_empty() {
@@ -152,6 +150,10 @@ pub fn plan(pools: &[WantedPool], nodes: &[NodeFacts], active_controller: Option
     }
     if let Some(node) = nodes.iter().find(|node| node.deleting) {
         return rollout(Step::Wait { why: format!("{} to stop", node.pod) });
+    }
+    let is_stale = |node: &&NodeFacts| stale.iter().any(|(_, candidate)| candidate.pod == node.pod);
+    if let Some(node) = nodes.iter().filter(is_stale).find(|node| node.recovering) {
+        return rollout(Step::Wait { why: format!("{} to recover its logs", node.pod) });
     }
     // A pod that is broken under its old spec goes first: waiting for it to become ready could take for ever.
     let broken = stale.iter().map(|(_, candidate)| candidate).find(|candidate| !candidate.ready);
@@ -174,6 +176,19 @@ pub fn plan(pools: &[WantedPool], nodes: &[NodeFacts], active_controller: Option
         .min_by_key(|(rank, candidate)| (*rank, last(candidate), std::cmp::Reverse(candidate.node_id)))
         .map(|(_, candidate)| Step::Ask(candidate.clone()));
     rollout(next.unwrap_or(Step::Done))
+}
+
+/// How many pods may be evicted. None while an evicted pod could come back by a template that no ready pod has proved:
+/// one that is in place, or goes in now because a restart starts the roll of its pool.
+#[must_use]
+pub fn budget(pools: &[WantedPool], nodes: &[NodeFacts], starting: Option<Pool>) -> Budget {
+    let proved = |wanted: &WantedPool| {
+        let of_pool = || nodes.iter().filter(|node| node.pool == wanted.pool);
+        let is_new = |node: &NodeFacts| candidate(wanted, node).is_none();
+        of_pool().all(is_new) || of_pool().any(|node| is_new(node) && node.ready)
+    };
+    let at_risk = |wanted: &&WantedPool| wanted.in_place || starting == Some(wanted.pool);
+    if pools.iter().filter(at_risk).all(proved) { Budget::Open } else { Budget::Closed }
 }
 
 fn candidate(wanted: &WantedPool, node: &NodeFacts) -> Option<Candidate> {
@@ -212,6 +227,7 @@ mod tests {
             size: 3,
             pod_hash: PodHash("new".into()),
             config_hash: ConfigHash("c2".into()),
+            in_place: true,
         }
     }
 
@@ -223,7 +239,9 @@ mod tests {
             pod_hash: Some(PodHash(pod_hash.into())),
             ready,
             deleting: false,
+            recovering: false,
             running: Some(ConfigHash(config.into())),
+            version: None,
         }
     }
 
@@ -242,7 +260,7 @@ mod tests {
     fn nodes_that_run_what_is_wanted_are_left_alone() {
         let nodes = [node(0, "new", "c2", true), node(1, "new", "c2", false), node(2, "new", "c2", true)];
         assert_eq!(step(&nodes, None), Step::Done);
-        assert_eq!(plan(&[wanted()], &nodes, None).budget, Budget::Open);
+        assert_eq!(budget(&[wanted()], &nodes, None), Budget::Open);
     }
 
     #[test]
@@ -282,13 +300,27 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_is_closed_until_the_first_new_pod_is_ready() {
+    fn the_budget_is_closed_from_the_first_restart_until_the_first_new_pod_is_ready() {
         let mut nodes = [node(0, "old", "c1", true), node(1, "old", "c1", true), node(2, "old", "c1", true)];
-        assert_eq!(plan(&[wanted()], &nodes, None).budget, Budget::Closed);
+        let waits = WantedPool { in_place: false, ..wanted() };
+        assert_eq!(
+            budget(std::slice::from_ref(&waits), &nodes, None),
+            Budget::Open,
+            "evicted pods come back as they were"
+        );
+        assert_eq!(budget(&[waits], &nodes, Some(Pool::Nodes)), Budget::Closed);
+        assert_eq!(budget(&[wanted()], &nodes, None), Budget::Closed);
         nodes[2] = node(2, "new", "c2", false);
-        assert_eq!(plan(&[wanted()], &nodes, None).budget, Budget::Closed);
+        assert_eq!(budget(&[wanted()], &nodes, None), Budget::Closed);
         nodes[2].ready = true;
-        assert_eq!(plan(&[wanted()], &nodes, None).budget, Budget::Open);
+        assert_eq!(budget(&[wanted()], &nodes, None), Budget::Open);
+    }
+
+    #[test]
+    fn a_log_recovery_is_waited_for() {
+        let mut nodes = [node(0, "old", "c1", false), node(1, "old", "c1", true), node(2, "old", "c1", true)];
+        nodes[0].recovering = true;
+        assert_eq!(step(&nodes, None), Step::Wait { why: "my-nodes-0 to recover its logs".into() });
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Cluster {
     pub config: BTreeMap<String, String>,
     /// The user's part of the pods.
     pub pod: PodExtras,
+    /// The spec it was made from, as JSON: what is kept up while another one is refused.
+    pub accepted: String,
 }
 
 impl Cluster {
@@ -191,6 +193,7 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
         resources,
         config,
         pod,
+        accepted: accepted(spec),
     };
     if spec.replicas < running {
         let remedy = format!(
@@ -199,6 +202,12 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
         return Verdict::ScaleDownRefused(cluster, Refusal::new("spec.replicas", spec.replicas, remedy));
     }
     Verdict::Accepted(cluster)
+}
+
+/// A pause is no part of what is kept up.
+fn accepted(spec: &crd::KafkaClusterSpec) -> String {
+    let spec = crd::KafkaClusterSpec { paused: false, ..spec.clone() };
+    serde_json::to_string(&spec).unwrap_or_default()
 }
 
 fn controllers(spec: &crd::KafkaClusterSpec, pinned: &Pinned, refusals: &mut Vec<Refusal>) -> i32 {

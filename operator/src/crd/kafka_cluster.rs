@@ -81,7 +81,7 @@ use super::{Condition, Scalar};
 )]
 pub struct KafkaClusterSpec {
     /// Ottla's release that the brokers run, such as `0.1.0`. When unset, the release that the operator knows at
-    /// creation; it is then pinned in `status.version`, so that a newer operator restarts nothing.
+    /// creation; the cluster is then pinned to it, so that a newer operator restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"))]
     pub version: Option<String>,
@@ -106,7 +106,7 @@ pub struct KafkaClusterSpec {
 
     /// Broker configuration under Kafka's property names, such as `num.partitions: 3`. Quote `"true"`, `"false"`
     /// and fractions. Names, addresses, directories and roles of nodes belong to the operator and are refused;
-    /// an unknown key or a bad value is reported in the condition `Ready`, and what runs is left alone. A change
+    /// an unknown key or a bad value is reported in the condition `Valid`, and what runs is left alone. A change
     /// restarts the brokers one at a time, each only when the cluster says that it is safe.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 256))]
@@ -137,7 +137,8 @@ pub struct KafkaClusterSpec {
     #[serde(default, skip_serializing_if = "Template::is_empty")]
     pub template: Template,
 
-    /// Leaves everything as it is until set back to false: the operator changes nothing but the status.
+    /// Leaves everything as it is until set back to false, topics too: the operator changes nothing but the status. In
+    /// the middle of a roll that includes a disruption budget that may allow no evictions.
     #[serde(default)]
     pub paused: bool,
 }
@@ -341,7 +342,9 @@ pub struct PullSecret {
 #[serde(rename_all = "camelCase")]
 pub struct KafkaClusterStatus {
     /// `Ready`: every broker serves clients. `Progressing`: the operator is changing something. `Degraded`:
-    /// something that ran does not. `Valid`: the spec can be carried out.
+    /// something that ran does not. `Valid`: the spec can be carried out; while it is False, the one before is kept up.
+    /// `Paused`, `Reconciling` and `Stalled` are there only while they hold; the last two repeat `Progressing` and
+    /// `Valid` for tools that follow kstatus.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -351,7 +354,7 @@ pub struct KafkaClusterStatus {
     /// The cluster's id in Kafka's sense, drawn once and kept with the volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// Ottla's release that the brokers run, pinned at creation.
+    /// Ottla's release that the brokers run, as they say themselves. In an upgrade it changes when all have the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// The brokers.
@@ -375,7 +378,7 @@ pub struct KafkaClusterStatus {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 pub struct BrokersStatus {
-    /// How many the spec asks for.
+    /// How many should run: what the spec asks for, and never fewer than there are.
     pub desired: i32,
     /// How many are ready.
     pub ready: i32,

@@ -315,7 +315,8 @@ fn accepts_topics(cluster: &KafkaCluster) -> bool {
     let Some(status) = &cluster.status else { return false };
     let some_ready = status.brokers.as_ref().is_some_and(|brokers| brokers.ready > 0);
     let ready = status::find(&status.conditions, Kind::Ready);
-    some_ready && ready.is_some_and(|ready| ready.reason != Why::Creating.word())
+    let came_up = [Why::AllNodesReady, Why::Scaling, Why::RollingOut, Why::NodesNotReady];
+    some_ready && ready.is_some_and(|ready| came_up.iter().any(|why| why.word() == ready.reason))
 }
 
 fn cause(error: &KafkaError) -> String {

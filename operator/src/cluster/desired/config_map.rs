@@ -13,7 +13,7 @@ use crate::{
         properties::{ConfigHash, Properties},
         validate::Cluster,
     },
-    names::{ANNOTATION_CONTROLLERS, Pool},
+    names::{ANNOTATION_ACCEPTED, Pool},
 };
 
 /// The key of the configuration, and the name of the file in the pod.
@@ -36,12 +36,18 @@ pub fn build_config_map(cluster: &Cluster, pool: Pool, properties: &Properties) 
     }
 }
 
-/// Builds the identity.
+/// An object's annotations together hold no more than 256 KiB. A longer spec is carried out and not taken down.
+const ACCEPTED_BYTES_MAX: usize = 200 * 1024;
+
+/// Builds the identity, with the operator's own records of the cluster beside it.
 #[must_use]
 pub fn build_identity(cluster: &Cluster, identity: &Identity) -> ConfigMap {
     let mut metadata = metadata(cluster, cluster.name.identity(), None);
-    metadata.annotations =
-        Some(BTreeMap::from([(ANNOTATION_CONTROLLERS.to_owned(), identity.controllers.to_string())]));
+    let mut annotations = identity.record_annotations();
+    if cluster.accepted.len() <= ACCEPTED_BYTES_MAX {
+        annotations.insert(ANNOTATION_ACCEPTED.to_owned(), cluster.accepted.clone());
+    }
+    metadata.annotations = Some(annotations);
     ConfigMap {
         metadata,
         data: Some(BTreeMap::from([(IDENTITY_FILE.to_owned(), identity.render())])),

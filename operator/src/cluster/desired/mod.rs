@@ -109,6 +109,7 @@ fn inputs_of(cluster: &Cluster) -> InputsHash {
         storage_size: _,
         storage_class: _,
         delete_claim: _,
+        accepted: _,
         version,
         image,
         controllers,

@@ -1,0 +1,295 @@
+//! What a pass changes: the objects of the cluster, one restart at most, and what is put on record. The only steps of a
+//! cluster's pass that write, all of them through `crate::apply`.
+
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use kube::ResourceExt as _;
+use tracing::{debug, info};
+
+use super::{
+    desired::{
+        InputsHash, Objects, Wanted,
+        config_map::{build_identity, config_map_name},
+        pod::{PodHash, pod_hash_of},
+        stateful_set::Given,
+    },
+    identity::{Bootstrap, Identity},
+    observe::{Observed, named},
+    reconcile::Pass,
+    report::HeldBack,
+    rollout::{self, Candidate, Decision, NodeFacts, WantedPool},
+    validate::Cluster,
+};
+use crate::{
+    apply::{ApplyError, Owned, annotate_claim, apply, claim_name, delete, rehearse},
+    events::QUORUM_FORMED,
+    kafka::Kafka,
+    names::{ANNOTATION_BOOTSTRAPPED, ANNOTATION_FORMATTED, ANNOTATION_INPUTS, NodeId},
+};
+
+/// Everything that a change is made from. Nothing of it is written yet.
+pub(super) struct Scene {
+    /// The cluster.
+    pub(super) cluster: Cluster,
+    /// Who it is.
+    pub(super) identity: Identity,
+    /// Claims on which a first voter has started, and that do not say so yet.
+    pub(super) started_on: Vec<String>,
+    /// First voters whose volumes are gone.
+    pub(super) lost: Vec<NodeId>,
+    /// What speaks against that among the volumes.
+    pub(super) conflict: Option<HeldBack>,
+    /// What the pools should run.
+    pub(super) wanted: Vec<Wanted>,
+    /// What is there of the nodes.
+    pub(super) nodes: Vec<NodeFacts>,
+}
+
+impl Scene {
+    pub(super) fn pools(&self, observed: &Observed) -> Vec<WantedPool> {
+        let pool = |wanted: &Wanted| {
+            let found = observed.stateful_set(&self.cluster.name, wanted.pool);
+            WantedPool {
+                pool: wanted.pool,
+                size: self.cluster.size(wanted.pool),
+                pod_hash: wanted.hash.clone(),
+                config_hash: wanted.properties.hash.clone(),
+                in_place: found.is_none_or(|set| hash_in_place(set).as_ref() == Some(&wanted.hash)),
+            }
+        };
+        self.wanted.iter().map(pool).collect()
+    }
+
+    fn objects(&self, operator_namespace: &str, restart: Option<&Candidate>, observed: &Observed) -> Objects {
+        let starting = restart.and_then(|candidate| {
+            self.nodes.iter().find(|node| node.pod == candidate.pod).map(|node| node.pool)
+        });
+        let budget = rollout::budget(&self.pools(observed), &self.nodes, starting);
+        Objects::build(&self.cluster, &self.identity, &self.wanted, budget, operator_namespace, |wanted| {
+            let found = observed.stateful_set(&self.cluster.name, wanted.pool);
+            // Only a cluster that never came up has no pods because it never had any.
+            let fresh = !self.identity.came_up && self.nodes.iter().all(|node| node.pool != wanted.pool);
+            given(&self.identity, wanted, fresh || starting == Some(wanted.pool), found)
+        })
+    }
+
+    fn all_ready(&self) -> bool {
+        self.cluster.pools().into_iter().all(|pool| {
+            let ready = self.nodes.iter().filter(|node| node.pool == pool && node.ready && !node.deleting);
+            ready.count() >= usize::try_from(self.cluster.size(pool)).unwrap_or_default()
+        })
+    }
+}
+
+/// What came of a change.
+pub(super) struct Changed {
+    /// Why a restart that was safe a moment ago was not done.
+    pub(super) blocked_by: Option<String>,
+    /// Whether everything that comes once in a cluster's life has come.
+    pub(super) settled: bool,
+}
+
+impl Pass<'_> {
+    /// Makes sure that none of the cluster's objects would replace somebody else's.
+    pub(super) async fn claim_names(&self, scene: &Scene, observed: &Observed) -> Result<(), ApplyError> {
+        let client = &self.context.client;
+        let objects = scene.objects(&self.context.settings.namespace, None, observed);
+        claim_found(client, &objects.service_account, &observed.service_accounts).await?;
+        for config_map in &objects.config_maps {
+            claim_found(client, config_map, &observed.config_maps).await?;
+        }
+        for service in &objects.services {
+            claim_found(client, service, &observed.services).await?;
+        }
+        claim_found(client, &objects.network_policy, &observed.network_policies).await?;
+        claim_found(client, &objects.budget, &observed.budgets).await?;
+        for stateful_set in &objects.stateful_sets {
+            claim_found(client, stateful_set, &observed.stateful_sets).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the API server whether it would take the pods, before anything is changed for them: labels, tolerations,
+    /// quantities and the like are judged there.
+    pub(super) async fn rehearse(&self, scene: &Scene, observed: &Observed) -> Result<(), ApplyError> {
+        for wanted in &scene.wanted {
+            let found = observed.stateful_set(&scene.cluster.name, wanted.pool);
+            if found.is_some_and(|set| hash_in_place(set).as_ref() == Some(&wanted.hash)) {
+                continue;
+            }
+            let given = given(&scene.identity, wanted, true, found);
+            let set = super::desired::stateful_set::build_stateful_set(&scene.cluster, wanted.pool, given);
+            rehearse(&self.context.client, &set, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes what differs.
+    pub(super) async fn change(
+        &self,
+        scene: &Scene,
+        restart: Option<&Candidate>,
+        observed: &Observed,
+    ) -> Result<Changed, ApplyError> {
+        self.apply_all(scene, restart, observed).await?;
+        for claim in observed.claims.iter().filter(|claim| scene.started_on.contains(&claim.name_any())) {
+            annotate_claim(&self.context.client, claim, ANNOTATION_FORMATTED, "true").await?;
+        }
+        let blocked_by = match restart {
+            Some(candidate) => self.restart(candidate, observed).await?,
+            None => None,
+        };
+        let settled = self.record(scene, observed).await?;
+        self.prune(scene, observed).await?;
+        Ok(Changed { blocked_by, settled })
+    }
+
+    async fn apply_all(
+        &self,
+        scene: &Scene,
+        restart: Option<&Candidate>,
+        observed: &Observed,
+    ) -> Result<(), ApplyError> {
+        let client = &self.context.client;
+        let objects = scene.objects(&self.context.settings.namespace, restart, observed);
+        apply_found(client, &objects.service_account, &observed.service_accounts).await?;
+        for config_map in &objects.config_maps {
+            apply_found(client, config_map, &observed.config_maps).await?;
+        }
+        for service in &objects.services {
+            apply_found(client, service, &observed.services).await?;
+        }
+        apply_found(client, &objects.network_policy, &observed.network_policies).await?;
+        apply_found(client, &objects.budget, &observed.budgets).await?;
+        for stateful_set in &objects.stateful_sets {
+            apply_found(client, stateful_set, &observed.stateful_sets).await?;
+        }
+        Ok(())
+    }
+
+    /// Restarts a node, unless the cluster has changed its mind while objects were written. Gives what for.
+    async fn restart(
+        &self,
+        candidate: &Candidate,
+        observed: &Observed,
+    ) -> Result<Option<String>, ApplyError> {
+        let Some(pod) = named(&observed.pods, &candidate.pod) else { return Ok(None) };
+        if let Decision::Blocked(why) = rollout::decide(candidate, observed.restart_safety(candidate).await) {
+            return Ok(Some(why));
+        }
+        info!(cluster = %self.name, pod = candidate.pod, reason = %candidate.reason, "restarting a node");
+        delete(&self.context.client, pod).await?;
+        let note = format!("restarting {}", candidate.pod);
+        self.context.events.tell_of(self.object, pod, &candidate.reason.to_string(), note).await;
+        Ok(None)
+    }
+
+    /// Puts on record what comes once in a cluster's life: that the first quorum has formed, and that all nodes were
+    /// ready. Gives whether both are.
+    async fn record(&self, scene: &Scene, observed: &Observed) -> Result<bool, ApplyError> {
+        let identity = &scene.identity;
+        let forms = matches!(identity.bootstrap, Bootstrap::Forming(_));
+        if forms && !self.has_formed(scene).await {
+            return Ok(false);
+        }
+        let came_up = identity.came_up || scene.all_ready();
+        if !forms && came_up == identity.came_up {
+            return Ok(came_up);
+        }
+        if forms {
+            // The claims first: they outlive the record, and a claim that says "not yet" for ever would let a lost
+            // volume vote again.
+            for claim in &observed.claims {
+                annotate_claim(&self.context.client, claim, ANNOTATION_BOOTSTRAPPED, "true").await?;
+            }
+        }
+        let now = Identity { came_up, ..if forms { identity.bootstrapped() } else { identity.clone() } };
+        let found = named(&observed.config_maps, &scene.cluster.name.identity());
+        apply(&self.context.client, &build_identity(&scene.cluster, &now), found).await?;
+        if forms {
+            let (controllers, id) = (identity.controllers, &identity.cluster_id);
+            info!(cluster = %self.name, cluster_id = %id, "the first quorum has formed");
+            let note = format!("{controllers} controllers have formed the quorum of cluster {id}");
+            self.context.events.tell(self.object, QUORUM_FORMED, note).await;
+        }
+        Ok(came_up)
+    }
+
+    async fn has_formed(&self, scene: &Scene) -> bool {
+        let Bootstrap::Forming(first) = &scene.identity.bootstrap else { return true };
+        let up = |voter: &NodeId| scene.nodes.iter().any(|node| node.node_id == *voter && node.ready);
+        if !first.iter().all(|voter| up(&voter.node_id)) {
+            return false;
+        }
+        let cluster = &scene.cluster;
+        let quorum = match Kafka::connect(&cluster.name.bootstrap(), &cluster.namespace).await {
+            Ok(kafka) => kafka.quorum().await,
+            Err(error) => Err(error),
+        };
+        match quorum {
+            Ok(facts) => {
+                let formed = facts.has_formed(first, &scene.lost);
+                debug!(cluster = %self.name, ?facts, formed, "asked for the first quorum");
+                formed
+            }
+            Err(error) => {
+                debug!(cluster = %self.name, error = &error as &dyn std::error::Error, "cannot ask for the quorum");
+                false
+            }
+        }
+    }
+
+    /// Removes configurations that neither a node nor a template uses any more.
+    async fn prune(&self, scene: &Scene, observed: &Observed) -> Result<(), ApplyError> {
+        let Scene { cluster, wanted, nodes, .. } = scene;
+        let size: i32 = cluster.pools().into_iter().map(|pool| cluster.size(pool)).sum();
+        let settled = nodes.len() == usize::try_from(size).unwrap_or_default();
+        let current =
+            nodes.iter().all(|node| wanted.iter().any(|one| node.pod_hash.as_ref() == Some(&one.hash)));
+        if !settled || !current {
+            return Ok(());
+        }
+        let kept: Vec<String> = wanted
+            .iter()
+            .map(|wanted| config_map_name(cluster, wanted.pool, &wanted.properties.hash))
+            .chain([cluster.name.identity()])
+            .collect();
+        let unused = |map: &&ConfigMap| !kept.contains(&map.name_any()) && map.immutable == Some(true);
+        for map in observed.config_maps.iter().filter(unused) {
+            delete(&self.context.client, map).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn apply_found<K: Owned>(client: &kube::Client, wanted: &K, found: &[K]) -> Result<(), ApplyError> {
+    apply(client, wanted, named(found, &wanted.name_any())).await
+}
+
+async fn claim_found<K: Owned>(client: &kube::Client, wanted: &K, found: &[K]) -> Result<(), ApplyError> {
+    claim_name(client, wanted, named(found, &wanted.name_any())).await
+}
+
+fn hash_in_place(set: &StatefulSet) -> Option<PodHash> {
+    pod_hash_of(set.spec.as_ref()?.template.metadata.as_ref()?.annotations.as_ref())
+}
+
+/// What of a StatefulSet depends on what is there. The template changes only when a roll starts, that is with the
+/// first restart in this pool (`starts`): a pod that is evicted before that, or killed, comes back as it was.
+fn given(identity: &Identity, wanted: &Wanted, starts: bool, found: Option<&StatefulSet>) -> Given {
+    let Some(spec) = found.and_then(|set| set.spec.as_ref()) else {
+        return Given {
+            template: wanted.template.clone(),
+            inputs: Some(wanted.inputs.clone()),
+            claim_annotations: identity.claim_annotations(),
+        };
+    };
+    let current = found.and_then(hash_in_place).as_ref() == Some(&wanted.hash);
+    let claims = spec.volume_claim_templates.iter().flatten().next();
+    let claim_annotations = claims.and_then(|claim| claim.metadata.annotations.clone()).unwrap_or_default();
+    if starts || current {
+        let inputs = Some(wanted.inputs.clone());
+        return Given { template: wanted.template.clone(), inputs, claim_annotations };
+    }
+    let inputs = found.and_then(|set| set.annotations().get(ANNOTATION_INPUTS).cloned()).map(InputsHash);
+    Given { template: spec.template.clone(), inputs, claim_annotations }
+}
