@@ -15,5 +15,6 @@ pub mod metadata;
 pub mod partition;
 pub mod planted;
 pub mod quorum;
+pub mod replicas;
 pub mod shard;
 pub mod time;

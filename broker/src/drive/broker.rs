@@ -6,23 +6,22 @@
 //! replayed its own registration: what an older image says about leaders is history.
 
 mod call;
-mod replicas;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_core::ids::{DirectoryId, TopicPartition};
+use ottla_core::ids::DirectoryId;
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
 use ottla_core::metadata::image::Image;
+use ottla_core::replicas::{LogDirectory, Order, Replicas, Step};
 use ottla_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use self::call::Callers;
-use self::replicas::Replicas;
 use super::shard::{ShardEvent, ShardRoutes, Shards};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -59,6 +58,12 @@ pub(crate) struct Directory {
     pub(crate) holds_metadata_log: bool,
 }
 
+impl Directory {
+    fn known_to_replicas(&self) -> LogDirectory {
+        LogDirectory { id: self.id, holds_metadata_log: self.holds_metadata_log }
+    }
+}
+
 /// Runs until the broker has stopped in order. Every directory is to be opened first.
 pub(crate) async fn run(parts: BrokerParts) {
     let (replies, replied) = mpsc::unbounded_channel();
@@ -70,16 +75,14 @@ pub(crate) async fn run(parts: BrokerParts) {
         replied,
         replicas: Replicas::new(
             node_id,
-            parts.directories.iter().map(|directory| directory.id).collect(),
-            parts.shards.clone(),
-            parts.routes,
+            parts.directories.iter().map(Directory::known_to_replicas).collect(),
             parts.fixed,
         ),
+        shards: parts.shards,
+        routes: parts.routes,
         shard_events: parts.shard_events,
-        opening: parts.directories.len(),
         directories: parts.directories,
         heard_at: clock::monotonic(),
-        pending: None,
         images: parts.images,
         status: parts.status,
         active: parts.active,
@@ -95,14 +98,12 @@ struct Driver {
     callers: Callers,
     replied: mpsc::UnboundedReceiver<(CallNumber, Result<ottla_core::controller::Reply, CallError>)>,
     replicas: Replicas,
+    shards: Shards,
+    routes: watch::Sender<Arc<ShardRoutes>>,
     directories: Vec<Directory>,
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
-    /// Directories whose logs are not open yet.
-    opening: usize,
     /// When a controller last answered, or when this broker was told to stop.
     heard_at: Monotonic,
-    /// The newest image that is not published yet.
-    pending: Option<Image>,
     images: watch::Sender<Arc<Image>>,
     status: watch::Sender<BrokerStatus>,
     active: watch::Sender<Option<ActiveController>>,
@@ -153,38 +154,18 @@ impl Driver {
         match event {
             ShardEvent::Opened { shard, partitions } => {
                 self.metrics.log_directory(&self.directories[shard].path, true);
-                self.replicas.found(shard, partitions);
-                self.opened();
+                self.replicas.opened(shard, partitions);
             }
             ShardEvent::Failed { shard } => {
-                if self.replicas.failed(shard) {
-                    self.opened();
-                }
                 let directory = &self.directories[shard];
                 self.metrics.log_directory(&directory.path, false);
                 self.lifecycle.directory_failed(directory.id);
-                self.end_without(shard);
+                if let Some(end) = self.replicas.failed(shard) {
+                    let _ending = self.fatal.send(format!("{end}: \"{}\"", directory.path.display()));
+                }
             }
         }
-    }
-
-    /// Ends the process, as Kafka does, if there is nothing left to serve from, or if the controller within
-    /// keeps its log where nothing can be kept.
-    fn end_without(&self, shard: usize) {
-        let directory = &self.directories[shard];
-        let reason = if self.replicas.all_failed() {
-            "no log directory is left"
-        } else if directory.holds_metadata_log {
-            "the metadata log is in a log directory that has failed"
-        } else {
-            return;
-        };
-        let _ending = self.fatal.send(format!("{reason}: \"{}\"", directory.path.display()));
-    }
-
-    fn opened(&mut self) {
-        self.opening = self.opening.saturating_sub(1);
-        if self.opening == 0 {
+        if self.replicas.are_known() {
             self.lifecycle.recovered();
         }
     }
@@ -200,9 +181,11 @@ impl Driver {
             self.callers.start(call);
         }
         if let Some(image) = effects.image {
-            self.pending = Some(image);
+            self.replicas.follow(image);
         }
-        self.publish().await;
+        if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
+            self.publish(step).await;
+        }
         let mut stopped = false;
         for event in effects.events {
             stopped |= self.event(&event);
@@ -211,23 +194,27 @@ impl Driver {
         stopped
     }
 
-    async fn publish(&mut self) {
-        let registered = self.pending.as_ref().is_some_and(|image| self.has_own_registration(image));
-        if self.opening > 0 || !registered {
-            return;
-        }
-        let Some(image) = self.pending.take() else { return };
-        let image = Arc::new(image);
-        let before = Arc::clone(&self.images.borrow());
-        self.replicas.apply(&before, &image).await;
-        self.metrics.metadata_offset.set(i64::try_from(image.offset.0).unwrap_or(i64::MAX));
-        self.metrics.partitions_led.set(i64::try_from(self.replicas.led(&image)).unwrap_or(i64::MAX));
-        self.images.send_replace(image);
+    async fn publish(&mut self, step: Step) {
+        step.orders.into_iter().for_each(|order| self.shards.order(order));
+        self.routes.send_replace(Arc::new(self.replicas.routes().clone()));
+        self.shards.settle().await;
+        self.metrics.metadata_offset.set(i64::try_from(step.image.offset.0).unwrap_or(i64::MAX));
+        self.metrics.partitions_led.set(i64::try_from(self.replicas.led()).unwrap_or(i64::MAX));
+        self.images.send_replace(Arc::new(step.image));
     }
 
-    fn has_own_registration(&self, image: &Image) -> bool {
-        let own = image.brokers.get(&self.lifecycle.node_id());
-        own.is_some_and(|broker| Some(broker.epoch) == self.lifecycle.epoch())
+    fn remove_stray(&mut self) {
+        let orders = self.replicas.remove_stray();
+        if orders.is_empty() {
+            return;
+        }
+        for order in orders {
+            if let Order::Remove { partition, .. } = &order {
+                info!(topic_id = %partition.topic_id, partition = partition.partition.0, "removed the log of a topic that is gone");
+            }
+            self.shards.order(order);
+        }
+        self.routes.send_replace(Arc::new(self.replicas.routes().clone()));
     }
 
     fn event(&mut self, event: &LifecycleEvent) -> bool {
@@ -235,11 +222,7 @@ impl Driver {
             LifecycleEvent::Registered { epoch } => info!(broker_epoch = epoch.0, "registered"),
             LifecycleEvent::Unfenced => {
                 info!("in service");
-                let image = Arc::clone(&self.images.borrow());
-                let stray: Vec<TopicPartition> = self.replicas.remove_stray(&image);
-                for partition in stray {
-                    info!(topic_id = %partition.topic_id, partition = partition.partition.0, "removed the log of a topic that is gone");
-                }
+                self.remove_stray();
             }
             LifecycleEvent::Fenced => info!("fenced by the active controller"),
             LifecycleEvent::Failed { what, at, reason: reason @ CallError::RefusedWithCode(_) } => {
@@ -258,7 +241,7 @@ impl Driver {
 
     fn report(&mut self) {
         let state = match self.lifecycle.state() {
-            _ if self.opening > 0 => NodeState::Recovering,
+            _ if !self.replicas.are_known() => NodeState::Recovering,
             BrokerState::Starting => NodeState::Starting,
             BrokerState::Recovering => NodeState::Recovering,
             BrokerState::Fenced => NodeState::Fenced,

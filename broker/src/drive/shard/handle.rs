@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError, Readable};
+use ottla_core::replicas::Order;
 use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
 use ottla_core::time::Stall;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -105,11 +106,6 @@ impl Shards {
         Self { queues: Arc::new([]), pulses: Arc::new([]), events, routes }
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.queues.len()
-    }
-
     fn route(&self, partition: TopicPartition) -> Option<usize> {
         self.routes.borrow().get(&partition).copied()
     }
@@ -183,14 +179,12 @@ impl Shards {
         answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 
-    /// Gives a shard a replica, or what has changed about it.
-    pub(crate) fn assign(&self, shard: usize, assignment: Assignment) {
-        self.send(shard, Message::Assign(Box::new(assignment)));
-    }
-
-    /// Takes a replica from a shard.
-    pub(crate) fn remove(&self, shard: usize, partition: TopicPartition) {
-        self.send(shard, Message::Remove(partition));
+    /// Gives a shard a replica or what has changed about it, or takes one from it.
+    pub(crate) fn order(&self, order: Order) {
+        match order {
+            Order::Assign { shard, assignment } => self.send(shard, Message::Assign(assignment)),
+            Order::Remove { shard, partition } => self.send(shard, Message::Remove(partition)),
+        }
     }
 
     /// Returns when every shard has taken in all that was sent before.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::config::{ByteCount, Layers, TopicConfig};
+use ottla_core::config::Settings;
 use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, NewTopic, RegisterBroker, TopicReference,
 };
@@ -13,10 +13,10 @@ use ottla_core::disk::Disk;
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
 use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
 use ottla_core::log::{OpenError, SyncJob, SyncNumber};
-use ottla_core::metadata::delta::Delta;
-use ottla_core::metadata::image::{ConfigResource, Endpoint, Image, Partition};
+use ottla_core::metadata::image::{Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::shard::{Assignment, Batch, CheckpointJob, Effect, OffsetTarget, Shard};
+use ottla_core::replicas::{LogDirectory, Order, Replicas};
+use ottla_core::shard::{Batch, CheckpointJob, Effect, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
 
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
@@ -29,9 +29,8 @@ use crate::rng::Rng;
 /// How often the shard is told the time.
 const SHARD_TICK_MS: u64 = 1_000;
 
-/// So small that short runs roll segments and have indexes.
-const SEGMENT_BYTES: ByteCount = ByteCount(20_000);
-const INDEX_INTERVAL_BYTES: ByteCount = ByteCount(1_000);
+/// What a properties file would set: so small that short runs roll segments and have indexes.
+const FIXED: [(&str, &str); 2] = [("log.segment.bytes", "20000"), ("log.index.interval.bytes", "1000")];
 
 /// How long a forwarded request may take.
 const FORWARD_TIMEOUT_MS: u64 = 1_500;
@@ -73,13 +72,11 @@ enum Purpose {
 
 /// See the module's text.
 pub(crate) struct Broker {
-    identity: Identity,
     rng: Rng,
     disk: SimDisk,
     lifecycle: Lifecycle,
     shard: SimShard,
-    /// The image that the shard knows.
-    image: Image,
+    replicas: Replicas,
     calls: BTreeMap<u64, Purpose>,
     next_call: u64,
     shard_tick_at: Monotonic,
@@ -116,6 +113,12 @@ impl Broker {
                 Err(OpenError::Disk(error)) => return Err(StartError::Disk(format!("{error:?}"))),
             }
         }
+        let fixed: Settings =
+            FIXED.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let directory =
+            LogDirectory { id: identity.directory_id, holds_metadata_log: identity.is_controller };
+        let mut replicas = Replicas::new(identity.node_id, vec![directory], fixed);
+        replicas.opened(0, found.iter().map(|(_, partition)| *partition));
         observations.push(Observation::Opened(found));
         let registration = RegisterBroker {
             node_id: identity.node_id,
@@ -135,13 +138,12 @@ impl Broker {
         let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);
         lifecycle.recovered();
         Ok(Self {
-            identity: identity.clone(),
             rng,
             disk,
             state: lifecycle.state(),
             lifecycle,
             shard: opened.shard,
-            image: Image::default(),
+            replicas,
             calls: BTreeMap::new(),
             next_call: 0,
             shard_tick_at: now.monotonic,
@@ -151,7 +153,7 @@ impl Broker {
     }
 
     pub(crate) fn image(&self) -> &Image {
-        &self.image
+        self.replicas.image()
     }
 
     /// Whether it is in service.
@@ -220,7 +222,7 @@ impl Broker {
         observations: &mut Vec<Observation>,
     ) {
         let reply = match request {
-            ClientRequest::Metadata => ClientReply::Metadata(Box::new(self.image.clone())),
+            ClientRequest::Metadata => ClientReply::Metadata(Box::new(self.image().clone())),
             ClientRequest::CreateTopic { name, partitions } => {
                 let topic = NewTopic {
                     name: name.to_string(),
@@ -340,10 +342,12 @@ impl Broker {
         }
         if let Some(image) = effects.image {
             observations.push(Observation::Shows(image.clone()));
-            self.assign(image);
+            self.replicas.follow(image);
         }
+        let step = self.replicas.step(self.lifecycle.epoch());
+        step.into_iter().flat_map(|step| step.orders).for_each(|order| self.order(order));
         if effects.events.contains(&LifecycleEvent::Unfenced) {
-            self.remove_stray();
+            self.replicas.remove_stray().into_iter().for_each(|order| self.order(order));
         }
         self.state = self.lifecycle.state();
         self.shard.begin_round(now.monotonic);
@@ -364,8 +368,10 @@ impl Broker {
                 }
                 Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
                 Effect::Remove(directory) => self.give_disk(ShardWork::Remove(directory), outputs),
-                // The only directory has failed: the broker has nothing left to serve.
-                Effect::Failed { error } => return Err(Died(error.to_string())),
+                Effect::Failed { error } => {
+                    let end = self.replicas.failed(0).expect("the only directory is the last one");
+                    return Err(Died(format!("{end}: {error}")));
+                }
             }
         }
         if self.state == BrokerState::Stopped && self.outstanding == 0 && !self.closed {
@@ -380,41 +386,10 @@ impl Broker {
         outputs.push(Output::Disk(DiskWork::Shard(work)));
     }
 
-    /// Gives the shard what an image says of this broker's replicas.
-    fn assign(&mut self, image: Image) {
-        let delta = Delta::between(&self.image, &image);
-        let me = self.identity.node_id;
-        let here = |partition: &Partition| partition.replicas.contains(&me);
-        for change in delta.partitions {
-            match change.new.filter(|partition| here(partition)) {
-                Some(registration) => {
-                    let overrides = image.configs.get(&ConfigResource::Topic(change.topic.clone()));
-                    let mut config =
-                        TopicConfig::resolve(&overrides.cloned().unwrap_or_default(), &Layers::default());
-                    (config.segment_size_max, config.index_interval) = (SEGMENT_BYTES, INDEX_INTERVAL_BYTES);
-                    let (partition, topic) = (change.partition, change.topic);
-                    self.shard.assign(Assignment { partition, topic, registration, config });
-                }
-                None if change.old.is_some_and(|partition| here(&partition)) => {
-                    self.shard.remove(change.partition);
-                }
-                None => {}
-            }
-        }
-        self.image = image;
-    }
-
-    /// Removes logs that belong to no replica of this broker: their topics went while it was away. Only a
-    /// broker in service knows every topic.
-    fn remove_stray(&mut self) {
-        let me = self.identity.node_id;
-        let wanted = |id: &TopicPartition| {
-            let partition = self.image.partition(id.topic_id, id.partition);
-            partition.is_some_and(|partition| partition.replicas.contains(&me))
-        };
-        let stray: Vec<TopicPartition> = self.shard.partitions().filter(|id| !wanted(id)).collect();
-        for partition in stray {
-            self.shard.remove(partition);
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Assign { assignment, .. } => self.shard.assign(*assignment),
+            Order::Remove { partition, .. } => self.shard.remove(partition),
         }
     }
 

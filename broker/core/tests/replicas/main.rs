@@ -1,0 +1,184 @@
+//! What images come to for the log directories of one broker.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may give up")]
+
+use ottla_core::config::Settings;
+use ottla_core::ids::{
+    BrokerEpoch, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
+    PartitionIndex, Term, TopicId, TopicName, TopicPartition,
+};
+use ottla_core::metadata::image::{ConfigResource, Fencing, Image, LeaderRecoveryState, Partition};
+use ottla_core::metadata::record::{ConfigRecord, PartitionRecord, Record, RegisterBroker, TopicRecord};
+use ottla_core::replicas::{End, LogDirectory, Order, Replicas};
+use uuid::Uuid;
+
+const ME: NodeId = NodeId(1);
+const EPOCH: Option<BrokerEpoch> = Some(BrokerEpoch(4));
+
+fn directory(number: u128) -> DirectoryId {
+    DirectoryId(Uuid::from_u128(number << 64))
+}
+
+fn id(topic: u128, partition: i32) -> TopicPartition {
+    TopicPartition { topic_id: TopicId(Uuid::from_u128(topic)), partition: PartitionIndex(partition) }
+}
+
+fn name(topic: u128) -> TopicName {
+    TopicName::parse(&format!("t{topic}")).unwrap()
+}
+
+/// Metadata, entry by entry.
+struct World(Image);
+
+impl World {
+    /// This broker is registered.
+    fn new() -> Self {
+        let mut world = Self(Image::default());
+        world.add(Record::RegisterBroker(RegisterBroker {
+            node_id: ME,
+            incarnation_id: IncarnationId(Uuid::from_u128(1)),
+            endpoints: Vec::new(),
+            rack: None,
+            directories: vec![directory(1), directory(2)],
+            features: Vec::new(),
+            fencing: Fencing::Fenced,
+            epoch: EPOCH,
+            offline_directories: Vec::new(),
+        }));
+        world
+    }
+
+    fn add(&mut self, record: Record) {
+        let offset = MetadataOffset(self.0.offset.0 + 1);
+        self.0.replay_entry(offset, Term(1), &[record]).unwrap();
+    }
+
+    fn topic(&mut self, topic: u128) {
+        self.add(Record::Topic(TopicRecord { id: id(topic, 0).topic_id, name: name(topic) }));
+    }
+
+    fn partition(&mut self, id: TopicPartition, on: NodeId, directory: DirectoryId) {
+        let partition = Partition {
+            replicas: vec![on],
+            directories: vec![directory],
+            isr: vec![on],
+            adding: Vec::new(),
+            removing: Vec::new(),
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            leader: Some(on),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(0),
+            recovery: LeaderRecoveryState::Recovered,
+        };
+        let (topic_id, index) = (id.topic_id, id.partition);
+        self.add(Record::Partition(PartitionRecord { topic_id, index, partition }));
+    }
+
+    fn set(&mut self, resource: ConfigResource, key: &str, value: &str) {
+        let (name, value) = (key.to_owned(), Some(value.to_owned()));
+        self.add(Record::Config(ConfigRecord { resource, name, value }));
+    }
+}
+
+/// A broker with two directories, both open, with these logs in the first.
+fn replicas(found: &[TopicPartition]) -> Replicas {
+    let directories =
+        [1, 2].map(|number| LogDirectory { id: directory(number), holds_metadata_log: number == 2 });
+    let mut replicas = Replicas::new(ME, directories.to_vec(), Settings::default());
+    replicas.opened(0, found.iter().copied());
+    replicas.opened(1, []);
+    replicas
+}
+
+/// What one image comes to: each order as shard and partition, with the setting of interest of those assigned.
+fn orders(replicas: &mut Replicas, world: &World) -> Vec<(usize, TopicPartition, Option<u32>)> {
+    replicas.follow(world.0.clone());
+    let step = replicas.step(EPOCH).unwrap();
+    assert_eq!(step.image, world.0);
+    step.orders.iter().map(seen).collect()
+}
+
+fn seen(order: &Order) -> (usize, TopicPartition, Option<u32>) {
+    match order {
+        Order::Assign { shard, assignment } => {
+            (*shard, assignment.partition, Some(assignment.config.min_insync_replicas))
+        }
+        Order::Remove { shard, partition } => (*shard, *partition, None),
+    }
+}
+
+#[test]
+fn nothing_is_acted_on_before_the_own_registration_is_seen_and_all_directories_are_known() {
+    let directories = vec![
+        LogDirectory { id: directory(1), holds_metadata_log: false },
+        LogDirectory { id: directory(2), holds_metadata_log: false },
+    ];
+    let mut replicas = Replicas::new(ME, directories, Settings::default());
+    let world = World::new();
+    replicas.follow(world.0);
+    assert!(replicas.step(EPOCH).is_none(), "no directory is open");
+    replicas.opened(0, []);
+    assert!(replicas.step(EPOCH).is_none(), "one directory is not open");
+    assert_eq!(replicas.failed(1), None);
+    assert!(replicas.step(None).is_none(), "not registered");
+    assert!(replicas.step(Some(BrokerEpoch(5))).is_none(), "registered again since");
+    assert!(replicas.step(EPOCH).is_some());
+    assert!(replicas.step(EPOCH).is_none(), "the same image again");
+}
+
+#[test]
+fn a_replica_goes_where_the_controller_chose_and_else_to_the_emptiest_working_directory() {
+    let mut replicas = replicas(&[id(9, 0)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), ME, directory(1));
+    world.partition(id(1, 1), ME, directory(7));
+    world.partition(id(1, 2), NodeId(2), directory(1));
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1)), (1, id(1, 1), Some(1))]);
+    assert_eq!(replicas.led(), 2);
+
+    assert_eq!(replicas.failed(0), None);
+    world.partition(id(1, 3), ME, directory(1));
+    world.partition(id(1, 4), ME, directory(7));
+    let after = orders(&mut replicas, &world);
+    assert_eq!(after, [(0, id(1, 3), Some(1)), (1, id(1, 4), Some(1))], "its records are in the failed one");
+}
+
+#[test]
+fn a_log_that_was_found_stays_where_it_is_and_a_stray_one_goes() {
+    let mut replicas = replicas(&[id(1, 0), id(8, 0)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), ME, directory(2));
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1))]);
+    let stray: Vec<_> = replicas.remove_stray().iter().map(seen).collect();
+    assert_eq!(stray, [(0, id(8, 0), None)]);
+    assert_eq!(replicas.routes().keys().copied().collect::<Vec<_>>(), [id(1, 0)]);
+}
+
+#[test]
+fn a_setting_reaches_the_replicas_that_it_is_for() {
+    let mut replicas = replicas(&[]);
+    let mut world = World::new();
+    for topic in [1, 2] {
+        world.topic(topic);
+        world.partition(id(topic, 0), ME, directory(1));
+    }
+    assert_eq!(orders(&mut replicas, &world).len(), 2);
+    const KEY: &str = "min.insync.replicas";
+    world.set(ConfigResource::Topic(name(1)), KEY, "2");
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(2))]);
+    world.set(ConfigResource::BrokerDefault, KEY, "3");
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(2)), (0, id(2, 0), Some(3))]);
+    world.set(ConfigResource::Broker(NodeId(2)), KEY, "4");
+    assert_eq!(orders(&mut replicas, &world), []);
+}
+
+#[test]
+fn a_broker_ends_with_its_last_directory_or_with_that_of_the_metadata_log() {
+    assert_eq!(replicas(&[]).failed(1), Some(End::MetadataLogLost));
+    let mut replicas = replicas(&[]);
+    assert_eq!(replicas.failed(0), None);
+    assert_eq!(replicas.failed(1), Some(End::NoDirectoryLeft));
+}
