@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ottla_core::disk::OpenMode;
@@ -70,11 +71,18 @@ pub(super) struct Descriptors {
     root: PathBuf,
     open_max: usize,
     table: Mutex<Table>,
+    /// Set once the file system has said that it cannot read without waiting.
+    pub(super) nowait_unsupported: AtomicBool,
 }
 
 impl Descriptors {
     pub(super) fn new(root: PathBuf, open_max: usize) -> Self {
-        Self { root, open_max: open_max.max(1), table: Mutex::default() }
+        Self {
+            root,
+            open_max: open_max.max(1),
+            table: Mutex::default(),
+            nowait_unsupported: AtomicBool::new(false),
+        }
     }
 
     /// The file at a path, which is made if it is not there and `mode` says so.
@@ -99,6 +107,11 @@ impl Descriptors {
         table.insert(path, &node);
         self.opened(&mut table, &node)?;
         Ok(node)
+    }
+
+    /// A node's descriptor, if it has one at the moment.
+    pub(super) fn file_if_open(&self, node: &Node) -> Option<Arc<File>> {
+        lock(&node.state).take_descriptor()
     }
 
     /// A node's descriptor, opened again if need be.

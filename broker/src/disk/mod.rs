@@ -5,6 +5,7 @@
 //! mmap: a bad sector is to be an error and not a signal.
 
 mod descriptors;
+mod nowait;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +14,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::{Bytes, BytesMut};
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 
 use self::descriptors::{Descriptors, Node};
+use self::nowait::Attempt;
+pub(crate) use self::nowait::{Missed, without_waiting};
 
 /// What is assumed where the limit of descriptors cannot be read: the usual soft limit.
 const DESCRIPTORS_LIMIT_USUAL: usize = 1024;
@@ -121,8 +126,47 @@ impl Disk for RealDisk {
     }
 }
 
+impl RealFile {
+    /// Reads all of these bytes, if that does not have to wait for the disk.
+    pub(crate) fn read_now(&self, position: u64, length: u32) -> io::Result<Option<Bytes>> {
+        let mut bytes = BytesMut::zeroed(usize::try_from(length).map_err(io::Error::other)?);
+        match self.read_at_now(&mut bytes, position)? {
+            Some(read) if read < bytes.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => Ok(Some(bytes.freeze())),
+            None => Ok(None),
+        }
+    }
+
+    fn read_at_now(&self, buffer: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        // To open a file again may wait, too.
+        match self.descriptors.file_if_open(&self.node) {
+            Some(file) => match nowait::read(&file, buffer, position)? {
+                Attempt::Read(count) => Ok(Some(count)),
+                Attempt::WouldWait => Ok(None),
+                Attempt::Unsupported => {
+                    self.descriptors.nowait_unsupported.store(true, Ordering::Relaxed);
+                    Ok(None)
+                }
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a read must fail rather than wait. Where the file system cannot tell, it waits.
+    fn must_not_wait(&self) -> bool {
+        nowait::is_forbidden() && !self.descriptors.nowait_unsupported.load(Ordering::Relaxed)
+    }
+}
+
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        if self.must_not_wait() {
+            let read = self.read_at_now(buffer, position)?;
+            return read.ok_or_else(|| {
+                nowait::missed(self, position, buffer.len());
+                io::ErrorKind::WouldBlock.into()
+            });
+        }
         let file = self.descriptors.file(&self.node)?;
         let mut read = 0;
         while read < buffer.len() {

@@ -115,3 +115,23 @@ fn the_same_path_is_the_same_file_whoever_opened_it() {
     assert_eq!(read(&two), b"1");
     assert!(Arc::ptr_eq(&one.node, &two.node));
 }
+
+#[test]
+fn a_read_that_must_not_wait_is_missed_until_it_was_warmed() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    let file = disk.open("a", OpenMode::Create).unwrap();
+    file.write_at(b"bytes", 0).unwrap();
+    file.sync().unwrap();
+    // The one descriptor goes to the other: to open the file again may wait.
+    disk.open("b", OpenMode::Create).unwrap().write_at(b"x", 0).unwrap();
+    assert_eq!(file.read_now(0, 5).unwrap(), None);
+    let mut bytes = [0; 5];
+    let (result, missed) = without_waiting(|| file.read_at(&mut bytes, 0));
+    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    missed.unwrap().warm();
+    let (result, missed) = without_waiting(|| file.read_at(&mut bytes, 0));
+    assert_eq!((result.unwrap(), &bytes, missed.is_none()), (5, b"bytes", true));
+    // Not every file system can tell whether it would wait.
+    assert!(file.read_now(1, 4).unwrap().is_none_or(|bytes| bytes == "ytes"));
+}

@@ -1,15 +1,20 @@
 //! Runs shards: one thread for each log directory, and a few that sync.
 //!
 //! Handlers send to a shard through [`Shards`] and wait on channels; the shard's thread owns every log and
-//! partition of its directory, so that order needs no lock. Syncs run on threads beside it, so that it
-//! keeps appending and reading meanwhile; what arrives during a sync round is covered by the next.
+//! partition of its directory, so that order needs no lock. Syncs, and reads that must wait for the disk, run
+//! on threads beside it, so that it keeps appending meanwhile; what arrives during a sync round is covered by
+//! the next.
 //!
 //! The queue to a shard has no bound of its own: each message belongs to a request whose bytes are
 //! reserved in the memory budget, and each connection has at most `PRODUCE_IN_FLIGHT_MAX` of them.
 
 mod handle;
 mod pulse;
+mod reader;
+mod reading;
 mod syncer;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub(crate) use handle::{FetchItem, Fetched, ShardRoutes, Shards, Stalls};

@@ -1,5 +1,7 @@
 //! Reading: which bytes a consumer gets, and where an offset lies in time.
 
+use std::io;
+
 use super::Shard;
 use super::replica::Watcher;
 use crate::disk::Disk;
@@ -118,6 +120,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
     fn read_failed(&mut self, error: &ReadError) -> PartitionError {
         match error {
+            // The driver asked the disk not to wait, and asks again.
+            ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}
             ReadError::Disk(_) => self.fail(error),
             ReadError::Corrupt { .. } => {}
             ReadError::OutOfRange { offset, log_start, log_end } => {

@@ -8,11 +8,12 @@ use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError, Readable};
 use ottla_core::replicas::Order;
 use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
-use ottla_core::time::Stall;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::error;
 
-use super::pulse::Pulse;
+use super::pulse::{Pulse, PulseStalls};
+use super::reader::Reader;
+use super::reading::{Allowance, LocateResult, Tries};
 use super::thread::ShardEvent;
 use crate::clock;
 
@@ -44,10 +45,20 @@ pub(super) enum Message {
         acks: AckLevel,
         answer: oneshot::Sender<Result<Produced, PartitionError>>,
     },
-    Fetch {
+    /// Where the records lie.
+    Locate {
         items: Vec<FetchItem>,
-        max_bytes: u32,
-        answer: oneshot::Sender<Vec<FetchResult>>,
+        allowance: Allowance,
+        tries: Tries,
+        answer: oneshot::Sender<Vec<LocateResult>>,
+    },
+    /// Records were not where they were said to be.
+    ReadFailed {
+        item: FetchItem,
+        /// Position and length of the plan.
+        place: (u64, u32),
+        error: std::io::Error,
+        answer: oneshot::Sender<PartitionError>,
     },
     Watch {
         partition: TopicPartition,
@@ -58,6 +69,7 @@ pub(super) enum Message {
         partition: TopicPartition,
         epoch: Option<LeaderEpoch>,
         target: OffsetTarget,
+        tries: Tries,
         answer: oneshot::Sender<Result<OffsetFound, PartitionError>>,
     },
     Assign(Box<Assignment>),
@@ -74,7 +86,7 @@ pub(super) enum Message {
 
 /// For how long each shard has been at one message, as whoever ticks them sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Stalls(Vec<Stall<u64>>);
+pub(crate) struct Stalls(Vec<PulseStalls>);
 
 /// Which shard holds which partition.
 pub(crate) type ShardRoutes = BTreeMap<TopicPartition, usize>;
@@ -85,6 +97,8 @@ pub(crate) struct Shards {
     queues: Arc<[mpsc::UnboundedSender<Message>]>,
     /// One for each queue.
     pulses: Arc<[Pulse]>,
+    /// One for each queue.
+    pub(super) readers: Arc<[Reader]>,
     events: mpsc::UnboundedSender<ShardEvent>,
     routes: watch::Receiver<Arc<ShardRoutes>>,
 }
@@ -93,20 +107,21 @@ impl Shards {
     pub(super) fn new(
         queues: Vec<mpsc::UnboundedSender<Message>>,
         pulses: Arc<[Pulse]>,
+        readers: Vec<Reader>,
         events: mpsc::UnboundedSender<ShardEvent>,
         routes: watch::Receiver<Arc<ShardRoutes>>,
     ) -> Self {
-        Self { queues: queues.into(), pulses, events, routes }
+        Self { queues: queues.into(), pulses, readers: readers.into(), events, routes }
     }
 
     /// No shard at all: a node that is no broker.
     pub(crate) fn none() -> Self {
         let (_, routes) = watch::channel(Arc::default());
         let (events, _) = mpsc::unbounded_channel();
-        Self { queues: Arc::new([]), pulses: Arc::new([]), events, routes }
+        Self { queues: Arc::new([]), pulses: Arc::new([]), readers: Arc::new([]), events, routes }
     }
 
-    fn route(&self, partition: TopicPartition) -> Option<usize> {
+    pub(super) fn route(&self, partition: TopicPartition) -> Option<usize> {
         self.routes.borrow().get(&partition).copied()
     }
 
@@ -128,34 +143,6 @@ impl Shards {
         answered
     }
 
-    /// Reads every item, in order, `max_bytes` in all; one result for each item.
-    pub(crate) async fn fetch(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
-        let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
-        results.resize_with(items.len(), || Err(PartitionError::NotLeader));
-        let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, item) in items.iter().enumerate() {
-            if let Some(shard) = self.route(item.partition) {
-                by_shard.entry(shard).or_default().push(place);
-            }
-        }
-        let mut left = max_bytes;
-        for (shard, places) in by_shard {
-            let wanted = places.iter().map(|place| items[*place]).collect();
-            let (answer, answered) = oneshot::channel();
-            self.send(shard, Message::Fetch { items: wanted, max_bytes: left, answer });
-            let Ok(read) = answered.await else {
-                places.iter().for_each(|place| results[*place] = Err(PartitionError::Storage));
-                continue;
-            };
-            for (place, result) in places.into_iter().zip(read) {
-                let bytes = result.as_ref().map_or(0, |fetched| fetched.records.len());
-                left = left.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
-                results[place] = result;
-            }
-        }
-        results
-    }
-
     /// Has `reader` notified when any of these partitions has more than what was just read.
     pub(crate) fn watch(&self, items: &[FetchItem], results: &[FetchResult], reader: &Arc<Notify>) {
         for (item, result) in items.iter().zip(results) {
@@ -175,7 +162,7 @@ impl Shards {
     ) -> Result<OffsetFound, PartitionError> {
         let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
         let (answer, answered) = oneshot::channel();
-        self.send(shard, Message::ListOffset { partition, epoch, target, answer });
+        self.send(shard, Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer });
         answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 
@@ -199,7 +186,7 @@ impl Shards {
 
     /// Tells every shard that time goes on, and gives up those that cannot hear it.
     pub(crate) fn tick(&self, stalls: &mut Stalls) {
-        stalls.0.resize_with(self.pulses.len(), Stall::default);
+        stalls.0.resize_with(self.pulses.len(), PulseStalls::default);
         for (shard, (pulse, stall)) in self.pulses.iter().zip(&mut stalls.0).enumerate() {
             if pulse.misses(stall, clock::monotonic()) {
                 let directory = pulse.directory.display();
@@ -207,7 +194,10 @@ impl Shards {
                 let _gone = self.events.send(ShardEvent::Failed { shard });
             }
         }
-        (0..self.queues.len()).for_each(|shard| self.send(shard, Message::Tick));
+        for queue in self.queues.iter() {
+            // Also to one that was given up: if its thread lives, it has acknowledgements to refuse.
+            let _gone = queue.send(Message::Tick);
+        }
     }
 
     /// Closes every shard properly and waits for it.
@@ -223,7 +213,7 @@ impl Shards {
         }
     }
 
-    fn send(&self, shard: usize, message: Message) {
+    pub(super) fn send(&self, shard: usize, message: Message) {
         // Nobody would ever take it in; to be dropped is an answer, too.
         if self.pulses[shard].is_stuck() {
             return;

@@ -4,14 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use ottla_core::ids::NodeId;
+use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::partition::PartitionError;
-use ottla_core::shard::{Effect, Opened, Produced, Shard};
+use ottla_core::shard::{Effect, OffsetFound, OffsetTarget, Opened, Produced, Shard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::handle::{FetchItem, FetchResult, Fetched, Message};
-use super::pulse::Pulse;
+use super::handle::{FetchItem, Message};
+use super::pulse::{Pulse, SHARD_LANE};
+use super::reader::Reader;
+use super::reading::{Allowance, LocateResult, Tries, may_be_gone};
 use super::syncer::{Finished, Job, Syncer};
 use crate::clock;
 use crate::disk::RealDisk;
@@ -32,7 +34,7 @@ type RealShard = Shard<RealDisk, Answer, Weak<Notify>>;
 #[derive(Debug)]
 pub(crate) enum ShardEvent {
     /// The directory is open; these partitions have a log in it.
-    Opened { shard: usize, partitions: Vec<ottla_core::ids::TopicPartition> },
+    Opened { shard: usize, partitions: Vec<TopicPartition> },
     /// The directory has failed, at the start or later.
     Failed { shard: usize },
 }
@@ -45,30 +47,33 @@ pub(crate) fn start(
     routes: tokio::sync::watch::Receiver<Arc<super::ShardRoutes>>,
     events: &mpsc::UnboundedSender<ShardEvent>,
 ) -> io::Result<super::Shards> {
-    let mut queues = Vec::new();
+    let (mut queues, mut readers) = (Vec::new(), Vec::new());
     let pulses: Arc<[Pulse]> = directories.iter().cloned().map(Pulse::new).collect();
-    for (number, directory) in directories.iter().enumerate() {
+    for number in 0..directories.len() {
         let (queue, messages) = mpsc::unbounded_channel();
         let syncer = Syncer::start(&format!("shard-{number}"), &queue)?;
-        let (directory, events, pulses) = (directory.clone(), events.clone(), Arc::clone(&pulses));
+        let reader = Reader::start(&format!("shard-{number}"), &queue, (&pulses, number))?;
+        readers.push(reader.clone());
+        let (events, pulses) = (events.clone(), Arc::clone(&pulses));
         std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .stack_size(STACK_BYTES)
-            .spawn(move || run(number, me, &directory, messages, &syncer, &events, &pulses[number]))?;
+            .spawn(move || run(number, me, messages, &syncer, &reader, &events, &pulses[number]))?;
         queues.push(queue);
     }
-    Ok(super::Shards::new(queues, pulses, events.clone(), routes))
+    Ok(super::Shards::new(queues, pulses, readers, events.clone(), routes))
 }
 
 fn run(
     number: usize,
     me: NodeId,
-    directory: &Path,
     mut messages: mpsc::UnboundedReceiver<Message>,
     syncer: &Syncer,
+    reader: &Reader,
     events: &mpsc::UnboundedSender<ShardEvent>,
     pulse: &Pulse,
 ) {
+    let directory = &pulse.directory;
     let opened = RealDisk::new(directory)
         .and_then(|disk| Ok((disk.clone(), RealShard::open(me, disk, clock::monotonic())?)));
     let (disk, shard) = match opened {
@@ -81,7 +86,7 @@ fn run(
     };
     let partitions = shard.partitions().collect();
     let _gone = events.send(ShardEvent::Opened { shard: number, partitions });
-    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, events };
+    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, events };
     driver.measure_room();
     let mut batch = Vec::with_capacity(64);
     while messages.blocking_recv_many(&mut batch, MESSAGES_PER_TURN_MAX) > 0 {
@@ -90,7 +95,7 @@ fn run(
             if let Message::Close { epoch, done } = message {
                 closing = Some((epoch, done));
             } else {
-                pulse.begin();
+                pulse.begin(SHARD_LANE);
                 driver.take(message);
             }
         }
@@ -98,7 +103,7 @@ fn run(
             // The controller has been told already; what was written meanwhile is not acknowledged.
             driver.shard.disk_failed(&io::ErrorKind::TimedOut.into());
         }
-        pulse.rest();
+        pulse.rest(SHARD_LANE);
         driver.shard.begin_round(clock::monotonic());
         driver.perform();
         if let Some((epoch, done)) = closing {
@@ -143,6 +148,7 @@ struct Driver<'a> {
     /// Whether there was room for records when it was last measured.
     has_room: bool,
     syncer: &'a Syncer,
+    reader: &'a Reader,
     events: &'a mpsc::UnboundedSender<ShardEvent>,
 }
 
@@ -152,16 +158,18 @@ impl Driver<'_> {
             Message::Produce { partition, batch, acks, answer } => {
                 self.shard.produce(partition, batch, acks, answer, clock::wall());
             }
-            Message::Fetch { items, max_bytes, answer } => {
-                let results = self.fetch(&items, max_bytes);
+            Message::Locate { items, allowance, tries, answer } => {
+                self.locate(items, allowance, tries, answer);
+            }
+            Message::ReadFailed { item, place, error, answer } => {
                 // The reader may have gone.
-                let _gone = answer.send(results);
+                let _gone = answer.send(self.read_failed(&item, place, &error));
             }
             Message::Watch { partition, beyond, reader } => {
                 self.shard.watch(partition, beyond, reader, |reader| reader.strong_count() > 0);
             }
-            Message::ListOffset { partition, epoch, target, answer } => {
-                let _gone = answer.send(self.shard.list_offset(partition, epoch, target));
+            Message::ListOffset { partition, epoch, target, tries, answer } => {
+                self.list_offset(partition, epoch, target, tries, answer);
             }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
@@ -206,24 +214,63 @@ impl Driver<'_> {
     }
 
     /// The first partition with data yields at least one batch; the others share what is left (rule 46).
-    fn fetch(&mut self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
-        let mut left = max_bytes;
-        let mut read_any = false;
-        let mut read = |item: &FetchItem| {
-            let max = item.max_bytes.min(left);
-            let located = self.shard.locate(item.partition, item.offset, item.epoch, max, !read_any)?;
-            if located.plan.length == 0 {
-                return Ok(Fetched { readable: located.readable, records: bytes::Bytes::new() });
+    fn locate(
+        &mut self,
+        items: Vec<FetchItem>,
+        allowance: Allowance,
+        tries: Tries,
+        answer: oneshot::Sender<Vec<LocateResult>>,
+    ) {
+        let (located, missed) = tries.read(|| {
+            let mut left = allowance;
+            let mut locate = |item: &FetchItem| {
+                let max = item.max_bytes.min(left.bytes);
+                let located = self.shard.locate(item.partition, item.offset, item.epoch, max, left.first);
+                left.spend(located.as_ref().map_or(0, |located| located.plan.length));
+                located
+            };
+            items.iter().map(&mut locate).collect()
+        });
+        match missed {
+            Some(missed) => {
+                let tries = tries.next();
+                self.reader.warm(missed, Message::Locate { items, allowance, tries, answer });
             }
-            let records = located.plan.run().map_err(|error| {
-                self.shard.disk_failed(&error);
-                PartitionError::Storage
-            })?;
-            read_any = true;
-            left = left.saturating_sub(u32::try_from(records.len()).unwrap_or(u32::MAX));
-            Ok(Fetched { readable: located.readable, records })
-        };
-        items.iter().map(&mut read).collect()
+            // The reader may have gone.
+            None => drop(answer.send(located)),
+        }
+    }
+
+    /// Fails the directory, unless the log has only gone in between.
+    fn read_failed(&mut self, item: &FetchItem, place: (u64, u32), error: &io::Error) -> PartitionError {
+        if may_be_gone(error) {
+            // Looked up as before, but for the size, which may be another now.
+            match self.shard.locate(item.partition, item.offset, item.epoch, place.1, true) {
+                Ok(located) if located.plan.position != place.0 => return PartitionError::NotLeader,
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+        self.shard.disk_failed(error);
+        PartitionError::Storage
+    }
+
+    fn list_offset(
+        &mut self,
+        partition: TopicPartition,
+        epoch: Option<LeaderEpoch>,
+        target: OffsetTarget,
+        tries: Tries,
+        answer: oneshot::Sender<Result<OffsetFound, PartitionError>>,
+    ) {
+        match tries.read(|| self.shard.list_offset(partition, epoch, target)) {
+            (_, Some(missed)) => {
+                let tries = tries.next();
+                self.reader.warm(missed, Message::ListOffset { partition, epoch, target, tries, answer });
+            }
+            // The reader may have gone.
+            (found, None) => drop(answer.send(found)),
+        }
     }
 
     fn perform(&mut self) {

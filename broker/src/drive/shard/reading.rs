@@ -1,0 +1,108 @@
+//! Fetching: the shard says where the records lie, whoever asked reads them.
+//!
+//! A plan is made on the shard's thread without waiting for the disk: if an index or a batch's header is not in
+//! the page cache, a thread that reads brings it there and the shard is asked again. The records themselves are
+//! read by the connection's task, or by that thread. Between the plan and the read a log may be removed with
+//! its topic; so before a read that finds nothing fails the directory, the shard looks again.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+use ottla_core::partition::PartitionError;
+use ottla_core::shard::Located;
+use tokio::sync::oneshot;
+
+use super::handle::{FetchItem, FetchResult, Fetched, Message, Shards};
+use crate::disk::{Missed, RealFile, without_waiting};
+
+/// Where the records of one partition lie.
+pub(super) type LocateResult = Result<Located<RealFile>, PartitionError>;
+
+/// What one Fetch may still take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) bytes: u32,
+    /// Whether the next partition with data yields a whole batch, however large (rule 46).
+    pub(super) first: bool,
+}
+
+/// How often a shard was asked the same without waiting. What was brought into the page cache may be pushed out
+/// again before it is looked at; a lookup of a few reads that misses so often waits in the end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tries(u8);
+
+const TRIES_MAX: u8 = 16;
+
+impl Tries {
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Looks something up.
+    pub(super) fn read<R>(self, reads: impl FnOnce() -> R) -> (R, Option<Missed>) {
+        if self.0 < TRIES_MAX { without_waiting(reads) } else { (reads(), None) }
+    }
+}
+
+impl Allowance {
+    /// Takes what a partition yields off.
+    pub(super) fn spend(&mut self, length: u32) {
+        self.bytes = self.bytes.saturating_sub(length);
+        self.first &= length == 0;
+    }
+}
+
+impl Shards {
+    /// Reads every item, in order, `max_bytes` in all; one result for each item.
+    pub(crate) async fn fetch(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
+        let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
+        results.resize_with(items.len(), || Err(PartitionError::NotLeader));
+        let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, item) in items.iter().enumerate() {
+            if let Some(shard) = self.route(item.partition) {
+                by_shard.entry(shard).or_default().push(place);
+            }
+        }
+        let mut allowance = Allowance { bytes: max_bytes, first: true };
+        for (shard, places) in by_shard {
+            let wanted = places.iter().map(|place| items[*place]).collect();
+            let (answer, answered) = oneshot::channel();
+            self.send(shard, Message::Locate { items: wanted, allowance, tries: Tries::default(), answer });
+            let Ok(located) = answered.await else {
+                places.iter().for_each(|place| results[*place] = Err(PartitionError::Storage));
+                continue;
+            };
+            for (place, located) in places.into_iter().zip(located) {
+                results[place] = match located {
+                    Ok(located) => {
+                        allowance.spend(located.plan.length);
+                        self.read(shard, items[place], located).await
+                    }
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        results
+    }
+
+    async fn read(&self, shard: usize, item: FetchItem, located: Located<RealFile>) -> FetchResult {
+        let Located { readable, plan } = located;
+        if plan.length == 0 {
+            return Ok(Fetched { readable, records: Bytes::new() });
+        }
+        let place = (plan.position, plan.length);
+        let error = match self.readers[shard].read(plan).await {
+            Ok(records) => return Ok(Fetched { readable, records }),
+            Err(error) => error,
+        };
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Message::ReadFailed { item, place, error, answer });
+        Err(answered.await.unwrap_or(PartitionError::Storage))
+    }
+}
+
+/// Whether a read may have failed only because its log was removed in between.
+pub(super) fn may_be_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+}

@@ -1,0 +1,146 @@
+//! A shard on its thread, with a real directory.
+
+use std::fs::File;
+use std::path::Path;
+
+use std::sync::Arc;
+
+use ottla_core::config::{Layers, Settings, TopicConfig};
+use ottla_core::ids::{
+    DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, TopicId, TopicName,
+    TopicPartition,
+};
+use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::replicas::Order;
+use ottla_core::shard::{Assignment, Batch, OffsetTarget};
+use ottla_wire::batch::BatchBuilder;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::handle::{FetchItem, Message, ShardRoutes, Shards};
+use super::{ShardEvent, start};
+
+const ME: NodeId = NodeId(1);
+const TOPIC: TopicPartition =
+    TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(0) };
+const BATCHES: i64 = 500;
+
+fn assign() -> Order {
+    let registration = Partition {
+        replicas: vec![ME],
+        directories: vec![DirectoryId::default()],
+        isr: vec![ME],
+        adding: Vec::new(),
+        removing: Vec::new(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        leader: Some(ME),
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: PartitionEpoch(0),
+        recovery: LeaderRecoveryState::Recovered,
+    };
+    let small: Settings = [("segment.bytes".to_owned(), "1048576".to_owned())].into_iter().collect();
+    let assignment = Assignment {
+        partition: TOPIC,
+        topic: TopicName::parse("orders").unwrap(),
+        registration: Arc::new(registration),
+        config: TopicConfig::resolve(&small, &Layers::default()),
+    };
+    Order::Assign { shard: 0, assignment: Box::new(assignment) }
+}
+
+/// A shard that leads one partition with so many batches of a record each, of 10 KB.
+async fn filled(directory: &Path) -> Shards {
+    let (_, routes) = watch::channel(Arc::new(ShardRoutes::from([(TOPIC, 0)])));
+    let (events, mut reports) = mpsc::unbounded_channel();
+    let shards = start(ME, &[directory.to_owned()], routes, &events).unwrap();
+    assert!(matches!(reports.recv().await, Some(ShardEvent::Opened { .. })));
+    shards.order(assign());
+    let answers: Vec<_> = (0..BATCHES)
+        .map(|number| {
+            let value = vec![u8::try_from(number % 251).unwrap(); 10_000];
+            let (bytes, header) = BatchBuilder::new().record(number, None, Some(&value)).build().unwrap();
+            let record_count = header.record_count.unsigned_abs();
+            let batch = Batch { bytes, record_count, log_append_time: None };
+            shards.produce(TOPIC, batch, AckLevel::All)
+        })
+        .collect();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    shards
+}
+
+/// Has the system forget what it keeps in memory of the files, as far as this file system lets it.
+fn evict(directory: &Path) {
+    for entry in std::fs::read_dir(directory.join("orders-0")).unwrap() {
+        let file = File::open(entry.unwrap().path()).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_batch_is_read_whether_in_memory_or_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    for cold in [false, true] {
+        for max_bytes in [1, 100_000, 10_000_000] {
+            let mut offset = 0;
+            while offset < BATCHES {
+                if cold {
+                    evict(directory.path());
+                }
+                let item = FetchItem { partition: TOPIC, offset: Offset(offset), epoch: None, max_bytes };
+                let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
+                let mut rest = &fetched.records[..];
+                assert!(!rest.is_empty());
+                while !rest.is_empty() {
+                    let (batch, after) = ottla_wire::batch::Batch::split(rest).unwrap();
+                    assert_eq!(batch.header.base_offset, offset);
+                    (rest, offset) = (after, offset + 1);
+                }
+            }
+        }
+        for timestamp in [0, 77, BATCHES - 1] {
+            if cold {
+                evict(directory.path());
+            }
+            let found = shards.list_offset(TOPIC, None, OffsetTarget::Timestamp(timestamp)).await.unwrap();
+            assert_eq!(found.offset, Some(Offset(timestamp)));
+        }
+    }
+    shards.close(None).await;
+}
+
+#[tokio::test]
+async fn a_log_that_goes_while_it_is_read_fails_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    let item = FetchItem { partition: TOPIC, offset: Offset(0), epoch: None, max_bytes: 1_000_000 };
+    let failed = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let report = |place| {
+        let (answer, answered) = oneshot::channel();
+        shards.send(0, Message::ReadFailed { item, place, error: failed(), answer });
+        answered
+    };
+    let moved = report((1_234_567, 10)).await.unwrap();
+    assert_eq!(moved, PartitionError::NotLeader, "the records are elsewhere by now");
+    shards.order(Order::Remove { shard: 0, partition: TOPIC });
+    assert_eq!(report((0, 10)).await.unwrap(), PartitionError::NotLeader, "the partition has gone");
+    shards.order(assign());
+    let found = shards.list_offset(TOPIC, None, OffsetTarget::Latest).await.unwrap();
+    assert_eq!(found.offset, Some(Offset(0)), "the directory still works");
+}
+
+#[tokio::test]
+async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    let item = FetchItem { partition: TOPIC, offset: Offset(0), epoch: None, max_bytes: 1_000_000 };
+    let (answer, answered) = oneshot::channel();
+    let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    shards.send(0, Message::ReadFailed { item, place: (0, 10), error, answer });
+    assert_eq!(answered.await.unwrap(), PartitionError::Storage);
+    assert!(matches!(shards.fetch(&[item], 10).await.remove(0), Err(PartitionError::Storage)));
+}
