@@ -35,6 +35,7 @@ use tokio::time::Instant;
 use super::authorize::{Operation, Resource};
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
+use crate::server::memory::Reservation;
 
 /// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -65,7 +66,7 @@ struct Wanted {
 async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(MIN_BYTES_MAX);
     let limits = &call.node.config.limits;
     let server_max = u32::try_from(limits.fetch_size_max.0).unwrap_or(u32::MAX);
     let max_bytes = u32::try_from(request.max_bytes).unwrap_or(0).min(server_max);
@@ -74,31 +75,72 @@ async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
     // What the reply may hold, once; the reading of each round replaces that of the round before.
     let reply_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let asked: usize = items.iter().map(|item| usize::try_from(item.max_bytes).unwrap_or(0)).sum();
+    let most = reply_bytes.min(asked);
+    let first = most.min(READ_BYTES_FIRST);
+    let first_bytes = u32::try_from(first).unwrap_or(max_bytes);
     let memory = call.node.memory.of(call.context.listener.scope);
-    let _reservation = memory.reserve(reply_bytes.min(asked).min(REPLY_RESERVATION_MAX)).await;
     let notify = Arc::new(Notify::new());
-    let mut results = call.node.shards.fetch(&items, max_bytes).await;
+    let mut reservation = memory.reserve(first).await;
+    let mut results = call.node.shards.fetch(&items, first_bytes).await;
     while !is_answer(&results, min_bytes, wanted.len()) && Instant::now() < deadline {
         // Registered before the next read, so that nothing appended in between is missed.
         let notified = notify.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
         call.node.shards.watch(&items, &results, &notify);
+        // A thousand consumers may wait: each holds what it has read, which is nothing where nothing comes in.
+        reservation.shrink(bytes_of(&results));
         if tokio::time::timeout_at(deadline, notified).await.is_err() {
             break;
         }
+        // Given back first: nobody waits for memory while holding some.
+        results.clear();
+        reservation.shrink(0);
+        reservation = memory.reserve(first).await;
+        results = call.node.shards.fetch(&items, first_bytes).await;
+    }
+    let read = bytes_of(&results);
+    if read >= first / 2 && first < most && memory.try_grow(&mut reservation, most) {
         results = call.node.shards.fetch(&items, max_bytes).await;
     }
-    respond(&call, &request, &wanted, results)
+    reservation.shrink(bytes_of(&results));
+    respond(&call, &request, &wanted, results).map(|chunks| hold_until_written(chunks, reservation))
 }
 
-/// A fetch may ask for 50 MiB of an idle partition; reserving more than this up front would make a few
-/// idle consumers hold the whole budget. What is read beyond it is bounded by `fetch.max.bytes` for each
-/// connection.
-const REPLY_RESERVATION_MAX: usize = 1 << 20;
+/// A `min_bytes` beyond this counts as this: it is what a fetch may hold while it waits for more.
+const MIN_BYTES_MAX: usize = 1 << 20;
+
+/// How much is read at first: enough that a read cut before a batch of usual size has `MIN_BYTES_MAX` already. A
+/// fetch may ask for 50 MiB; so much is read only when it is there, and only while memory is plentiful.
+const READ_BYTES_FIRST: usize = 2 << 20;
+
+/// Bytes of a reply with what they hold of the memory budget: a peer that does not read keeps both.
+struct Held {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Gives the reservation back when the last byte has been written, or the connection is gone.
+fn hold_until_written(mut chunks: Chunks, reservation: Reservation) -> Chunks {
+    if let Some(last) = chunks.iter_mut().rfind(|chunk| !chunk.is_empty()) {
+        let bytes = std::mem::take(last);
+        *last = Bytes::from_owner(Held { bytes, _reservation: reservation });
+    }
+    chunks
+}
+
+fn bytes_of(results: &[Result<Fetched, PartitionError>]) -> usize {
+    results.iter().flatten().map(|fetched| fetched.records.len()).sum()
+}
 
 fn is_answer(results: &[Result<Fetched, PartitionError>], min_bytes: usize, wanted: usize) -> bool {
-    let bytes: usize = results.iter().flatten().map(|fetched| fetched.records.len()).sum();
+    let bytes = bytes_of(results);
     // A partition that the image does not know is not in `results`: its error is an answer too.
     bytes >= min_bytes || results.len() < wanted || results.iter().any(Result::is_err)
 }

@@ -71,6 +71,23 @@ pub(crate) struct Reservation {
     overdraft: Option<OwnedSemaphorePermit>,
 }
 
+impl Reservation {
+    /// Gives back what is beyond so many bytes.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            let spare = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES));
+            drop(permit.split(spare));
+        }
+    }
+
+    fn merge(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        match (&mut self.permit, permit) {
+            (Some(held), Some(more)) => held.merge(more),
+            (held, more) => *held = more,
+        }
+    }
+}
+
 impl MemoryBudget {
     /// A budget of so many bytes, at least one unit.
     pub(crate) fn new(bytes: usize) -> Self {
@@ -100,12 +117,22 @@ impl MemoryBudget {
         // Cancel-safe: a permit is given or it is not. In this order, so that the overdraft is the last resort.
         tokio::select! {
             biased;
-            permit = self.take(missing) => match (&mut reservation.permit, permit) {
-                (Some(held), Some(more)) => held.merge(more),
-                (held, more) => *held = more,
-            },
+            permit = self.take(missing) => reservation.merge(permit),
             turn = Arc::clone(&self.overdraft).acquire_owned() => reservation.overdraft = turn.ok(),
         }
+    }
+
+    /// Lets the reservation grow to so many bytes if half of the budget stays free, and says whether it did: what
+    /// is only quicker must not take what others need.
+    pub(crate) fn try_grow(&self, reservation: &mut Reservation, bytes: usize) -> bool {
+        let missing = self.missing(reservation, bytes);
+        let free = self.units.available_permits();
+        if free < usize::try_from(missing.saturating_add(self.total_units / 2)).unwrap_or(usize::MAX) {
+            return false;
+        }
+        let Ok(more) = Arc::clone(&self.units).try_acquire_many_owned(missing) else { return false };
+        reservation.merge(Some(more));
+        true
     }
 
     fn missing(&self, reservation: &Reservation, bytes: usize) -> u32 {
@@ -139,6 +166,19 @@ mod tests {
         let all = budget.reserve(1 << 30).await;
         assert_eq!(budget.available_bytes(), 0);
         drop(all);
+        assert_eq!(budget.available_bytes(), 10 * 1024);
+    }
+
+    #[tokio::test]
+    async fn growth_that_is_only_quicker_leaves_half_of_the_budget_and_gives_back_what_it_does_not_need() {
+        let budget = MemoryBudget::new(10 * 1024);
+        let mut reply = budget.reserve(1024).await;
+        assert!(!budget.try_grow(&mut reply, 6 * 1024));
+        assert!(budget.try_grow(&mut reply, 5 * 1024));
+        assert_eq!(budget.available_bytes(), 5 * 1024);
+        reply.shrink(2 * 1024);
+        assert_eq!(budget.available_bytes(), 8 * 1024);
+        drop(reply);
         assert_eq!(budget.available_bytes(), 10 * 1024);
     }
 
