@@ -67,7 +67,8 @@ pub fn produced(answer: &[u8]) -> Result<()> {
 }
 
 /// A record batch of format 2 with one record of fewer than 32 bytes, so that every length is one byte.
-fn batch_of_one(value: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn batch_of_one(value: &[u8]) -> Vec<u8> {
     let value = &value[..value.len().min(31)];
     let zigzag = |number: usize| u8::try_from(number * 2).unwrap_or_default();
     // Attributes, time and offset deltas, no key, the value, no headers.
@@ -93,7 +94,8 @@ fn batch_of_one(value: &[u8]) -> Vec<u8> {
 }
 
 /// The checksum of Castagnoli, bit by bit: a few hundred bytes at most.
-fn crc32c(bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }

@@ -6,6 +6,7 @@
 
 pub mod cluster;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpStream;
@@ -42,6 +43,7 @@ pub struct Bench {
     directory: PathBuf,
     ottla: PathBuf,
     steps: Steps,
+    expected: RefCell<Vec<String>>,
     /// A client.
     pub kcat: Kcat,
 }
@@ -82,7 +84,13 @@ impl Bench {
                 .log(log)
         })?;
         let ottla = repository::target().join("debug/ottla");
-        Ok(Self { directory, ottla, steps, kcat: Kcat::new(PathBuf::from("kcat")) })
+        Ok(Self {
+            directory,
+            ottla,
+            steps,
+            expected: RefCell::default(),
+            kcat: Kcat::new(PathBuf::from("kcat")),
+        })
     }
 
     /// A path in the story's own directory.
@@ -95,6 +103,12 @@ impl Bench {
     #[must_use]
     pub fn ottla(&self, arguments: &[&str]) -> Program {
         program(&self.ottla).args(arguments)
+    }
+
+    /// The same, killed if it still runs after so many seconds.
+    #[must_use]
+    pub fn ottla_within(&self, seconds: u32, arguments: &[&str]) -> Program {
+        program("timeout").args(["--signal=KILL", &seconds.to_string()]).arg(&self.ottla).args(arguments)
     }
 
     /// Kafka's own tools.
@@ -128,12 +142,20 @@ impl Bench {
         Server::new(name, self.ottla.clone(), arguments, address, log)
     }
 
+    /// An error with these words belongs to the story.
+    pub fn expect_error(&self, words: &str) {
+        self.expected.borrow_mut().push(words.to_owned());
+    }
+
     /// Every log of a server must be free of errors, however often the server was killed.
     fn check_logs(&self) -> Result<()> {
         for log in self.logs() {
             let text = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
             let text = String::from_utf8_lossy(&text);
-            let bad = text.lines().find(|line| line.contains(" ERROR ") || line.contains("panicked at"));
+            let expected = self.expected.borrow();
+            let mut errors =
+                text.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked at"));
+            let bad = errors.find(|line| !expected.iter().any(|words| line.contains(words)));
             ensure!(bad.is_none(), "{} says: {}", log.display(), bad.unwrap_or_default());
         }
         Ok(())
