@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fmt::Write as _,
     net::{Ipv4Addr, Ipv6Addr},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -25,8 +25,12 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 /// The numbers of the operator.
 #[derive(Debug, Default)]
 pub struct Vitals {
-    /// Whether the API server was reached and the watches are set up.
-    pub ready: AtomicBool,
+    /// Whether the Lease was read: the API server is reached, and the rights are there.
+    pub lease_seen: AtomicBool,
+    /// How many times both kinds have to be listed: once for each scope that is watched, from when this operator leads.
+    pub lists_wanted: AtomicUsize,
+    /// How many times they were: the custom resource definitions are there.
+    pub lists_done: AtomicUsize,
     /// Whether this operator holds the Lease.
     pub leading: AtomicBool,
     /// Passes over clusters that went through.
@@ -74,11 +78,22 @@ impl Vitals {
         text
     }
 
+    /// An operator that waits for the Lease is ready: it is there to take over.
+    fn why_not_ready(&self) -> Option<&'static str> {
+        if !self.lease_seen.load(Ordering::Relaxed) {
+            return Some("the Lease could not be read yet");
+        }
+        let listed = self.lists_done.load(Ordering::Relaxed) >= self.lists_wanted.load(Ordering::Relaxed);
+        (!listed).then_some("KafkaClusters and KafkaTopics could not be listed yet")
+    }
+
     fn answer(&self, path: &str) -> (StatusCode, String) {
         match path {
             "/livez" => (StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => (StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "the API server was not reached yet\n".to_owned()),
+            "/readyz" => match self.why_not_ready() {
+                None => (StatusCode::OK, "ok\n".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            },
             "/metrics" => (StatusCode::OK, self.render()),
             _ => (StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
         }
@@ -127,5 +142,27 @@ pub async fn serve(listener: TcpListener, vitals: &'static Vitals) -> std::io::R
                 debug!(%error, "a probe's connection broke");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_ready_when_it_reached_what_it_works_with() {
+        let vitals = Vitals::default();
+        let ready = || vitals.answer("/readyz");
+        assert_eq!(
+            ready(),
+            (StatusCode::SERVICE_UNAVAILABLE, "the Lease could not be read yet\n".to_owned())
+        );
+        vitals.lease_seen.store(true, Ordering::Relaxed);
+        assert_eq!(ready().0, StatusCode::OK, "it waits for the Lease");
+        vitals.lists_wanted.store(2, Ordering::Relaxed);
+        vitals.lists_done.store(1, Ordering::Relaxed);
+        assert!(ready().1.contains("could not be listed"));
+        vitals.lists_done.store(2, Ordering::Relaxed);
+        assert_eq!(ready().0, StatusCode::OK);
     }
 }

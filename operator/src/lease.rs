@@ -89,12 +89,23 @@ fn next_move(me: &str, lease: &Lease, now: Duration, memory: &mut Memory) -> Mov
     }
 }
 
-/// Waits until this operator holds the Lease, then keeps it. `leading` tells the rest of the program.
+/// How this operator stands to the Lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It could not look at it yet.
+    Unknown,
+    /// Another holds it.
+    Waiting,
+    /// It holds it.
+    Leading,
+}
+
+/// Waits until this operator holds the Lease, then keeps it. `standing` tells the rest of the program.
 pub struct Election {
     api: Api<Lease>,
     name: String,
     me: String,
-    leading: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
 }
 
 /// The Lease was lost while we acted.
@@ -105,10 +116,14 @@ pub struct LeaseLost;
 impl Election {
     /// An election among the operators of one Lease.
     #[must_use]
-    pub fn new(client: Client, settings: &Settings) -> (Self, watch::Receiver<bool>) {
-        let (leading, receiver) = watch::channel(false);
+    pub fn new(client: Client, settings: &Settings) -> (Self, watch::Receiver<Standing>) {
+        let (standing, receiver) = watch::channel(Standing::Unknown);
         let api = Api::namespaced(client, &settings.namespace);
-        (Self { api, name: settings.lease.clone(), me: settings.pod.clone(), leading }, receiver)
+        (Self { api, name: settings.lease.clone(), me: settings.pod.clone(), standing }, receiver)
+    }
+
+    fn leads(&self) -> bool {
+        *self.standing.borrow() == Standing::Leading
     }
 
     /// Takes part until `stop` resolves, then lets go of the Lease.
@@ -121,7 +136,7 @@ impl Election {
             // Nothing is half-done between two requests: a request cut off was either taken or not.
             () = stop => Ok(()),
         };
-        if result.is_ok() && *self.leading.borrow() {
+        if result.is_ok() && self.leads() {
             self.release().await;
         }
         result
@@ -134,22 +149,24 @@ impl Election {
         loop {
             // The moment before the question: the answer is at least as new.
             let asked = Instant::now();
-            let leading = *self.leading.borrow();
+            let leading = self.leads();
             let patience = asked + ANSWER_WITHIN;
             let deadline = if leading { patience.min(confirmed + STOP_AFTER) } else { patience };
             match timeout_at(deadline, self.look(start.elapsed(), &mut memory)).await {
                 Ok(Ok(true)) => {
                     confirmed = asked;
-                    if !self.leading.send_replace(true) {
+                    if self.standing.send_replace(Standing::Leading) != Standing::Leading {
                         info!(lease = self.name, "this operator acts now");
                     }
                 }
                 Ok(Ok(false)) if leading => return Err(LeaseLost),
-                Ok(Ok(false)) => {}
+                Ok(Ok(false)) => {
+                    self.standing.send_replace(Standing::Waiting);
+                }
                 Ok(Err(error)) => warn!(lease = self.name, %error, "cannot look at the lease"),
                 Err(_) => warn!(lease = self.name, "the API server does not answer"),
             }
-            if *self.leading.borrow() && confirmed.elapsed() >= STOP_AFTER {
+            if self.leads() && confirmed.elapsed() >= STOP_AFTER {
                 return Err(LeaseLost);
             }
             let next = Instant::now() + LOOK_EVERY;

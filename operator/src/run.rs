@@ -1,11 +1,14 @@
 //! The operator as a whole: watches, the election, and an orderly end.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, future::Shared};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
@@ -29,7 +32,7 @@ use crate::{
     crd::KafkaCluster,
     events::Events,
     http_serve::{self, Vitals},
-    lease::Election,
+    lease::{Election, Standing},
     names::LABEL_CLUSTER,
     retry::Failures,
     settings::Settings,
@@ -38,6 +41,8 @@ use crate::{
 
 /// Passes over clusters at the same time.
 const CONCURRENCY: u16 = 8;
+/// A watch is ended by the API server after 290 seconds, and begun anew.
+const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
 /// Runs until told to stop by a signal.
 ///
@@ -48,18 +53,22 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = http_serve::bind().await?;
     let server = tokio::spawn(http_serve::serve(listener, vitals));
     let stop = stop_signal()?;
-    let client = Client::try_default().await?;
+    let client = client().await?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = settings.namespace, "the operator starts");
 
-    let (election, mut leading) = Election::new(client.clone(), &settings);
+    let (election, mut standing) = Election::new(client.clone(), &settings);
     // Dropped when the work is over: the Lease is let go of last.
     let (working, over) = oneshot::channel::<()>();
     let mut election = tokio::spawn(election.run(async {
         let _ = over.await;
     }));
-    vitals.ready.store(true, Ordering::Relaxed);
+    let elected = async {
+        standing.wait_for(|standing| *standing != Standing::Unknown).await.ok()?;
+        vitals.lease_seen.store(true, Ordering::Relaxed);
+        standing.wait_for(|standing| *standing == Standing::Leading).await.ok()
+    };
     let elected = tokio::select! {
-        led = leading.wait_for(|leading| *leading) => led.is_ok(),
+        led = elected => led.is_some(),
         () = stop.clone() => false,
     };
     if elected {
@@ -77,6 +86,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     server.abort();
     info!("the operator has stopped");
     Ok(())
+}
+
+/// A connection that is silent for longer than a watch is asked to last is a broken one.
+async fn client() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await?;
+    config.read_timeout = Some(READ_TIMEOUT);
+    Ok(Client::try_from(config)?)
 }
 
 type Stop = Shared<futures::future::BoxFuture<'static, ()>>;
@@ -112,6 +128,7 @@ async fn work(client: Client, settings: Settings, vitals: &'static Vitals, stop:
     } else {
         settings.watch_namespaces.iter().cloned().map(Scope::One).collect()
     };
+    vitals.lists_wanted.store(scopes.len(), Ordering::Relaxed);
     let events = Events::new(client.clone(), settings.pod.clone());
     let failures = Failures::default();
     let context = Arc::new(Context { client: client.clone(), settings, events: events.clone(), failures });
@@ -138,10 +155,6 @@ async fn clusters(
     stop: Stop,
 ) {
     let ours = || watcher::Config::default().labels(LABEL_CLUSTER);
-    let of_pod = |pod: Pod| {
-        let name = pod.labels().get(LABEL_CLUSTER).cloned();
-        name.map(|name| ObjectRef::new(&name).within(&pod.namespace().unwrap_or_default()))
-    };
     Controller::new(scope.api::<KafkaCluster>(client), watcher::Config::default())
         .owns(scope.api::<StatefulSet>(client), ours())
         .owns(scope.api::<Service>(client), ours())
@@ -149,7 +162,9 @@ async fn clusters(
         .owns(scope.api::<ServiceAccount>(client), ours())
         .owns(scope.api::<PodDisruptionBudget>(client), ours())
         .owns(scope.api::<NetworkPolicy>(client), ours())
-        .watches(scope.api::<Pod>(client), ours(), of_pod)
+        .watches(scope.api::<Pod>(client), ours(), |pod| cluster_of(&pod))
+        // A claim that somebody removes, as a condition told them to, and one that is on its way out.
+        .watches(scope.api::<PersistentVolumeClaim>(client), ours(), |claim| cluster_of(&claim))
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop)
         .run(reconcile_or_leave, retry, context)
@@ -163,6 +178,12 @@ async fn clusters(
             }
         })
         .await;
+}
+
+/// The cluster that an object of its namespace is labelled for.
+fn cluster_of<K: Owned>(object: &K) -> Option<ObjectRef<KafkaCluster>> {
+    let name = object.labels().get(LABEL_CLUSTER)?;
+    Some(ObjectRef::new(name).within(&object.namespace().unwrap_or_default()))
 }
 
 async fn reconcile_or_leave(

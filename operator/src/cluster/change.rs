@@ -32,7 +32,7 @@ pub(super) struct Scene {
     pub(super) cluster: Cluster,
     /// Who it is.
     pub(super) identity: Identity,
-    /// Claims on which a first voter has started, and that do not say so yet.
+    /// Claims from which a first voter serves, and that do not say so yet.
     pub(super) started_on: Vec<String>,
     /// First voters whose volumes are gone.
     pub(super) lost: Vec<NodeId>,

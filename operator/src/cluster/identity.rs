@@ -102,7 +102,7 @@ pub struct Identity {
     pub controllers: i32,
     /// Whether the first quorum has formed.
     pub bootstrap: Bootstrap,
-    /// Until it has: the first voters whose nodes have started, and the uids of the claims they started on. A volume
+    /// Until it has: the first voters that have served, and the uids of the claims they served from. A volume
     /// that is gone after that held what its node voted for.
     pub formatted: BTreeMap<NodeId, String>,
     /// Whether all nodes of the cluster have been ready at once.
@@ -231,7 +231,7 @@ impl Identity {
         self.lost(claims).first().map(|voter| IdentityError::VolumeLost { claim: voter.claim() })
     }
 
-    /// The first voters whose volumes are gone although their nodes have started on them.
+    /// The first voters whose volumes are gone although they have served from them.
     #[must_use]
     pub fn lost(&self, claims: &[ClaimFacts]) -> Vec<&InitialController> {
         let Bootstrap::Forming(voters) = &self.bootstrap else { return Vec::new() };
@@ -243,11 +243,15 @@ impl Identity {
         voters.iter().filter(is_lost).collect()
     }
 
-    /// Takes down on which volumes first voters have started. Gives the claims that are new among them.
-    pub fn mark_formatted(&mut self, started: &[&str], claims: &[ClaimFacts]) -> Vec<String> {
+    /// Takes down on which volumes first voters serve, by pod and directory id. Gives the claims that are new among them.
+    pub fn mark_formatted(&mut self, serving: &[(&str, &[String])], claims: &[ClaimFacts]) -> Vec<String> {
         let Bootstrap::Forming(voters) = &self.bootstrap else { return Vec::new() };
+        let serves = |voter: &&InitialController| {
+            let directory = voter.directory_id.as_str();
+            serving.iter().any(|(pod, ids)| *pod == voter.pod() && ids.iter().any(|id| id == directory))
+        };
         let mut marked = Vec::new();
-        for voter in voters.iter().filter(|voter| started.contains(&voter.pod())) {
+        for voter in voters.iter().filter(serves) {
             let Some(claim) = claims.iter().find(|claim| claim.name == voter.claim()) else { continue };
             if let Entry::Vacant(entry) = self.formatted.entry(voter.node_id) {
                 entry.insert(claim.uid.clone());
@@ -381,7 +385,7 @@ fn claim_ids(claims: &[ClaimFacts]) -> Result<Vec<(&ClaimFacts, KafkaUuid)>, Ide
     claims_with(claims, ANNOTATION_CLUSTER_ID).map(|(claim, id)| Ok((claim, id.parse()?))).collect()
 }
 
-/// On which volumes first voters had started, by the claims that a deleted cluster left. Where any had, a claim that is
+/// From which volumes first voters had served, by the claims that a deleted cluster left. Where any had, a claim that is
 /// missing is one that was lost: under a uid that no claim has.
 fn formatted_of_claims(voters: &[InitialController], claims: &[ClaimFacts]) -> BTreeMap<NodeId, String> {
     let marked: Vec<&ClaimFacts> =

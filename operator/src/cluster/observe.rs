@@ -6,7 +6,7 @@ use futures::future::join_all;
 use hyper::StatusCode;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
@@ -80,6 +80,9 @@ pub struct NodeReport {
     /// The digest of the configuration it runs.
     #[serde(default)]
     pub config_hash: Option<String>,
+    /// The directories it serves.
+    #[serde(default)]
+    pub directory_ids: Vec<String>,
     /// Its release.
     #[serde(default)]
     pub version: Option<String>,
@@ -213,14 +216,11 @@ impl Observed {
         claim.owner_references().iter().any(|owner| owner.kind == "StatefulSet" && !there(&owner.uid))
     }
 
-    /// The pods whose node has started at least once, formatted volume and all.
+    /// The directories that nodes serve, by pod. A node that answers has formatted its volume; that its container was
+    /// started does not tell, because a bad property ends it before.
     #[must_use]
-    pub fn started(&self) -> Vec<&str> {
-        self.pods
-            .iter()
-            .filter(|pod| has_started(pod))
-            .filter_map(|pod| pod.metadata.name.as_deref())
-            .collect()
+    pub fn serving(&self) -> Vec<(&str, &[String])> {
+        self.reports.iter().map(|(pod, report)| (pod.as_str(), report.directory_ids.as_slice())).collect()
     }
 
     /// What was resolved at creation, from wherever it survived.
@@ -361,15 +361,6 @@ fn is_ready(pod: &Pod) -> bool {
 fn is_running(pod: &Pod) -> bool {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     containers.filter_map(|container| container.state.as_ref()).any(|state| state.running.is_some())
-}
-
-fn has_started(pod: &Pod) -> bool {
-    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let ended = |container: &ContainerStatus| {
-        let states = [container.state.as_ref(), container.last_state.as_ref()];
-        states.into_iter().flatten().any(|state| state.terminated.is_some())
-    };
-    is_running(pod) || containers.into_iter().any(ended)
 }
 
 fn problem(pod: &Pod) -> Option<String> {

@@ -172,7 +172,7 @@ impl Pass<'_> {
         let new = NewIdentity { controllers: cluster.controllers, voters: &voters };
         let mut identity =
             Identity::resolve(recorded, &claims, &new, || *Uuid::new_v4().as_bytes()).map_err(refused)?;
-        let started_on = identity.mark_formatted(&observed.started(), &claims);
+        let started_on = identity.mark_formatted(&observed.serving(), &claims);
         let wanted: Vec<Wanted> = cluster
             .pools()
             .into_iter()

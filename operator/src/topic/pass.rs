@@ -57,6 +57,9 @@ pub enum PassError {
     /// It could not write.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// It took too long.
+    #[error("the pass took too long")]
+    Time,
 }
 
 impl Pass {

@@ -1,6 +1,10 @@
 //! When the topics of which cluster are looked at: after a change, and every half minute for what clients changed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{
@@ -13,7 +17,7 @@ use kube::{
 };
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{debug, warn};
 
@@ -34,6 +38,9 @@ const DRIFT: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 /// The longest wait for a cluster that is silent.
 const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// A pass over thousands of topics takes half a minute. One that hangs must not hold up the next for ever.
+const PASS_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// A cluster by namespace and name.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -80,19 +87,19 @@ pub async fn run(
     let mut stop = std::pin::pin!(stop);
     loop {
         let next = entries.values().filter(|entry| !entry.running).filter_map(|entry| entry.due).min();
-        let next = next.filter(|_| listed.topics && listed.clusters);
+        let next = next.filter(|_| listed.both());
         // Every arm is cancel-safe: streams and sets keep what was not taken, and a timer is made anew.
         tokio::select! {
             () = &mut stop => break,
             Some(change) = topic_changes.next() => match change {
-                Change::Listed => listed.topics = true,
+                Change::Listed => listed.now(|listed| &mut listed.topics, vitals),
                 Change::Of(topic) => {
                     let key = Key { namespace: topic.namespace().unwrap_or_default(), name: topic.spec.cluster_ref.name.clone() };
                     entries.entry(key).or_default().soon(Instant::now() + GATHER);
                 }
             },
             Some(change) = cluster_changes.next() => match change {
-                Change::Listed => listed.clusters = true,
+                Change::Listed => listed.now(|listed| &mut listed.clusters, vitals),
                 Change::Of(cluster) => {
                     let key = Key { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
                     entries.entry(key).or_default().soon(Instant::now());
@@ -114,6 +121,21 @@ pub async fn run(
 struct Listed {
     topics: bool,
     clusters: bool,
+}
+
+impl Listed {
+    fn both(&self) -> bool {
+        self.topics && self.clusters
+    }
+
+    /// A kind was listed, for the first time or again.
+    fn now(&mut self, kind: impl Fn(&mut Self) -> &mut bool, vitals: &Vitals) {
+        let before = self.both();
+        *kind(self) = true;
+        if self.both() && !before {
+            vitals.lists_done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 fn start_due(
@@ -151,7 +173,13 @@ fn start_due(
         entry.running = true;
         let (key, mut kafka) = (key.clone(), entry.kafka.take());
         passes.spawn(async move {
-            let result = pass.run(&mut kafka).await;
+            let result = match timeout(PASS_TIME_MAX, pass.run(&mut kafka)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    kafka = None;
+                    Err(PassError::Time)
+                }
+            };
             Finished { key, kafka, result }
         });
     }

@@ -21,6 +21,18 @@ fn claim(name: &str, identity: &Identity) -> ClaimFacts {
     ClaimFacts { name: name.into(), uid: format!("uid of {name}"), deleting: false, annotations }
 }
 
+/// Takes down that these voters serve from the volumes that the claims stand for.
+fn mark(identity: &mut Identity, nodes: &[i32], claims: &[ClaimFacts]) -> Vec<String> {
+    let Bootstrap::Forming(voters) = identity.bootstrap.clone() else { panic!("{identity:?}") };
+    let serving: Vec<(String, Vec<String>)> = voters
+        .iter()
+        .filter(|voter| nodes.contains(&voter.node_id.0))
+        .map(|voter| (voter.pod().to_owned(), vec![voter.directory_id.to_string()]))
+        .collect();
+    let serving: Vec<_> = serving.iter().map(|(pod, ids)| (pod.as_str(), ids.as_slice())).collect();
+    identity.mark_formatted(&serving, claims)
+}
+
 fn resolve(recorded: Option<Identity>, claims: &[ClaimFacts]) -> Result<Identity, IdentityError> {
     Identity::resolve(recorded, claims, &NewIdentity { controllers: 3, voters: &voters() }, || [9; 16])
 }
@@ -42,7 +54,7 @@ fn the_file_reads_back_as_it_was_written() {
     let read = |identity: &Identity| Identity::parse(&identity.render(), &identity.record_annotations());
     assert_eq!(read(&forming).unwrap(), forming);
     let mut started = forming.clone();
-    started.mark_formatted(&["my-nodes-1"], &[claim("data-0-my-nodes-1", &forming)]);
+    mark(&mut started, &[1], &[claim("data-0-my-nodes-1", &forming)]);
     started.came_up = true;
     assert!(started.render().contains("\nformatted=1\n"), "{}", started.render());
     assert_eq!(read(&started).unwrap(), started);
@@ -90,11 +102,13 @@ fn a_volume_lost_before_the_quorum_was_recorded_gets_no_vote_and_is_told() {
     let mut claims: Vec<ClaimFacts> = names.iter().map(|name| claim(name, &drawn())).collect();
     let mut identity = drawn();
     // The third pod waits for room: its volume is not formatted, and may still be.
-    assert_eq!(identity.mark_formatted(&["my-nodes-0", "my-nodes-1"], &claims), &names[..2]);
-    assert_eq!(identity.mark_formatted(&["my-nodes-0", "my-nodes-1"], &claims), [""; 0], "told once");
+    assert_eq!(mark(&mut identity, &[0, 1], &claims), &names[..2]);
+    assert_eq!(mark(&mut identity, &[0, 1], &claims), [""; 0], "told once");
     assert_eq!(identity.conflict(&claims), None);
+    let elsewhere: &[String] = &["of another cluster".to_owned()];
+    assert_eq!(identity.mark_formatted(&[("my-nodes-2", elsewhere)], &claims), [""; 0]);
     claims[1].uid = "of another volume".into();
-    assert_eq!(identity.mark_formatted(&["my-nodes-1"], &claims), [""; 0], "what was lost stays so");
+    assert_eq!(mark(&mut identity, &[1], &claims), [""; 0], "what was lost stays so");
     let lost = Some(IdentityError::VolumeLost { claim: names[1].into() });
     assert_eq!(identity.conflict(&claims), lost);
     claims.remove(1);
