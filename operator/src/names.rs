@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt};
 
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "ottla-operator";
+/// The label `app.kubernetes.io/name` of the operator's own pods, as the chart writes it.
+pub const OPERATOR_APP: &str = "ottla-operator";
 /// The cluster that an object belongs to.
 pub const LABEL_CLUSTER: &str = "ottla.dev/cluster";
 /// The pool that a pod or claim belongs to.
@@ -26,7 +28,7 @@ pub const ANNOTATION_CONTROLLERS: &str = "ottla.dev/controllers";
 pub const ANNOTATION_INITIAL_CONTROLLERS: &str = "ottla.dev/initial-controllers";
 /// On a claim: the quorum has formed, so that the directory ids of the first voters are used up.
 pub const ANNOTATION_BOOTSTRAPPED: &str = "ottla.dev/bootstrapped";
-/// On a claim: a node has started on this volume, so that it holds a voter's log. On the identity: which volumes those
+/// On a claim: a first voter has served from this volume, so that it holds a voter's log. On the identity: which volumes those
 /// are.
 pub const ANNOTATION_FORMATTED: &str = "ottla.dev/formatted";
 /// On the identity: all nodes of the cluster have been ready at once.

@@ -7,7 +7,10 @@ use std::{env, fs, path::PathBuf};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use ottla_operator::crd::{KafkaCluster, KafkaTopic};
+use ottla_operator::{
+    crd::{KafkaCluster, KafkaTopic},
+    names::OPERATOR_APP,
+};
 
 const HEAD: &str = "# Generated from operator/src/crd by operator/tests/generated.rs; do not edit.\n";
 /// A client-side `kubectl apply` keeps the whole object in an annotation, which holds no more than this.
@@ -61,6 +64,19 @@ fn the_charts_copy_is_current() {
         let text = format!("{{{{- if .Values.crds.enabled }}}}\n{HEAD}{}\n{{{{- end }}}}\n", body.trim_end());
         expect_file(&format!("charts/ottla/templates/crd-{singular}.yaml"), &text);
     }
+}
+
+/// Brokers let the operator in by this label; the chart puts it on the operator's pods.
+#[test]
+fn the_charts_pods_carry_the_label_that_network_policies_trust() {
+    let helpers = fs::read_to_string(root().join("charts/ottla/templates/_helpers.tpl")).unwrap();
+    let label = format!("app.kubernetes.io/name: {OPERATOR_APP}\n");
+    let labels =
+        helpers.split("define \"ottla.selectorLabels\"").nth(1).unwrap().split("{{- end").next().unwrap();
+    assert!(labels.contains(&label), "{labels}");
+    let deployment = fs::read_to_string(root().join("charts/ottla/templates/deployment.yaml")).unwrap();
+    let pod = deployment.split("\n  template:").nth(1).unwrap();
+    assert!(pod.contains("include \"ottla.labels\""), "the pods carry other labels");
 }
 
 #[test]

@@ -36,6 +36,11 @@ const OURS: &[(&str, &str)] = &[
     ("broker.rack", "the rack is the zone label of the Kubernetes node: remove the key"),
 ];
 
+/// How a value quotes the environment of its pod.
+const VARIABLE: &str = "${env:";
+/// What there is to quote.
+pub(super) const VARIABLES: [&str; 4] = ["NODE_ID", "POD_NAME", "POD_NAMESPACE", "RACK"];
+
 /// Whether a user may set a key to a value; if not, what to do instead.
 ///
 /// # Errors
@@ -57,9 +62,9 @@ pub fn check(key: &str, value: &str, release: Release) -> Result<(), String> {
     if value.chars().any(char::is_control) {
         return Err("a value must be one line of printable text".to_owned());
     }
-    // A value filled in from the pod's environment is only known there.
-    if value.contains("${") {
-        return Ok(());
+    // A value filled in from the pod's environment is only known there. Anything else in braces is taken literally.
+    if value.contains(VARIABLE) {
+        return check_variables(value);
     }
     match (check_broker_setting(key, value), release) {
         (Ok(_), _) | (Err(BrokerSettingError::Unknown { .. }), Release::Other) => Ok(()),
@@ -68,6 +73,19 @@ pub fn check(key: &str, value: &str, release: Release) -> Result<(), String> {
         }
         (Err(error), Release::Own | Release::Other) => Err(error.to_string()),
     }
+}
+
+fn check_variables(value: &str) -> Result<(), String> {
+    for after in value.split(VARIABLE).skip(1) {
+        let variable = after.split_once('}').map(|(variable, _)| variable);
+        if !variable.is_some_and(|variable| VARIABLES.contains(&variable)) {
+            let known = VARIABLES.join(", ");
+            return Err(format!(
+                "a pod's environment has {known}, and is quoted as {VARIABLE}NODE_ID}}: correct it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Keys that are right one by one but not together, each with the rule it breaks.
@@ -94,6 +112,24 @@ mod tests {
         assert!(check("num.partitions", "3\nnode.id=7", Release::Own).is_err());
         assert!(check("a=b", "3", Release::Other).is_err());
         assert_eq!(check("num.partitions", "3", Release::Own), Ok(()));
+    }
+
+    #[test]
+    fn a_value_may_quote_what_its_pod_has_and_nothing_else() {
+        assert_eq!(check("num.partitions", "${env:NODE_ID}", Release::Own), Ok(()));
+        for value in ["${env:NOPE}", "${env:NODE_ID", "${env:NODE_ID}${env:}", "${many}", "$many"] {
+            assert!(check("num.partitions", value, Release::Own).is_err(), "{value}");
+        }
+    }
+
+    /// What the operator refuses by name, the API server refuses at once.
+    #[test]
+    fn every_key_of_the_operator_is_refused_at_apply() {
+        use kube::CustomResourceExt as _;
+        let rules = serde_json::to_string(&crate::crd::KafkaCluster::crd()).unwrap();
+        for (key, _) in OURS {
+            assert!(rules.contains(&format!("!('{key}' in self)")), "no rule refuses {key}");
+        }
     }
 
     #[test]

@@ -178,13 +178,20 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
     }
 
     let running = pinned.brokers.unwrap_or(0);
+    let brokers = spec.replicas.max(running);
+    if spec.controllers.placement == PlacementOfControllers::Combined && controllers > brokers {
+        let remedy = format!(
+            "this cluster has {controllers} controllers among its brokers, by its volumes: set replicas to {controllers} or more, and restore the claims that are missing; or remove those that are left, to begin anew without data"
+        );
+        return Verdict::Refused(vec![Refusal::new("spec.replicas", spec.replicas, remedy)]);
+    }
     let cluster = Cluster {
         name: ClusterName::new(object.name_any()),
         namespace: object.namespace().unwrap_or_default(),
         owner,
         image: spec.image.clone().unwrap_or_else(|| image.of_release(&version)),
         version,
-        brokers: spec.replicas.max(running),
+        brokers,
         controllers,
         placement: spec.controllers.placement,
         storage_size: spec.storage.size.clone(),
@@ -301,7 +308,18 @@ fn pod_extras(pod: &crd::PodTemplate, refusals: &mut Vec<Refusal>) -> PodExtras 
     }
     let affinity =
         pod.affinity.as_ref().and_then(|written| match serde_json::from_value::<Affinity>(written.clone()) {
-            Ok(affinity) => Some(affinity),
+            Ok(affinity) => {
+                let kept = serde_json::to_value(&affinity).unwrap_or_default();
+                if let Some(path) = first_dropped(String::new(), written, &kept) {
+                    let field = format!("spec.template.pod.affinity{path}");
+                    refusals.push(Refusal::new(
+                        field,
+                        "",
+                        "there is no such field in pod.spec.affinity: correct it",
+                    ));
+                }
+                Some(affinity)
+            }
             Err(error) => {
                 let remedy = format!("not an affinity as in pod.spec.affinity: {error}");
                 refusals.push(Refusal::new("spec.template.pod.affinity", written, remedy));
@@ -315,6 +333,27 @@ fn pod_extras(pod: &crd::PodTemplate, refusals: &mut Vec<Refusal>) -> PodExtras 
         tolerations: pod.tolerations.iter().map(toleration).collect(),
         affinity,
         image_pull_secrets: pod.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+    }
+}
+
+/// The path of the first field that was not taken in, because the type has none of its name.
+fn first_dropped(path: String, written: &serde_json::Value, kept: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    match (written, kept) {
+        (Value::Object(written), Value::Object(kept)) => written.iter().find_map(|(key, value)| {
+            let path = format!("{path}.{key}");
+            match kept.get(key) {
+                Some(kept) => first_dropped(path, value, kept),
+                None => (!value.is_null()).then_some(path),
+            }
+        }),
+        (Value::Array(written), Value::Array(kept)) => {
+            let pairs = written.iter().zip(kept).enumerate();
+            pairs
+                .filter_map(|(at, (written, kept))| first_dropped(format!("{path}[{at}]"), written, kept))
+                .next()
+        }
+        _ => None,
     }
 }
 
@@ -401,6 +440,26 @@ mod tests {
             serde_json::json!({"replicas": 5, "controllers": {"replicas": 5}, "storage": {"size": "1Gi"}});
         let Verdict::Refused(refusals) = judge(spec, &pinned) else { panic!("accepted") };
         assert_eq!(refusals[0].field, "spec.controllers.replicas");
+    }
+
+    #[test]
+    fn fewer_brokers_than_the_volumes_have_controllers_are_refused() {
+        let pinned = Pinned { controllers: Some(3), version: None, brokers: Some(1) };
+        let spec = serde_json::json!({"replicas": 1, "storage": {"size": "1Gi"}});
+        let Verdict::Refused(refusals) = judge(spec, &pinned) else { panic!("accepted") };
+        assert!(refusals[0].to_string().contains("set replicas to 3 or more"), "{}", refusals[0]);
+    }
+
+    #[test]
+    fn a_field_that_affinity_does_not_have_is_refused() {
+        let text = refusal(serde_json::json!({
+            "storage": {"size": "1Gi"},
+            "template": {"pod": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "kubernetes.io/hostname", "labelSelectr": {}}
+            ]}}}},
+        }));
+        let path = "podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelectr: ";
+        assert!(text.contains(path), "{text}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ use super::{Condition, Scalar};
         priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    // The longest label value derived from it is `<name>-controllers-<10 characters>`, the revision that Kubernetes puts on
+    // the pods of a StatefulSet; a label value holds 63 characters.
     validation = Rule::new("self.metadata.name.size() <= 40").message(
         "metadata.name is too long: at most 40 characters, because services, pods and labels derive their names from it"
     ),
@@ -114,13 +116,13 @@ pub struct KafkaClusterSpec {
         .message("config holds a key of ZooKeeper mode (zookeeper.*): Ottla keeps metadata in its own controllers; remove the key"))]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('ottla.'))")
         .message("config holds a key that the operator sets itself (ottla.*): remove the key"))]
-    #[x_kube(validation = Rule::new("!('node.id' in self) && !('broker.id' in self)")
+    #[x_kube(validation = Rule::new("!('node.id' in self) && !('broker.id' in self) && !('broker.id.generation.enable' in self)")
         .message("config must not hold node.id or broker.id: a node's id is the ordinal of its pod; remove the key"))]
     #[x_kube(validation = Rule::new("!('process.roles' in self)")
         .message("config must not hold process.roles: set controllers.replicas and controllers.placement instead"))]
     #[x_kube(validation = Rule::new("!('log.dirs' in self) && !('log.dir' in self) && !('metadata.log.dir' in self)")
         .message("config must not hold log.dirs, log.dir or metadata.log.dir: set storage instead"))]
-    #[x_kube(validation = Rule::new("!('listeners' in self) && !('advertised.listeners' in self) && !('listener.security.protocol.map' in self) && !('inter.broker.listener.name' in self) && !('controller.listener.names' in self)")
+    #[x_kube(validation = Rule::new("!('listeners' in self) && !('advertised.listeners' in self) && !('listener.security.protocol.map' in self) && !('inter.broker.listener.name' in self) && !('security.inter.broker.protocol' in self) && !('controller.listener.names' in self)")
         .message("config must not hold listeners or what belongs to them: the operator gives each node its addresses; remove the key"))]
     #[x_kube(validation = Rule::new("!('controller.quorum.bootstrap.servers' in self) && !('controller.quorum.voters' in self)")
         .message("config must not hold controller.quorum.bootstrap.servers or controller.quorum.voters: set controllers.replicas instead"))]
@@ -209,7 +211,8 @@ pub struct Storage {
     pub delete_claim: bool,
 }
 
-/// CPU and memory of each node, in Kubernetes' quantities.
+/// CPU and memory of each node, in Kubernetes' quantities. What is written here stands in the place of the whole default:
+/// whoever writes only a request for CPU has no memory limit.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -218,7 +221,8 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub requests: BTreeMap<String, Scalar>,
-    /// What the node may use at most. The broker derives its memory budget from the memory limit.
+    /// What the node may use at most. The broker derives its memory budget from the memory limit; without one, from the
+    /// memory of its Kubernetes node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub limits: BTreeMap<String, Scalar>,

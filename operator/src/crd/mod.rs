@@ -17,12 +17,3 @@ pub use kafka_cluster::{
 };
 pub use kafka_topic::{ClusterRef, DeletionPolicy, KafkaTopic, KafkaTopicSpec, KafkaTopicStatus};
 pub use scalar::Scalar;
-
-/// The group of every kind in this module.
-pub const GROUP: &str = "ottla.dev";
-
-/// The longest name of a `KafkaCluster`.
-///
-/// The longest label value derived from it is `<name>-controllers-<10 characters>`, the revision label that
-/// Kubernetes puts on the pods of a StatefulSet; a label value holds 63 characters.
-pub const CLUSTER_NAME_LENGTH_MAX: usize = 40;

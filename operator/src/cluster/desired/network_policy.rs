@@ -1,6 +1,8 @@
-//! The network policy: clients reach the client port, only nodes of the cluster and the operator the rest.
+//! The network policy: clients and the operator reach the client port, nodes of the cluster each other's, and the operator
+//! the HTTP port.
 //!
-//! The kubelet's probes come from the pod's own node, which a NetworkPolicy never blocks.
+//! The kubelet's probes come from the pod's own node, which a NetworkPolicy never blocks. Policies add up: who wants
+//! `/metrics` scraped opens the HTTP port to Prometheus by one of their own.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ use k8s_openapi::{
 use super::metadata;
 use crate::{
     cluster::validate::Cluster,
-    names::{PORT_CLIENT, PORT_CONTROLLER, PORT_HTTP, PORT_REPLICATION},
+    names::{OPERATOR_APP, PORT_CLIENT, PORT_CONTROLLER, PORT_HTTP, PORT_REPLICATION},
 };
 
 /// Builds the policy; `operator_namespace` is where the operator runs.
@@ -33,7 +35,7 @@ pub fn build_network_policy(cluster: &Cluster, operator_namespace: &str) -> Netw
     };
     let operator = NetworkPolicyPeer {
         namespace_selector: labels("kubernetes.io/metadata.name", operator_namespace),
-        pod_selector: labels("app.kubernetes.io/name", "ottla-operator"),
+        pod_selector: labels("app.kubernetes.io/name", OPERATOR_APP),
         ..NetworkPolicyPeer::default()
     };
     let ports = |numbers: &[u16]| {
@@ -55,7 +57,7 @@ pub fn build_network_policy(cluster: &Cluster, operator_namespace: &str) -> Netw
             ingress: Some(vec![
                 NetworkPolicyIngressRule { from: None, ports: ports(&[PORT_CLIENT]) },
                 NetworkPolicyIngressRule {
-                    from: Some(vec![nodes, operator.clone()]),
+                    from: Some(vec![nodes]),
                     ports: ports(&[PORT_CONTROLLER, PORT_REPLICATION]),
                 },
                 NetworkPolicyIngressRule { from: Some(vec![operator]), ports: ports(&[PORT_HTTP]) },
