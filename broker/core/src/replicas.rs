@@ -40,6 +40,13 @@ pub enum Order {
         /// The replica.
         partition: TopicPartition,
     },
+    /// Take a replica from it that nobody knows of any longer, and keep its records aside.
+    SetAside {
+        /// Which shard.
+        shard: usize,
+        /// The replica.
+        partition: TopicPartition,
+    },
 }
 
 /// A newer image, and what it means for the shards.
@@ -162,15 +169,15 @@ impl Replicas {
         Some(Step { image, orders })
     }
 
-    /// Removes the logs that were found at the start and belong to no replica of this broker: their topics went
-    /// while it was away. Only a broker in service knows every topic.
-    pub fn remove_stray(&mut self) -> Vec<Order> {
+    /// Sets the logs aside that were found at the start and belong to no replica of this broker: their topics went
+    /// while it was away, or the metadata is not theirs. Only a broker in service knows every topic.
+    pub fn set_aside_stray(&mut self) -> Vec<Order> {
         let stray = |id: &TopicPartition| {
             let partition = self.image.partition(id.topic_id, id.partition);
             !partition.is_some_and(|partition| partition.replicas.contains(&self.me))
         };
         let stray = self.held.extract_if(.., |id, _| stray(id));
-        stray.map(|(partition, shard)| Order::Remove { shard, partition }).collect()
+        stray.map(|(partition, shard)| Order::SetAside { shard, partition }).collect()
     }
 
     fn apply(&mut self, image: &Image, orders: &mut Vec<Order>) {

@@ -97,7 +97,7 @@ impl Run {
             }
         }
         assert_eq!(self.durable, 0, "seed {}: a durable log has vanished", self.seed);
-        match Log::create(self.disk.clone(), DIRECTORY, TopicId::default(), &CONFIG) {
+        match Log::create(self.disk.clone(), DIRECTORY, TopicId::default(), &CONFIG, Offset(0)) {
             Ok(log) => Some(log),
             Err(CreateError::Disk(_)) if self.disk.is_stopped() => None,
             Err(error) => panic!("seed {}: {error}", self.seed),

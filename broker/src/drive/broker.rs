@@ -203,14 +203,14 @@ impl Driver {
         self.images.send_replace(Arc::new(step.image));
     }
 
-    fn remove_stray(&mut self) {
-        let orders = self.replicas.remove_stray();
+    fn set_aside_stray(&mut self) {
+        let orders = self.replicas.set_aside_stray();
         if orders.is_empty() {
             return;
         }
         for order in orders {
-            if let Order::Remove { partition, .. } = &order {
-                info!(topic_id = %partition.topic_id, partition = partition.partition.0, "removed the log of a topic that is gone");
+            if let Order::SetAside { partition, .. } = &order {
+                info!(topic_id = %partition.topic_id, partition = partition.partition.0, "a log belongs to no replica of this broker");
             }
             self.shards.order(order);
         }
@@ -222,7 +222,7 @@ impl Driver {
             LifecycleEvent::Registered { epoch } => info!(broker_epoch = epoch.0, "registered"),
             LifecycleEvent::Unfenced => {
                 info!("in service");
-                self.remove_stray();
+                self.set_aside_stray();
             }
             LifecycleEvent::Fenced => info!("fenced by the active controller"),
             LifecycleEvent::Failed { what, at, reason: reason @ CallError::RefusedWithCode(_) } => {

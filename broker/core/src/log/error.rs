@@ -58,6 +58,8 @@ pub enum OpenError {
     Corrupt {
         /// Its directory.
         directory: String,
+        /// The topic it belongs to, where it still says so.
+        topic_id: Option<TopicId>,
         /// How far the log is whole.
         offset: Offset,
         /// Up to where it was known to be durable.

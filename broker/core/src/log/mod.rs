@@ -56,5 +56,5 @@ pub use self::lookup::TimestampOffset;
 pub use self::names::{directory_name, parse_directory_name, removal_name};
 pub use self::open::{RecoveryReport, RecoveryStart};
 pub use self::read::ReadPlan;
-pub use self::replica_log::{Log, SegmentInfo, move_aside, topic_of};
+pub use self::replica_log::{Log, SegmentInfo, keep_aside, move_aside};
 pub use self::sync::{SyncJob, SyncNumber};

@@ -27,10 +27,20 @@ pub fn parse_directory_name(name: &str) -> Option<(TopicName, PartitionIndex)> {
 /// The name a directory gets before it is removed: Kafka's `<topic>-<partition>.<unique>-delete`. A start
 /// that finds a name ending in `-delete` removes it.
 pub fn removal_name(directory: &str, unique: Uuid) -> String {
+    aside(directory, unique, "-delete")
+}
+
+/// The name a directory gets that nobody wants but that holds records: Kafka's `<topic>-<partition>.<unique>-stray`.
+/// No start touches it; a person looks at it and removes it.
+pub(super) fn stray_name(directory: &str, unique: Uuid) -> String {
+    aside(directory, unique, "-stray")
+}
+
+fn aside(directory: &str, unique: Uuid, suffix: &str) -> String {
     // Kafka cuts the topic's name so that the whole stays below 255 bytes.
-    let room = 255 - ".-delete".len() - 32;
+    let room = 255 - ".".len() - suffix.len() - 32;
     let kept = &directory[..directory.len().min(room)];
-    format!("{kept}.{}-delete", unique.simple())
+    format!("{kept}.{}{suffix}", unique.simple())
 }
 
 pub(super) fn log_file(base: Offset) -> String {

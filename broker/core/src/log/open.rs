@@ -2,13 +2,13 @@
 
 use super::config::LogConfig;
 use super::epochs::Epochs;
-use super::error::{BatchFlaw, OpenError, failed};
+use super::error::{BatchFlaw, DiskError, OpenError, failed};
 use super::names::{EPOCHS, METADATA, TRUNCATION, join, parse_segment_file};
 use super::recovery::{Recovered, recover};
 use super::replica_log::{Log, parse_truncation};
 use super::sync::{Pending, SyncNumber};
 use super::{partition_metadata, text_file};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::ids::{Offset, TopicId};
 
 /// What is known about a log before it is opened, from the directory's checkpoints.
@@ -55,7 +55,7 @@ impl<D: Disk> Log<D> {
         config: &LogConfig,
         start: RecoveryStart,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let found = look(&disk, directory, start.clean_shutdown)?;
+        let found = look(&disk, directory, start)?;
         // Where a truncation took back a recovery point, the shutdown's own is not to be trusted either.
         let clean = start.clean_shutdown && found.truncation.is_none();
         let (recovery_point, log_start) = match found.truncation {
@@ -110,18 +110,17 @@ impl<D: Disk> Log<D> {
 }
 
 /// Reads what is small, and removes what an interrupted step left behind.
-fn look<D: Disk>(disk: &D, directory: &str, clean_shutdown: bool) -> Result<Found, OpenError> {
+fn look<D: Disk>(disk: &D, directory: &str, start: RecoveryStart) -> Result<Found, OpenError> {
     let read = |name: &str| {
         let path = join(directory, name);
         text_file::read(disk, &path).map_err(failed("read", &path))
     };
-    if !clean_shutdown {
+    if !start.clean_shutdown {
         // Recovery acts on the names it finds: a second crash must not bring back others.
         disk.sync_directory(directory).map_err(failed("sync directory", directory))?;
     }
     let Some(topic_id) = read(METADATA)?.as_deref().and_then(partition_metadata::parse) else {
-        let detail = format!("{METADATA} is missing or torn");
-        return Err(OpenError::Unfinished { directory: directory.to_owned(), detail });
+        return Err(without_metadata(disk, directory, start.recovery_point));
     };
     let epochs = read(EPOCHS)?.as_deref().and_then(Epochs::parse);
     let truncation = read(TRUNCATION)?.as_deref().map(parse_truncation);
@@ -142,4 +141,48 @@ fn look<D: Disk>(disk: &D, directory: &str, clean_shutdown: bool) -> Result<Foun
         }
     }
     Ok(Found { topic_id, epochs, truncation, bases })
+}
+
+/// A log that does not say whose it is. Only its creation leaves that by itself: until the first checkpoint
+/// after it the `truncation-checkpoint` is there, or no recovery point is. Anything else had it, and has lost
+/// it to rot, to a power cut on a disk that lies, or to a restore that missed it.
+fn without_metadata<D: Disk>(disk: &D, directory: &str, recovery_point: Offset) -> OpenError {
+    let detail = format!("{METADATA} is missing or torn");
+    match holding(disk, directory) {
+        Err(error) => error.into(),
+        Ok(Holding::Records) if recovery_point > Offset(0) => {
+            let (directory, offset) = (directory.to_owned(), Offset(0));
+            OpenError::Corrupt { directory, topic_id: None, offset, recovery_point, detail }
+        }
+        Ok(_) => OpenError::Unfinished { directory: directory.to_owned(), detail },
+    }
+}
+
+/// What a directory without `partition.metadata` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// Nothing that a creation does not leave behind.
+    Nothing,
+    /// Records, or traces of them.
+    Records,
+}
+
+pub(super) fn holding<D: Disk>(disk: &D, directory: &str) -> Result<Holding, DiskError> {
+    let names = disk.list(directory).map_err(failed("list", directory))?;
+    if names.iter().any(|name| name == TRUNCATION) {
+        let path = join(directory, TRUNCATION);
+        let text = text_file::read(disk, &path).map_err(failed("read", &path))?;
+        // A creation begins with one that takes everything back.
+        if text.is_some_and(|text| parse_truncation(&text) == Offset(0)) {
+            return Ok(Holding::Nothing);
+        }
+    }
+    for (name, (base, suffix)) in names.iter().filter_map(|name| Some((name, parse_segment_file(name)?))) {
+        let path = join(directory, name);
+        let length = || disk.open(&path, OpenMode::Existing)?.length();
+        if suffix == "log" && (base > Offset(0) || length().map_err(failed("measure", &path))? > 0) {
+            return Ok(Holding::Records);
+        }
+    }
+    Ok(Holding::Nothing)
 }

@@ -203,7 +203,8 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn corrupt(&self, offset: Offset, detail: String) -> OpenError {
         let (directory, recovery_point) = (self.log.directory.clone(), self.recovery_point);
-        OpenError::Corrupt { directory, offset, recovery_point, detail }
+        let topic_id = Some(self.log.topic_id);
+        OpenError::Corrupt { directory, topic_id, offset, recovery_point, detail }
     }
 
     fn walk_error(&self, offset: Offset, error: WalkError) -> OpenError {

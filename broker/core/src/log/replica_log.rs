@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::config::LogConfig;
 use super::epochs::{EpochEnd, Epochs};
 use super::error::{BatchFlaw, ChangeError, CreateError, DiskError, ReadError, failed};
-use super::names::{METADATA, TRUNCATION, join, removal_name};
+use super::names::{METADATA, TRUNCATION, join, removal_name, stray_name};
+use super::open::{Holding, holding};
 use super::segment::{Segment, WalkError};
 use super::sync::{Pending, Running, SyncNumber};
 use super::{partition_metadata, text_file};
@@ -48,24 +49,40 @@ pub struct SegmentInfo {
 }
 
 impl<D: Disk> Log<D> {
-    /// Makes an empty log that begins at offset 0. Nothing of it is durable before its first sync. What an
-    /// unfinished creation left behind is removed.
+    /// Makes an empty log that begins at offset 0. Nothing of it is durable before its first sync, unless a
+    /// `recovery_point` of an earlier log of that name may still be on the disk. What an unfinished creation
+    /// left behind is removed; what holds records is kept aside ([`keep_aside`]).
     pub fn create(
         disk: D,
         directory: &str,
         topic_id: TopicId,
         config: &LogConfig,
+        recovery_point: Offset,
     ) -> Result<Self, CreateError> {
-        if let Some(topic_id) = topic_of(&disk, directory)? {
+        let path = join(directory, METADATA);
+        let text = text_file::read(&disk, &path).map_err(failed("read", &path))?;
+        if let Some(topic_id) = text.as_deref().and_then(partition_metadata::parse) {
             return Err(CreateError::Exists { directory: directory.to_owned(), topic_id });
         }
         if disk.list(directory).is_ok() {
-            disk.remove(directory).map_err(failed("remove the unfinished log", directory))?;
+            match holding(&disk, directory)? {
+                Holding::Nothing => {
+                    disk.remove(directory).map_err(failed("remove the unfinished log", directory))?;
+                }
+                Holding::Records => {
+                    keep_aside(&disk, directory, topic_id.0)?;
+                }
+            }
         }
         disk.create_directory(directory).map_err(failed("make directory", directory))?;
         // The recovery points on the disk may still name an earlier topic's log of the same name: what they
         // say about this one is taken back as for a truncation.
         let truncation = write_new(&disk, directory, TRUNCATION, &truncation_text(Offset(0)))?;
+        if recovery_point > Offset(0) {
+            // Before anything that a start after a crash could take for what that recovery point speaks of.
+            let synced = truncation.sync().and_then(|()| disk.sync_directory(directory));
+            synced.map_err(failed("sync", directory))?;
+        }
         let segment = Segment::create(&disk, directory, Offset(0))?;
         Ok(Self {
             disk,
@@ -183,6 +200,25 @@ impl<D: Disk> Log<D> {
         Ok(move_aside(&self.disk, &self.directory, unique)?)
     }
 
+    /// As [`Log::remove`], but nobody is to remove what it leaves ([`keep_aside`]).
+    pub fn set_aside(&mut self, unique: Uuid) -> Result<String, ChangeError> {
+        if self.running.is_some() {
+            return Err(ChangeError::SyncRunning(self.directory.clone()));
+        }
+        self.failed = true;
+        Ok(keep_aside(&self.disk, &self.directory, unique)?)
+    }
+
+    /// Whether there is any record on the disk, or was.
+    pub fn holds_records(&self) -> bool {
+        self.log_end() > Offset(0)
+    }
+
+    /// Whether a `truncation-checkpoint` takes back what the recovery points say.
+    pub fn takes_back(&self) -> bool {
+        self.truncation.is_some()
+    }
+
     pub(super) fn active(&self) -> &Segment<D::File> {
         self.segments.last().expect("a log has a segment")
     }
@@ -225,11 +261,16 @@ pub fn move_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<St
     Ok(name)
 }
 
-/// The topic that the log in a directory belongs to; `None` if its making was never finished.
-pub fn topic_of<D: Disk>(disk: &D, directory: &str) -> Result<Option<TopicId>, DiskError> {
-    let path = join(directory, METADATA);
-    let text = text_file::read(disk, &path).map_err(failed("read", &path))?;
-    Ok(text.as_deref().and_then(partition_metadata::parse))
+/// Gives the directory of a log that is not in use a name that no start touches,
+/// `<topic>-<partition>.<unique>-stray`, durably, and returns it: its records are for a person to look at.
+pub fn keep_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<String, DiskError> {
+    let taken = disk.list("").map_err(failed("list", ""))?;
+    let numbers = (0..).map(|number| Uuid::from_u128(unique.as_u128().wrapping_add(number)));
+    let mut names = numbers.map(|unique| stray_name(directory, unique));
+    let name = names.find(|name| !taken.contains(name)).expect("there are more numbers than names");
+    disk.rename(directory, &name).map_err(failed("keep aside", directory))?;
+    disk.sync_directory("").map_err(failed("sync directory", ""))?;
+    Ok(name)
 }
 
 /// Writes a new small file without syncing it.

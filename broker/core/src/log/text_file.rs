@@ -8,7 +8,8 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 /// More than the checkpoint of 100,000 replicas takes; a file larger than this is none of ours.
 const LENGTH_MAX: u64 = 64 << 20;
 
-/// The file's text; `None` if there is no such file.
+/// The file's text; `None` if there is no such file. Bytes that are no text are damage like any other, and not
+/// a failure of the disk: none of our files in which they turn up is then in its form.
 pub(super) fn read<D: Disk>(disk: &D, path: &str) -> io::Result<Option<String>> {
     let file = match disk.open(path, OpenMode::Existing) {
         Ok(file) => file,
@@ -23,7 +24,7 @@ pub(super) fn read<D: Disk>(disk: &D, path: &str) -> io::Result<Option<String>> 
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
-    String::from_utf8(bytes).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Writes a file's bytes over themselves, so that its next sync really writes them.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::damaged::Damage;
 use super::effect::Effect;
 use super::replica::{Parked, Replica, log_config};
+use super::{Leaving, Shard};
 use crate::config::TopicConfig;
 use crate::disk::Disk;
 use crate::ids::{TopicName, TopicPartition};
@@ -69,13 +68,18 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// The replica is no longer wanted here: its log is moved out of the way and then removed.
     pub fn remove(&mut self, id: TopicPartition) {
+        self.take_out(id, false);
+    }
+
+    /// A log was found that belongs to no replica of this broker, and nobody said that its topic was deleted:
+    /// what holds records is moved out of the way and kept, as Kafka does.
+    pub fn set_aside(&mut self, id: TopicPartition) {
+        self.take_out(id, true);
+    }
+
+    fn take_out(&mut self, id: TopicPartition, stray: bool) {
         self.postponed.remove(&id);
-        match self.damaged.removed(&self.disk, id) {
-            Ok(Some(name)) => self.effects.push(Effect::Remove(name)),
-            Ok(None) => {}
-            Err(error) => self.fail(&error),
-        }
-        let Some(mut replica) = self.replicas.remove(&id) else { return };
+        let Some(mut replica) = self.replicas.remove(&id) else { return self.take_out_damaged(id, stray) };
         if let Some(mut partition) = replica.partition.take() {
             let mut released = partition.fail();
             for released in &mut released {
@@ -85,7 +89,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         let watchers = std::mem::take(&mut replica.watchers);
         self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
-        self.removing.push((id, replica));
+        self.removing.push(Leaving { id, replica, stray });
         self.remove_idle();
     }
 
@@ -93,13 +97,20 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     pub(super) fn remove_idle(&mut self) {
         let mut index = 0;
         while index < self.removing.len() {
-            if self.removing[index].1.log.sync_running() {
+            if self.removing[index].replica.log.sync_running() {
                 index += 1;
                 continue;
             }
-            let (_, mut replica) = self.removing.swap_remove(index);
-            match replica.log.remove(replica.log.topic_id().0) {
-                Ok(directory) => self.effects.push(Effect::Remove(directory)),
+            let Leaving { mut replica, stray, .. } = self.removing.swap_remove(index);
+            let topic_id = replica.log.topic_id().0;
+            let left = if stray && replica.log.holds_records() {
+                let from = replica.log.directory().to_owned();
+                replica.log.set_aside(topic_id).map(|to| Effect::SetAside { from, to })
+            } else {
+                replica.log.remove(topic_id).map(Effect::Remove)
+            };
+            match left {
+                Ok(effect) => self.effects.push(effect),
                 Err(error) => self.fail(&error),
             }
         }
@@ -120,22 +131,23 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         for id in earlier {
             self.remove(id);
         }
-        if self.removing.iter().any(|(_, replica)| replica.log.directory() == directory) {
+        if self.removing.iter().any(|leaving| leaving.replica.log.directory() == directory) {
             // The log of an earlier topic of that name is under sync, and must not lose its directory to this.
             self.postponed.insert(assignment.partition, assignment.clone());
             return false;
         }
-        match self.damaged.assigned(&self.disk, assignment.partition, &directory) {
-            Ok(Damage::None) => {}
-            Ok(Damage::Stays) => return false,
-            Ok(Damage::MovedTo(name)) => self.effects.push(Effect::Remove(name)),
+        match self.is_damaged(&directory, assignment.partition) {
+            Ok(false) => {}
+            Ok(true) => return false,
             Err(error) => {
                 self.fail(&error);
                 return false;
             }
         }
         let config = log_config(&assignment.config);
-        match Log::create(self.disk.clone(), &directory, assignment.partition.topic_id, &config) {
+        let (name, topic_id) = (assignment.topic.clone(), assignment.partition.topic_id);
+        let recovery_point = self.recovery_point_on_disk(&(name, assignment.partition.partition));
+        match Log::create(self.disk.clone(), &directory, topic_id, &config, recovery_point) {
             Ok(log) => {
                 self.replicas.insert(assignment.partition, Replica::new(log));
                 true

@@ -7,7 +7,7 @@ use super::Shard;
 use super::effect::{CheckpointJob, Effect};
 use crate::config::{Durability, Limit};
 use crate::disk::Disk;
-use crate::ids::{BrokerEpoch, Offset, TopicPartition};
+use crate::ids::{BrokerEpoch, Offset, PartitionIndex, TopicName, TopicPartition};
 use crate::log::checkpoints::{self, Offsets};
 use crate::log::parse_directory_name;
 use crate::partition::Partition;
@@ -61,11 +61,19 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             log_starts: Offsets::new(),
             logs: Vec::new(),
         };
+        // A start must know that these were whole up to there.
+        for damaged in &self.damaged {
+            job.recovery_points.insert(damaged.name.clone(), damaged.recovery_point);
+            if damaged.log_start > Offset(0) {
+                job.log_starts.insert(damaged.name.clone(), damaged.log_start);
+            }
+        }
         let mut changed = false;
         for (id, replica) in &mut self.replicas {
             let Some(name) = parse_directory_name(replica.log.directory()) else { continue };
+            // What a truncation took back is given again with the next writing.
+            changed |= replica.log.takes_back();
             let recovery_point = replica.log.take_recovery_point();
-            changed |= self.written.get(id) != Some(&recovery_point);
             let high_watermark = replica.partition.as_ref().map_or(recovery_point, Partition::high_watermark);
             if replica.log.log_start() > Offset(0) {
                 job.log_starts.insert(name.clone(), replica.log.log_start());
@@ -75,10 +83,17 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             job.logs.push((*id, recovery_point));
         }
         // An idle directory writes nothing.
-        if changed {
+        if changed || job.recovery_points != self.written {
             self.checkpoint_running = true;
+            self.writing.clone_from(&job.recovery_points);
             self.effects.push(Effect::Checkpoint(job));
         }
+    }
+
+    /// The greatest recovery point that a start could find for a log of this name.
+    pub(super) fn recovery_point_on_disk(&self, name: &(TopicName, PartitionIndex)) -> Offset {
+        let points = [&self.written, &self.writing].map(|points| points.get(name).copied());
+        points.into_iter().flatten().max().unwrap_or_default()
     }
 
     /// Takes the result of a [`CheckpointJob`].
@@ -87,8 +102,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if let Err(error) = result {
             return self.fail(&error);
         }
+        self.written = std::mem::take(&mut self.writing);
         for (id, recovery_point) in logs {
-            self.written.insert(id, recovery_point);
             let Some(replica) = self.replicas.get_mut(&id) else { continue };
             if let Err(error) = replica.log.recovery_point_written(recovery_point) {
                 return self.fail(&error);

@@ -1,81 +1,73 @@
-//! Logs that were found damaged below their recovery point: what was durable there is no longer whole.
+//! Logs that are on the disk and cannot serve: what was durable in them is no longer whole.
 //!
-//! Such a log is not served and not touched, so that somebody may still save what is left of it. Its partition
-//! answers with a storage error; everything else in the directory is served. It goes when its topic does.
+//! Such a log stays as it is, so that somebody may still save what is left of it, and so does what the directory's checkpoints say of it: without its recovery
+//! point the next start would take the damage for a torn tail and cut it. Its partition answers
+//! KAFKA_STORAGE_ERROR, and no empty log takes its place while its topic is there.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::Shard;
+use super::effect::Effect;
 use crate::disk::Disk;
-use crate::ids::{TopicId, TopicPartition};
-use crate::log::{DiskError, move_aside, topic_of};
+use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use crate::log::{DiskError, keep_aside, move_aside};
 use crate::partition::PartitionError;
 
-/// What became of the damage when its partition was assigned.
-pub(super) enum Damage {
-    /// There is none in that directory.
-    None,
-    /// The partition has no other log than the damaged one.
-    Stays,
-    /// It belonged to an earlier topic of that name, and was moved out of the way, to be removed.
-    MovedTo(String),
-}
-
-/// The damaged logs of one log directory.
-#[derive(Debug, Default)]
+/// One of them.
 pub(super) struct Damaged {
-    /// By the name of their directory.
-    directories: BTreeSet<String>,
-    /// Those that the metadata knows.
-    partitions: BTreeMap<TopicPartition, String>,
+    pub(super) directory: String,
+    pub(super) name: (TopicName, PartitionIndex),
+    /// Whose it is; `None` if that is part of the damage.
+    pub(super) topic_id: Option<TopicId>,
+    pub(super) recovery_point: Offset,
+    pub(super) log_start: Offset,
 }
 
 impl Damaged {
-    /// A log was found damaged.
-    pub(super) fn found(&mut self, directory: String) {
-        self.directories.insert(directory);
+    /// The partition it is a replica of, as far as it says.
+    pub(super) fn partition(&self) -> Option<TopicPartition> {
+        Some(TopicPartition { topic_id: self.topic_id?, partition: self.name.1 })
+    }
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// What is wrong with a partition that has no replica here.
+    pub(super) fn absent(&self, id: TopicPartition) -> PartitionError {
+        let damaged = self.damaged.iter().any(|damaged| damaged.partition() == Some(id));
+        if damaged { PartitionError::Storage } else { PartitionError::NotLeader }
     }
 
-    /// What a request for a partition without a replica gets.
-    pub(super) fn error_of(&self, id: TopicPartition) -> PartitionError {
-        if self.partitions.contains_key(&id) { PartitionError::Storage } else { PartitionError::NotLeader }
-    }
-
-    /// A replica is to be made in this directory.
-    pub(super) fn assigned<D: Disk>(
-        &mut self,
-        disk: &D,
-        id: TopicPartition,
-        directory: &str,
-    ) -> Result<Damage, DiskError> {
-        if !self.directories.contains(directory) {
-            return Ok(Damage::None);
+    /// Whether a damaged log has the place of this replica. One that does not say whose it is belongs to the
+    /// first that is wanted there; one of an earlier topic of that name makes way.
+    pub(super) fn is_damaged(&mut self, directory: &str, id: TopicPartition) -> Result<bool, DiskError> {
+        let Some(at) = self.damaged.iter().position(|damaged| damaged.directory == directory) else {
+            return Ok(false);
+        };
+        if *self.damaged[at].topic_id.get_or_insert(id.topic_id) == id.topic_id {
+            return Ok(true);
         }
-        let topic_id = topic_of(disk, directory)?;
-        if topic_id == Some(id.topic_id) {
-            self.partitions.insert(id, directory.to_owned());
-            return Ok(Damage::Stays);
+        self.move_damaged(at, false)?;
+        Ok(false)
+    }
+
+    /// The partition is no longer wanted here: what is left of its log goes, too, or is kept aside where
+    /// nobody said that its topic is gone.
+    pub(super) fn take_out_damaged(&mut self, id: TopicPartition, stray: bool) {
+        let Some(at) = self.damaged.iter().position(|damaged| damaged.partition() == Some(id)) else {
+            return;
+        };
+        if let Err(error) = self.move_damaged(at, stray) {
+            self.fail(&error);
         }
-        self.move_aside(disk, directory, topic_id.unwrap_or(id.topic_id)).map(Damage::MovedTo)
     }
 
-    /// A replica is no longer wanted here. The name that its log was moved to, if it was a damaged one.
-    pub(super) fn removed<D: Disk>(
-        &mut self,
-        disk: &D,
-        id: TopicPartition,
-    ) -> Result<Option<String>, DiskError> {
-        let Some(directory) = self.partitions.remove(&id) else { return Ok(None) };
-        self.move_aside(disk, &directory, id.topic_id).map(Some)
-    }
-
-    fn move_aside<D: Disk>(
-        &mut self,
-        disk: &D,
-        directory: &str,
-        topic_id: TopicId,
-    ) -> Result<String, DiskError> {
-        self.directories.remove(directory);
-        self.partitions.retain(|_, name| name != directory);
-        move_aside(disk, directory, topic_id.0)
+    fn move_damaged(&mut self, at: usize, stray: bool) -> Result<(), DiskError> {
+        let Damaged { directory: from, topic_id, .. } = self.damaged.swap_remove(at);
+        let unique = topic_id.unwrap_or_default().0;
+        let effect = if stray {
+            keep_aside(&self.disk, &from, unique).map(|to| Effect::SetAside { from, to })?
+        } else {
+            Effect::Remove(move_aside(&self.disk, &from, unique)?)
+        };
+        self.effects.push(effect);
+        Ok(())
     }
 }

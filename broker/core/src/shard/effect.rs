@@ -38,6 +38,13 @@ pub enum Effect<D: Disk, T, W> {
     Checkpoint(CheckpointJob<D>),
     /// Remove this directory of a removed log, in its own time.
     Remove(String),
+    /// Say that a log that belongs to no replica here was moved aside, records and all.
+    SetAside {
+        /// The directory it had.
+        from: String,
+        /// The one it has, which nothing touches from now on.
+        to: String,
+    },
     /// The directory has failed: report it, and expect nothing more of it.
     Failed {
         /// Why, with the name of the log where there is one.

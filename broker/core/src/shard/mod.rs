@@ -23,7 +23,8 @@ mod sync;
 use std::collections::BTreeMap;
 
 use crate::disk::Disk;
-use crate::ids::{NodeId, Offset, TopicPartition};
+use crate::ids::{NodeId, TopicPartition};
+use crate::log::checkpoints::Offsets;
 use crate::log::commit::GroupCommit;
 use crate::partition::{Partition, PartitionError};
 use crate::time::Monotonic;
@@ -42,19 +43,30 @@ pub struct Shard<D: Disk, T, W> {
     disk: D,
     replicas: BTreeMap<TopicPartition, Replica<D, T, W>>,
     commit: GroupCommit<TopicPartition, ()>,
+    /// Logs that were found and cannot serve.
+    damaged: Vec<Damaged>,
     /// Logs whose removal waits for their sync to end.
-    removing: Vec<(TopicPartition, Replica<D, T, W>)>,
+    removing: Vec<Leaving<D, T, W>>,
     /// Replicas whose directory still belongs to a log that waits for its removal.
     postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,
     checkpoint_running: bool,
     /// The recovery points that are on the disk.
-    written: BTreeMap<TopicPartition, Offset>,
+    written: Offsets,
+    /// Those that are being written.
+    writing: Offsets,
     unflushed_bytes: u64,
     /// How many bytes of batches may still be written.
     room: u64,
-    damaged: Damaged,
+}
+
+/// A replica on its way out.
+struct Leaving<D: Disk, T, W> {
+    id: TopicPartition,
+    replica: Replica<D, T, W>,
+    /// Nobody has said that its topic is gone: its records stay on the disk, under another name.
+    stray: bool,
 }
 
 impl<D: Disk, T, W> Shard<D, T, W> {
@@ -75,9 +87,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.commit.has_failed()
     }
 
-    /// The partitions it holds, with or without a registration.
+    /// The partitions it holds, with or without a registration, and able to serve or not.
     pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.replicas.keys().copied()
+        self.replicas.keys().copied().chain(self.damaged.iter().filter_map(Damaged::partition))
     }
 
     /// How many partitions this broker leads here.
@@ -89,7 +101,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// A replica, for those who would read or write.
     fn replica(&self, id: TopicPartition) -> Result<&Replica<D, T, W>, PartitionError> {
-        self.replicas.get(&id).ok_or_else(|| self.damaged.error_of(id))
+        self.replicas.get(&id).ok_or_else(|| self.absent(id))
     }
 
     /// A replica's machine, for those who look on: checkers and metrics.

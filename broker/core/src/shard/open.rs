@@ -7,7 +7,7 @@ use super::damaged::Damaged;
 use super::replica::Replica;
 use crate::disk::Disk;
 use crate::ids::{NodeId, Offset, TopicPartition};
-use crate::log::checkpoints::{Checkpoint, take_clean_shutdown};
+use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
 use crate::log::{DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
 use crate::time::Monotonic;
@@ -44,14 +44,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let log_starts = Checkpoint::LogStart.read(&disk)?;
         let mut replicas = BTreeMap::new();
         let mut logs = Vec::new();
-        let mut damaged = Damaged::default();
+        let mut damaged = Vec::new();
         for directory in disk.list("")? {
             if directory.ends_with("-delete") {
                 disk.remove(&directory)?;
                 continue;
             }
             let Some(name) = parse_directory_name(&directory) else { continue };
-            let offset = |offsets: &crate::log::checkpoints::Offsets| offsets.get(&name).copied();
+            let offset = |offsets: &Offsets| offsets.get(&name).copied();
             let start = RecoveryStart {
                 clean_shutdown: clean,
                 recovery_point: offset(&recovery_points).unwrap_or(Offset(0)),
@@ -65,8 +65,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 Err(error @ (OpenError::Corrupt { .. } | OpenError::Unfinished { .. })) => Err(error),
                 Ok(opened) => Ok(opened),
             };
-            if matches!(opened, Err(OpenError::Corrupt { .. })) {
-                damaged.found(directory.clone());
+            if let Err(OpenError::Corrupt { topic_id, .. }) = &opened {
+                let (directory, topic_id, name) = (directory.clone(), *topic_id, name.clone());
+                let RecoveryStart { recovery_point, log_start, .. } = start;
+                damaged.push(Damaged { directory, name, topic_id, recovery_point, log_start });
             }
             let result = opened.map(|(log, report)| {
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
@@ -85,7 +87,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             effects: Vec::new(),
             checkpointed_at: now,
             checkpoint_running: false,
-            written: BTreeMap::new(),
+            written: recovery_points,
+            writing: Offsets::new(),
             unflushed_bytes: 0,
             room: u64::MAX,
             damaged,

@@ -25,10 +25,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// Takes the result of one job of a round.
     pub fn sync_finished(&mut self, id: TopicPartition, number: SyncNumber, result: io::Result<()>) {
-        if let Some((_, replica)) = self.removing.iter_mut().find(|(removed, _)| *removed == id) {
+        if let Some(leaving) = self.removing.iter_mut().find(|leaving| leaving.id == id) {
             // Nobody waits for a log on its way out. If the disk failed, the round says so below.
             let outcome = if result.is_ok() { Ok(()) } else { Err(io::ErrorKind::Other.into()) };
-            let _ends_with_the_round = replica.log.sync_finished(number, outcome);
+            let _ends_with_the_round = leaving.replica.log.sync_finished(number, outcome);
         }
         self.commit.finished(id, number, result);
         self.end_rounds();

@@ -22,7 +22,9 @@ struct Shard {
 impl Shard {
     fn new() -> Self {
         let disk = disk(1);
-        let create = |name: &str| Log::create(disk.clone(), name, topic_id(), &LogConfig::default()).unwrap();
+        let create = |name: &str| {
+            Log::create(disk.clone(), name, topic_id(), &LogConfig::default(), Offset(0)).unwrap()
+        };
         Self { logs: vec![create("a-0"), create("a-1")], commit: GroupCommit::new() }
     }
 

@@ -161,7 +161,7 @@ fn an_unfinished_log_is_made_anew_and_a_finished_one_is_not_touched() {
     let mut log = create(&disk, &LogConfig::default());
     append(&mut log, Batch::at(0));
     sync(&mut log);
-    let again = Log::create(disk.clone(), DIRECTORY, topic_id(), &LogConfig::default());
+    let again = Log::create(disk.clone(), DIRECTORY, topic_id(), &LogConfig::default(), Offset(0));
     assert!(matches!(again, Err(CreateError::Exists { topic_id: found, .. }) if found == topic_id()));
     assert_eq!(open(&disk, &LogConfig::default(), 0).0.log_end(), Offset(1));
 }
@@ -199,4 +199,59 @@ fn a_batch_with_a_lower_epoch_behind_a_cut_is_not_taken_for_the_log() {
     file(&disk, FIRST).write_at(&newer.bytes(), 6 * bytes).unwrap();
     let (log, report) = open(&disk, &LogConfig::default(), 5);
     assert_eq!((log.log_end(), report.flaw), (Offset(7), Some(BatchFlaw::Epoch)));
+}
+
+#[test]
+fn a_log_that_lost_its_metadata_is_corrupt_and_not_made_anew() {
+    for rotten in ["", "version: 0\n", "missing"] {
+        let disk = disk(1);
+        let batches = ten(&disk).concat();
+        let metadata = file(&disk, "partition.metadata");
+        if rotten == "missing" {
+            disk.remove(&format!("{DIRECTORY}/partition.metadata")).unwrap();
+        } else {
+            metadata.set_length(0).unwrap();
+            metadata.write_at(rotten.as_bytes(), 0).unwrap();
+        }
+        let error = open_error(&disk, 10);
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{rotten:?}: {error}");
+        assert_eq!(file(&disk, FIRST).length().unwrap(), batches.len() as u64);
+    }
+}
+
+#[test]
+fn records_without_metadata_and_recovery_point_are_kept_aside() {
+    let disk = disk(1);
+    let batches = ten(&disk).concat();
+    disk.remove(&format!("{DIRECTORY}/partition.metadata")).unwrap();
+    assert!(matches!(open_error(&disk, 0), OpenError::Unfinished { .. }), "it may never have been durable");
+    // Twice, under the same topic id.
+    drop(create(&disk, &LogConfig::default()));
+    let mut log = create(&disk, &LogConfig::default());
+    append(&mut log, Batch::at(0));
+    sync(&mut log);
+    let disk = disk.crash(CrashKind::PowerAllLost);
+    let names = disk.list("").unwrap();
+    let [own, stray] = &names[..] else { panic!("{names:?}") };
+    assert_eq!(own, DIRECTORY);
+    assert!(stray.ends_with("-stray") && ottla_core::log::parse_directory_name(stray).is_none(), "{stray}");
+    let kept = disk.open(&format!("{stray}/{FIRST}"), OpenMode::Existing).unwrap();
+    assert_eq!(kept.length().unwrap(), batches.len() as u64);
+}
+
+#[test]
+fn a_log_made_over_an_old_recovery_point_is_never_taken_for_what_that_speaks_of() {
+    for seed in 0..200 {
+        let disk = disk(seed);
+        let config = LogConfig::default();
+        let mut log = Log::create(disk.clone(), DIRECTORY, topic_id(), &config, Offset(500)).unwrap();
+        append(&mut log, Batch::at(0));
+        // Nothing was synced, and any part of it may be found.
+        let disk = disk.crash(CrashKind::PowerSomeLost);
+        if disk.list("").unwrap().is_empty() {
+            continue;
+        }
+        let error = open_error(&disk, 500);
+        assert!(matches!(error, OpenError::Unfinished { .. }), "seed {seed}: {error}");
+    }
 }

@@ -118,7 +118,7 @@ impl Model {
     }
 
     pub(crate) fn create(&mut self) -> Result<(), Crashed> {
-        let created = Log::create(self.disk.clone(), DIRECTORY, topic_id(), &config());
+        let created = Log::create(self.disk.clone(), DIRECTORY, topic_id(), &config(), Offset(0));
         self.log = Some(ok(&self.disk, created)?);
         Ok(())
     }

@@ -80,7 +80,7 @@ pub(crate) fn topic_id() -> TopicId {
 }
 
 pub(crate) fn create(disk: &SimDisk, config: &LogConfig) -> Log<SimDisk> {
-    Log::create(disk.clone(), DIRECTORY, topic_id(), config).unwrap()
+    Log::create(disk.clone(), DIRECTORY, topic_id(), config, Offset(0)).unwrap()
 }
 
 /// Opens the log after a crash, with this recovery point.

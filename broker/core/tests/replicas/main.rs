@@ -104,7 +104,9 @@ fn seen(order: &Order) -> (usize, TopicPartition, Option<u32>) {
         Order::Assign { shard, assignment } => {
             (*shard, assignment.partition, Some(assignment.config.min_insync_replicas))
         }
-        Order::Remove { shard, partition } => (*shard, *partition, None),
+        Order::Remove { shard, partition } | Order::SetAside { shard, partition } => {
+            (*shard, *partition, None)
+        }
     }
 }
 
@@ -152,7 +154,9 @@ fn a_log_that_was_found_stays_where_it_is_and_a_stray_one_goes() {
     world.topic(1);
     world.partition(id(1, 0), ME, directory(2));
     assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1))]);
-    let stray: Vec<_> = replicas.remove_stray().iter().map(seen).collect();
+    let orders = replicas.set_aside_stray();
+    assert!(matches!(orders[..], [Order::SetAside { .. }]), "nobody said that its topic was deleted");
+    let stray: Vec<_> = orders.iter().map(seen).collect();
     assert_eq!(stray, [(0, id(8, 0), None)]);
     assert_eq!(replicas.routes().keys().copied().collect::<Vec<_>>(), [id(1, 0)]);
 }

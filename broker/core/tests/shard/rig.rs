@@ -28,6 +28,7 @@ pub(crate) enum Seen {
     Wake(u32),
     Failed,
     Removed,
+    SetAside,
 }
 
 pub(crate) struct Rig {
@@ -113,6 +114,7 @@ impl Rig {
                     self.disk.remove(&directory).unwrap();
                     seen.push(Seen::Removed);
                 }
+                Effect::SetAside { .. } => seen.push(Seen::SetAside),
                 Effect::Failed { .. } => seen.push(Seen::Failed),
             }
         }

@@ -1,5 +1,5 @@
 use ottla_core::disk::Disk;
-use ottla_core::ids::{Offset, TopicId, TopicPartition};
+use ottla_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{OffsetFound, OffsetTarget};
 use ottla_core::time::Monotonic;
@@ -165,4 +165,26 @@ fn an_idle_directory_writes_no_checkpoints() {
         rig.effects();
     }
     assert_eq!(rig.disk.counts(), before);
+}
+
+#[test]
+fn a_log_that_nobody_knows_is_kept_aside_if_it_holds_records() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    let empty = TopicPartition { partition: PartitionIndex(1), ..TOPIC };
+    rig.shard.assign(assignment(empty, Some(ME), 0));
+    rig.sync();
+    rig.shard.set_aside(TOPIC);
+    rig.shard.set_aside(empty);
+    let seen = rig.sync();
+    assert!(seen.contains(&Seen::SetAside) && seen.contains(&Seen::Removed), "{seen:?}");
+    let names = rig.disk.list("").unwrap();
+    let [stray] = &names.iter().filter(|name| name.starts_with("orders")).collect::<Vec<_>>()[..] else {
+        panic!("{names:?}")
+    };
+    assert!(stray.starts_with("orders-0.") && stray.ends_with("-stray"), "{stray}");
+    let rig = Rig::open(rig.disk.crash(CrashKind::PowerAllLost));
+    assert_eq!(rig.shard.partitions().count(), 0);
+    assert!(rig.disk.list("").unwrap().contains(stray), "a start leaves it alone");
 }

@@ -1,7 +1,7 @@
 //! Disks that are full, and logs that are no longer what they were.
 
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::{Offset, TopicId, TopicPartition};
+use ottla_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
@@ -58,7 +58,7 @@ fn a_disk_that_is_full_after_all_fails_and_keeps_what_was_acknowledged() {
 fn damaged() -> (SimDisk, TopicPartition) {
     let mut rig = Rig::leading();
     rig.produce(&["gone"], AckLevel::All, 1);
-    let other = TopicPartition { partition: ottla_core::ids::PartitionIndex(1), ..TOPIC };
+    let other = TopicPartition { partition: PartitionIndex(1), ..TOPIC };
     rig.shard.assign(assignment(other, Some(ME), 0));
     rig.sync();
     for second in 1..=10 {
@@ -109,4 +109,69 @@ fn a_disk_that_fails_while_a_log_is_opened_fails_the_directory() {
     let disk = rig.disk.crash(CrashKind::Process);
     disk.set_sync_error_permille(1_000);
     assert!(Shard::<_, u32, u32>::open(ME, disk, Monotonic(0)).is_err());
+}
+
+/// Two logs, acknowledged, checkpointed and crashed; the first has lost what `damage` takes.
+fn with_damage(damage: impl FnOnce(&SimDisk)) -> (Rig, TopicPartition) {
+    let other = TopicPartition { partition: PartitionIndex(1), ..TOPIC };
+    let mut rig = Rig::leading();
+    rig.shard.assign(assignment(other, Some(ME), 0));
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    rig.shard.tick(Monotonic(6000));
+    rig.effects();
+    let disk = rig.disk.crash(CrashKind::Process);
+    damage(&disk);
+    (Rig::open(disk), other)
+}
+
+fn cut_the_records(disk: &SimDisk) {
+    disk.open(SEGMENT, OpenMode::Existing).unwrap().set_length(3).unwrap();
+}
+
+const SEGMENT: &str = "orders-0/00000000000000000000.log";
+
+#[test]
+fn a_damaged_log_takes_its_partition_out_of_service_and_no_other() {
+    let metadata = |disk: &SimDisk| disk.remove("orders-0/partition.metadata").unwrap();
+    let binary = |disk: &SimDisk| {
+        disk.open("orders-0/partition.metadata", OpenMode::Existing).unwrap().write_at(&[0xff], 0).unwrap();
+    };
+    for damage in [&cut_the_records as &dyn Fn(&SimDisk), &metadata, &binary] {
+        let (mut rig, other) = with_damage(damage);
+        let before = rig.disk.list("orders-0").unwrap();
+        rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+        rig.shard.assign(assignment(other, Some(ME), 1));
+        rig.sync();
+        assert_eq!(rig.produce(&["b"], AckLevel::All, 2), [Seen::Answer(2, Err(PartitionError::Storage))]);
+        assert_eq!(rig.read(0), Err(PartitionError::Storage));
+        assert!(rig.shard.list_offset(other, None, OffsetTarget::Latest).is_ok());
+        assert!(rig.shard.partitions().any(|id| id == TOPIC), "nobody else may make it");
+        assert_eq!(rig.disk.list("orders-0").unwrap(), before, "it is left alone");
+    }
+}
+
+#[test]
+fn a_damaged_log_is_still_damaged_for_the_start_after_next() {
+    let (mut rig, other) = with_damage(cut_the_records);
+    rig.shard.assign(assignment(other, Some(ME), 1));
+    rig.sync();
+    // The checkpoints are written without it.
+    rig.shard.tick(Monotonic(6000));
+    rig.effects();
+    rig.shard.close(None).unwrap();
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::Process));
+    rig.shard.assign(assignment(TOPIC, Some(ME), 2));
+    assert_eq!(rig.read(0), Err(PartitionError::Storage));
+}
+
+#[test]
+fn a_damaged_log_that_nobody_knows_is_kept_aside() {
+    let (mut rig, _) = with_damage(cut_the_records);
+    rig.shard.set_aside(TOPIC);
+    assert_eq!(rig.effects(), [Seen::SetAside]);
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.assign(assignment(again, Some(ME), 0));
+    rig.sync();
+    assert!(rig.shard.list_offset(again, None, OffsetTarget::Latest).is_ok());
 }

@@ -74,6 +74,7 @@ pub(super) enum Message {
     },
     Assign(Box<Assignment>),
     Remove(TopicPartition),
+    SetAside(TopicPartition),
     /// Answered when everything sent before has been taken in.
     Barrier(oneshot::Sender<()>),
     Tick,
@@ -171,6 +172,7 @@ impl Shards {
         match order {
             Order::Assign { shard, assignment } => self.send(shard, Message::Assign(assignment)),
             Order::Remove { shard, partition } => self.send(shard, Message::Remove(partition)),
+            Order::SetAside { shard, partition } => self.send(shard, Message::SetAside(partition)),
         }
     }
 

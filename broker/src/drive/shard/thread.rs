@@ -173,6 +173,7 @@ impl Driver<'_> {
             }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
+            Message::SetAside(partition) => self.shard.set_aside(partition),
             Message::Barrier(done) => {
                 self.perform();
                 let _gone = done.send(());
@@ -288,6 +289,9 @@ impl Driver<'_> {
                 }
                 Effect::Checkpoint(job) => self.syncer.send(Job::Checkpoint(job)),
                 Effect::Remove(directory) => self.syncer.send(Job::Remove(self.disk.clone(), directory)),
+                Effect::SetAside { from, to } => {
+                    warn!(log = %from, kept_as = %to, "no replica of this broker: its records are kept aside; remove them when nobody misses them");
+                }
                 Effect::Failed { error } => {
                     log_failure(self.directory, &error);
                     let _gone = self.events.send(ShardEvent::Failed { shard: self.number });

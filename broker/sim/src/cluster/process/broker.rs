@@ -347,7 +347,7 @@ impl Broker {
         let step = self.replicas.step(self.lifecycle.epoch());
         step.into_iter().flat_map(|step| step.orders).for_each(|order| self.order(order));
         if effects.events.contains(&LifecycleEvent::Unfenced) {
-            self.replicas.remove_stray().into_iter().for_each(|order| self.order(order));
+            self.replicas.set_aside_stray().into_iter().for_each(|order| self.order(order));
         }
         self.state = self.lifecycle.state();
         self.shard.begin_round(now.monotonic);
@@ -360,7 +360,7 @@ impl Broker {
                     };
                     outputs.push(Output::Client { client, number, reply });
                 }
-                Effect::Wake(()) => {}
+                Effect::Wake(()) | Effect::SetAside { .. } => {}
                 Effect::Sync(jobs) => {
                     for (partition, job) in jobs {
                         self.give_disk(ShardWork::Sync(partition, job), outputs);
@@ -390,6 +390,7 @@ impl Broker {
         match order {
             Order::Assign { assignment, .. } => self.shard.assign(*assignment),
             Order::Remove { partition, .. } => self.shard.remove(partition),
+            Order::SetAside { partition, .. } => self.shard.set_aside(partition),
         }
     }
 
