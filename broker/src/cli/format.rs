@@ -183,7 +183,8 @@ impl Format<'_> {
             BootstrapVoters(voters).write(&path)?;
         }
         let node_id = self.config.node_id;
-        MetaProperties { cluster_id: self.cluster_id, node_id, directory_id: id }.write(&path)?;
+        let cluster_id = self.cluster_id;
+        MetaProperties { cluster_id, node_id, directory_id: id, metadata_log_begun: false }.write(&path)?;
         Ok(FormattedDirectory { path, id, votes })
     }
 

@@ -26,6 +26,8 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// The version both files are written with. Version 0 of `meta.properties` was ZooKeeper's.
 const VERSION: &str = "1";
 
+const METADATA_LOG_BEGUN: &str = "metadata.log.begun";
+
 /// Whose a data directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MetaProperties {
@@ -35,6 +37,9 @@ pub(crate) struct MetaProperties {
     pub(crate) node_id: NodeId,
     /// `directory.id`
     pub(crate) directory_id: DirectoryId,
+    /// `metadata.log.begun`, ours: a metadata log was made here and may have voted under this directory id. If it
+    /// is gone, nothing knows for whom, and the id must not vote again.
+    pub(crate) metadata_log_begun: bool,
 }
 
 /// A small file that cannot be read or written.
@@ -69,13 +74,16 @@ impl MetaProperties {
             cluster_id: file.value("cluster.id")?,
             node_id: file.value("node.id").map(NodeId)?,
             directory_id: file.value("directory.id")?,
+            metadata_log_begun: file.properties.value(METADATA_LOG_BEGUN) == Some("true"),
         }))
     }
 
     /// Writes the file into `directory`, durably. From then on the directory is formatted.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), SmallFileError> {
+        let begun =
+            if self.metadata_log_begun { format!("{METADATA_LOG_BEGUN}=true\n") } else { String::new() };
         let text = format!(
-            "cluster.id={}\ndirectory.id={}\nnode.id={}\nversion={VERSION}\n",
+            "cluster.id={}\ndirectory.id={}\n{begun}node.id={}\nversion={VERSION}\n",
             self.cluster_id, self.directory_id, self.node_id
         );
         write_durably(&directory.join(META_PROPERTIES), &text)
@@ -85,7 +93,7 @@ impl MetaProperties {
 impl fmt::Display for MetaProperties {
     /// As Kafka's `storage info` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cluster_id, directory_id, node_id } = self;
+        let Self { cluster_id, directory_id, node_id, metadata_log_begun: _ } = self;
         write!(
             f,
             "{{cluster.id={cluster_id}, directory.id={directory_id}, node.id={node_id}, version={VERSION}}}"

@@ -41,6 +41,7 @@ impl Node {
             cluster_id: ClusterId(uuid::Uuid::from_u128(cluster)),
             node_id: NodeId(node),
             directory_id: directory(id),
+            metadata_log_begun: false,
         };
         meta.write(&self.path(name)).expect("written");
     }

@@ -5,7 +5,7 @@
 //! the next start to find out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info};
 
-use crate::cli::meta_properties::BootstrapVoters;
+use crate::cli::meta_properties::{BootstrapVoters, MetaProperties, SmallFileError};
 use crate::clock;
 use crate::directories::LoadedDirectory;
 use crate::disk::RealDisk;
@@ -87,6 +87,20 @@ pub(crate) enum StartError {
     /// The disk failed.
     #[error("the metadata log cannot be prepared")]
     Io(#[from] std::io::Error),
+    /// The directory's mark cannot be read or written.
+    #[error(transparent)]
+    Mark(#[from] SmallFileError),
+    /// Somebody emptied it, or a restore missed it.
+    #[error(
+        "the metadata log \"{}\" is gone: without it this node could vote twice in one term; bring it back, or save what else is in \"{}\", empty it, and format it anew",
+        log.display(), directory.display()
+    )]
+    LogGone {
+        /// Where it was.
+        log: PathBuf,
+        /// The log directory.
+        directory: PathBuf,
+    },
     /// What the log says makes no sense.
     #[error("the metadata quorum cannot start")]
     Quorum(#[from] ottla_core::quorum::machine::OpenError),
@@ -126,14 +140,23 @@ fn open_store(
     config: &NodeConfig,
 ) -> Result<(RaftStore<RealDisk>, Recovered), StartError> {
     let disk = RealDisk::new(&directory.path)?;
-    if is_new(&directory.path.join(DIRECTORY))? {
+    let log = directory.path.join(DIRECTORY);
+    let mark = MetaProperties::read(&directory.path)?;
+    if is_new(&log)? {
+        if mark.is_some_and(|mark| mark.metadata_log_begun) {
+            return Err(StartError::LogGone { log, directory: directory.path.clone() });
+        }
         let voters = first_voters.map(voters);
         RaftStore::format(&disk, DIRECTORY, config.quorum.cluster_id, voters.as_ref())?;
+    }
+    // Before the first vote, so that no vote is without the mark.
+    if let Some(mark) = mark.filter(|mark| !mark.metadata_log_begun) {
+        MetaProperties { metadata_log_begun: true, ..mark }.write(&directory.path)?;
     }
     Ok(RaftStore::open(disk, DIRECTORY, directory.id)?)
 }
 
-/// Nothing was ever finished there. What a crash left of the very first start is written anew.
+/// Whether no log is there. What a crash left of the very first start is written anew.
 fn is_new(path: &Path) -> std::io::Result<bool> {
     match std::fs::read_dir(path) {
         Ok(names) => {

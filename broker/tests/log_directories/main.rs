@@ -111,3 +111,16 @@ async fn a_missing_or_foreign_directory_is_refused_with_a_sentence() {
     assert_eq!(status.code(), Some(1), "{output}");
     assert!(output.contains(&path) && output.contains("belongs to cluster"), "{output}");
 }
+
+#[tokio::test]
+async fn a_controller_whose_metadata_log_is_gone_does_not_vote_as_its_old_self() {
+    let mut node = Node::formatted(&["a"]);
+    let client = node.start().await;
+    assert_eq!(create(&client, "orders", 1).await, 0);
+    assert!(node.stop().success(), "{}", node.log());
+    std::fs::remove_dir_all(node.directory("a").join("cluster-metadata")).unwrap();
+    let (status, output) = node.ottla(&["server"]);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("cluster-metadata\" is gone") && output.contains("format it anew"), "{output}");
+    assert!(!node.directory("a").join("cluster-metadata").exists(), "nothing was made");
+}
