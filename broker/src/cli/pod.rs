@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ottla_core::config::{BrokerConfig, InitialController};
-use ottla_core::ids::ClusterId;
+use ottla_core::ids::{ClusterId, NodeId};
 
 use super::format::{Format, FormatError, FormattedDirectory, IfFormatted, InitialVoters};
 use crate::properties::Properties;
@@ -19,7 +19,7 @@ const IDENTITY_FILE: &str = "identity/identity.properties";
 pub(crate) struct Identity {
     /// `cluster.id`
     pub(crate) cluster_id: ClusterId,
-    /// `bootstrapped` and `initial.controllers`
+    /// `bootstrapped`, `initial.controllers` and `formatted`
     pub(crate) quorum: QuorumState,
 }
 
@@ -29,7 +29,13 @@ pub(crate) enum QuorumState {
     /// It lives. An empty volume is one that was lost, or a new node's: it gets a fresh id and no vote.
     Bootstrapped,
     /// It has to be made, by these controllers with these directory ids.
-    New(Vec<InitialController>),
+    New {
+        /// All of them.
+        listed: Vec<InitialController>,
+        /// Those that have served already: an empty volume of one of these is one that was lost with what its node
+        /// voted for, and must not vote under the same id.
+        formatted: Vec<NodeId>,
+    },
 }
 
 /// Why a pod's volume cannot be used.
@@ -64,10 +70,13 @@ pub(crate) fn prepare(
     let identity_file = properties_file.parent().unwrap_or_else(|| Path::new("")).join(IDENTITY_FILE);
     let identity = Identity::read(&identity_file)?;
     let voters = match identity.quorum {
-        QuorumState::New(listed) if listed.iter().any(|voter| voter.node_id == config.node_id) => {
+        QuorumState::New { listed, formatted }
+            if listed.iter().any(|voter| voter.node_id == config.node_id)
+                && !formatted.contains(&config.node_id) =>
+        {
             InitialVoters::Listed(listed)
         }
-        QuorumState::New(_) | QuorumState::Bootstrapped => InitialVoters::Others,
+        QuorumState::New { .. } | QuorumState::Bootstrapped => InitialVoters::Others,
     };
     let if_formatted = IfFormatted::Skip;
     Ok(Format { config, cluster_id: identity.cluster_id, voters, if_formatted }.run()?)
@@ -90,7 +99,12 @@ impl Identity {
             "false" => {
                 let listed: Result<Vec<_>, _> =
                     value("initial.controllers")?.split(',').map(|entry| entry.trim().parse()).collect();
-                QuorumState::New(listed.map_err(|error| format!("\"initial.controllers\": {error}"))?)
+                let listed = listed.map_err(|error| format!("\"initial.controllers\": {error}"))?;
+                let formatted = file.value("formatted").map_or("", str::trim);
+                let formatted: Result<Vec<_>, _> =
+                    formatted.split_terminator(',').map(|id| id.trim().parse().map(NodeId)).collect();
+                let formatted = formatted.map_err(|error| format!("\"formatted\": {error}"))?;
+                QuorumState::New { listed, formatted }
             }
             other => return Err(format!("\"bootstrapped\": \"{other}\" is not true or false")),
         };

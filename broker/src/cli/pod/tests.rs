@@ -77,6 +77,19 @@ fn the_first_start_of_a_cluster_takes_the_listed_directory_id() {
 }
 
 #[test]
+fn a_lost_volume_of_a_voter_that_has_served_gets_a_fresh_id_and_no_vote() {
+    let pod = Pod::new(1);
+    assert_eq!(pod.start(&format!("{}formatted=0,1\n", new_cluster())), Ok(true));
+    assert_ne!(pod.meta().directory_id.to_string(), DIRECTORIES[1]);
+    assert!(!pod.votes());
+    let other = Pod::new(0);
+    assert_eq!(other.start(&format!("{}formatted=1\n", new_cluster())), Ok(true));
+    assert!(other.votes());
+    let refused = Pod::new(0).start(&format!("{}formatted=x\n", new_cluster()));
+    assert!(refused.unwrap_err().contains("\"formatted\""));
+}
+
+#[test]
 fn a_node_that_is_not_listed_gets_a_fresh_id_and_no_vote() {
     let pod = Pod::new(2);
     assert_eq!(pod.start(&new_cluster()), Ok(true));
