@@ -293,3 +293,94 @@ fn given(identity: &Identity, wanted: &Wanted, starts: bool, found: Option<&Stat
     let inputs = found.and_then(|set| set.annotations().get(ANNOTATION_INPUTS).cloned()).map(InputsHash);
     Given { template: spec.template.clone(), inputs, claim_annotations }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        cluster::{
+            desired::stateful_set::build_stateful_set,
+            identity::NewIdentity,
+            rollout::{Rollout, Step},
+            validate::{Pinned, Verdict, validate},
+        },
+        names::Pool,
+        settings::BrokerImage,
+    };
+
+    fn cluster(config: serde_json::Value) -> Cluster {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
+            "metadata": {"name": "my", "namespace": "ns", "uid": "u"},
+            "spec": {"storage": {"size": "1Gi"}, "config": config},
+        }));
+        let image = BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap();
+        match validate(&object.unwrap(), &Pinned::default(), &image) {
+            Verdict::Accepted(cluster) => cluster,
+            other @ (Verdict::ScaleDownRefused(..) | Verdict::Refused(_)) => panic!("{other:?}"),
+        }
+    }
+
+    fn scene(config: serde_json::Value, came_up: bool, nodes: Vec<NodeFacts>) -> Scene {
+        let cluster = cluster(config);
+        let voters = cluster.controller_addresses();
+        let new = NewIdentity { controllers: 3, voters: &voters };
+        let drawn = Identity::resolve(None, &[], &new, || [7; 16]).unwrap();
+        let wanted = vec![Wanted::of(&cluster, Pool::Nodes)];
+        let identity = Identity { came_up, ..drawn };
+        Scene { cluster, identity, started_on: Vec::new(), lost: Vec::new(), conflict: None, wanted, nodes }
+    }
+
+    /// What is there of a cluster: its StatefulSet.
+    fn there(scene: &Scene) -> Observed {
+        let wanted = &scene.wanted[0];
+        let set = build_stateful_set(&scene.cluster, Pool::Nodes, given(&scene.identity, wanted, true, None));
+        Observed { stateful_sets: vec![set], ..Observed::default() }
+    }
+
+    fn template_changes(scene: &Scene, restart: Option<&Candidate>, observed: &Observed) -> bool {
+        let objects = scene.objects("ottla-system", restart, observed);
+        hash_in_place(&objects.stateful_sets[0]) != hash_in_place(&observed.stateful_sets[0])
+    }
+
+    #[test]
+    fn a_template_waits_for_its_roll_although_no_pod_is_there() {
+        let observed = there(&scene(json!({}), true, Vec::new()));
+        let changed = json!({"num.partitions": 3});
+        assert!(!template_changes(&scene(changed.clone(), true, Vec::new()), None, &observed));
+        assert!(template_changes(&scene(changed, false, Vec::new()), None, &observed), "it never came up");
+    }
+
+    #[test]
+    fn a_template_and_the_budget_change_with_the_first_restart() {
+        let node = |pod_hash| NodeFacts {
+            pool: Pool::Nodes,
+            node_id: NodeId(0),
+            pod: "my-nodes-0".into(),
+            pod_hash,
+            ready: true,
+            deleting: false,
+            recovering: false,
+            running: None,
+            version: None,
+        };
+        let before = scene(json!({}), true, Vec::new());
+        let observed = there(&before);
+        let nodes = vec![node(Some(before.wanted[0].hash.clone()))];
+        let now = scene(json!({"num.partitions": 3}), true, nodes);
+        let Rollout { step: Step::Ask(candidate), .. } =
+            rollout::plan(&[WantedPool { size: 1, ..now.pools(&observed)[0].clone() }], &now.nodes, None)
+        else {
+            panic!("no roll")
+        };
+        let budget = |restart| {
+            let objects = now.objects("ottla-system", restart, &observed);
+            serde_json::to_value(&objects.budget).unwrap()["spec"]["maxUnavailable"].clone()
+        };
+        assert_eq!((template_changes(&now, None, &observed), budget(None)), (false, json!(1)));
+        let restart = Some(&candidate);
+        assert_eq!((template_changes(&now, restart, &observed), budget(restart)), (true, json!(0)));
+    }
+}

@@ -421,6 +421,48 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_goes_with_a_dead_stateful_set_is_on_its_way_out() {
+        let mut owned = claim("data-0-my-nodes-0", serde_json::json!({}));
+        owned.metadata.owner_references = serde_json::from_value(serde_json::json!([
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "my-nodes", "uid": "old"}
+        ]))
+        .unwrap();
+        let set = |uid: &str| -> StatefulSet {
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "my-nodes", "uid": uid}})).unwrap()
+        };
+        let leaving = |sets| {
+            let observed =
+                Observed { claims: vec![owned.clone()], stateful_sets: sets, ..Observed::default() };
+            observed.claim_facts()[0].deleting
+        };
+        assert!(!leaving(vec![set("old")]));
+        assert!(leaving(vec![set("new")]));
+        assert!(leaving(Vec::new()));
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_does_not_count_as_ready() {
+        let identity: ConfigMap = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "my-identity", "annotations": {"ottla.dev/controllers": "1"}},
+            "data": {"identity.properties": "cluster.id=AQEBAQEBAQEBAQEBAQEBAQ\nbootstrapped=true\n"},
+        }))
+        .unwrap();
+        let mut pod = pod(serde_json::json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+        pod.metadata.labels = Some(BTreeMap::from([(LABEL_POOL.to_owned(), "nodes".to_owned())]));
+        let ready = |cluster_id: &str| {
+            let report = serde_json::json!({"clusterId": cluster_id, "configHash": "x"});
+            let reports =
+                BTreeMap::from([("my-nodes-0".to_owned(), serde_json::from_value(report).unwrap())]);
+            let (config_maps, pods) = (vec![identity.clone()], vec![pod.clone()]);
+            let observed = Observed { config_maps, pods, reports, ..Observed::default() };
+            let facts = observed.node_facts(&ClusterName::new("my")).remove(0);
+            (facts.ready, facts.running.is_some())
+        };
+        assert_eq!(ready("AQEBAQEBAQEBAQEBAQEBAQ"), (true, true));
+        assert_eq!(ready("AgICAgICAgICAgICAgICAg"), (false, false));
+    }
+
+    #[test]
     fn a_broker_that_stops_at_once_is_quoted() {
         let crashing = pod(serde_json::json!({"containerStatuses": [{
             "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 3,

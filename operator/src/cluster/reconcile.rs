@@ -330,3 +330,19 @@ fn ask_again(status: &KafkaClusterStatus, now: Timestamp) -> Duration {
     let seconds = since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
     Duration::from_secs(u64::try_from(seconds / 20).unwrap_or(0)).clamp(ASK_AGAIN, ASK_AGAIN_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{crd::KafkaClusterStatus, status::Now};
+
+    #[test]
+    fn what_lasts_is_asked_about_less_and_less() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let now = vec![Now::new(Kind::Progressing, true, Why::Creating, "0 of 3")];
+        let conditions = status::conditions(&[], now, Some(1), at(1000));
+        let status = KafkaClusterStatus { conditions, ..KafkaClusterStatus::default() };
+        let wait = |second| ask_again(&status, at(second)).as_secs();
+        assert_eq!([wait(1000), wait(1019), wait(1100), wait(9000)], [1, 1, 5, 15]);
+    }
+}
