@@ -2,6 +2,7 @@
 
 use super::error::OperationError;
 use super::operation::{IncrementalAlterConfigs, Reply};
+use super::repeated::repeated;
 use super::state::{ControllerConfig, Outcome, State};
 use crate::config::{AlterScope, Alteration, alter};
 use crate::metadata::image::ConfigResource;
@@ -16,9 +17,9 @@ impl State {
     ) -> Outcome {
         let mut records = Vec::new();
         let mut results = Vec::new();
+        let repeated = repeated(request.resources.iter().map(|(resource, _)| resource));
         for (resource, alterations) in &request.resources {
-            let twice = request.resources.iter().filter(|(other, _)| other == resource).count() > 1;
-            let result = if twice {
+            let result = if repeated.contains(resource) {
                 Err(OperationError::InvalidRequest("a resource is in the request twice".to_owned()))
             } else {
                 self.alter_resource(config, resource, alterations)
@@ -44,6 +45,12 @@ impl State {
             }
             ConfigResource::Broker(id) if id.0 < 0 => {
                 return Err(OperationError::InvalidRequest(format!("broker id {id} is negative")));
+            }
+            // What is set for a broker that never was would stay for ever. What is left of one may be taken away.
+            ConfigResource::Broker(id)
+                if !self.image.brokers.contains_key(id) && !self.image.configs.contains_key(resource) =>
+            {
+                return Err(OperationError::BrokerIdNotRegistered(*id));
             }
             ConfigResource::Broker(_) => AlterScope::Broker,
             ConfigResource::BrokerDefault => AlterScope::Cluster,

@@ -13,6 +13,7 @@
 mod brokers;
 mod configs;
 mod directories;
+mod draft;
 mod error;
 mod features;
 pub mod node;
@@ -20,6 +21,7 @@ pub mod operation;
 mod partitions;
 mod placement;
 mod quorum;
+mod repeated;
 mod safety;
 pub mod state;
 mod topics;

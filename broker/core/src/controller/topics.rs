@@ -1,22 +1,23 @@
 //! Making and removing topics, and adding partitions (rules 14 to 16 of the protocol).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::directories::DirectoryLoads;
+use super::draft::Draft;
 use super::error::OperationError;
 use super::operation::{
     CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, MorePartitions, NewTopic,
     Reply, TopicReference,
 };
-use super::partitions::new_partition;
-use super::placement::{Candidate, plan_placement};
+use super::repeated::repeated;
 use super::state::{ControllerConfig, Outcome, State};
 use crate::config::TopicConfig;
 use crate::ids::{NodeId, PartitionIndex, TopicId, TopicName};
-use crate::metadata::image::{ConfigResource, Fencing, Image, Topic};
-use crate::metadata::record::{ConfigRecord, PartitionRecord, Record, RemoveTopic, TopicRecord};
+use crate::metadata::image::{ConfigResource, Fencing, Image};
+use crate::metadata::record::{ConfigRecord, Record, RemoveTopic, TopicRecord};
 
-/// Partitions that one request may make, as in Kafka: one request is one entry of the metadata log.
+/// Partitions that one request may make, as in Kafka: one request is one entry of the metadata log. Nor may it
+/// name more topics, since each makes a partition at least.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
 /// Ids below this are reserved (KIP-516).
@@ -25,21 +26,22 @@ const TOPIC_ID_MIN: u128 = 100;
 impl State {
     /// CreateTopics.
     pub(super) fn create_topics(&self, config: &ControllerConfig, request: &CreateTopics) -> Outcome {
+        if let Err(error) = limit_partitions(request.topics.len()) {
+            let results = request.topics.iter().map(|_| Err(error.clone())).collect();
+            return Outcome { records: Vec::new(), reply: Reply::CreateTopics(results) };
+        }
         // Later topics of the request see earlier ones, so that names collide and leaders are spread.
-        let mut image = self.image.clone();
+        let mut draft = Draft::of(&self.image);
         let mut records = Vec::new();
         let mut partitions = 0;
         let mut results = Vec::new();
+        let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
         for topic in &request.topics {
-            let result = named_once(&topic.name, request.topics.iter().map(|other| &other.name))
-                .and_then(|()| create_topic(&image, config, topic));
-            let result = result.and_then(|(made, created)| {
-                partitions += usize::try_from(created.partitions).unwrap_or(usize::MAX);
-                limit_partitions(partitions)?;
-                Ok((made, created))
-            });
+            let result = named_once(&repeated, &topic.name)
+                .and_then(|()| create_topic(&mut draft, config, topic, partitions));
             results.push(result.map(|(made, created)| {
-                replay_all(&mut image, &made);
+                partitions += usize::try_from(created.partitions).unwrap_or(usize::MAX);
+                draft.add(&made);
                 records.extend(made);
                 if request.validate_only {
                     CreatedTopic { id: TopicId::default(), ..created }
@@ -66,9 +68,9 @@ impl State {
                 Err(OperationError::TopicDeletionDisabled)
             };
             results.push(result.inspect(|deleted| {
-                let removal = [Record::RemoveTopic(RemoveTopic { id: deleted.id })];
-                replay_all(&mut image, &removal);
-                records.extend(removal);
+                let removal = Record::RemoveTopic(RemoveTopic { id: deleted.id });
+                image.replay(image.offset, &removal).expect("the topic was just found");
+                records.push(removal);
             }));
         }
         Outcome { records, reply: Reply::DeleteTopics(results) }
@@ -76,15 +78,19 @@ impl State {
 
     /// CreatePartitions.
     pub(super) fn create_partitions(&self, request: &CreatePartitions) -> Outcome {
-        let mut image = self.image.clone();
+        if let Err(error) = limit_partitions(request.topics.len()) {
+            let results = request.topics.iter().map(|_| Err(error.clone())).collect();
+            return Outcome { records: Vec::new(), reply: Reply::CreatePartitions(results) };
+        }
+        let mut draft = Draft::of(&self.image);
         let mut records: Vec<Record> = Vec::new();
         let mut results = Vec::new();
+        let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
         for topic in &request.topics {
-            let result = named_once(&topic.name, request.topics.iter().map(|other| &other.name))
-                .and_then(|()| more_partitions(&image, topic));
-            let result = result.and_then(|made| limit_partitions(records.len() + made.len()).map(|()| made));
+            let result = named_once(&repeated, &topic.name)
+                .and_then(|()| more_partitions(&mut draft, topic, records.len()));
             results.push(result.map(|made| {
-                replay_all(&mut image, &made);
+                draft.add(&made);
                 records.extend(made);
             }));
         }
@@ -96,18 +102,11 @@ impl State {
 }
 
 /// Refuses a topic that a request names more than once.
-fn named_once<'a>(name: &str, mut all: impl Iterator<Item = &'a String>) -> Result<(), OperationError> {
-    let mut named = || all.any(|other| other == name);
-    if named() && named() {
+fn named_once(repeated: &BTreeSet<&String>, name: &String) -> Result<(), OperationError> {
+    if repeated.contains(name) {
         return Err(OperationError::InvalidRequest(format!("topic \"{name}\" is in the request twice")));
     }
     Ok(())
-}
-
-fn replay_all(image: &mut Image, records: &[Record]) {
-    for record in records {
-        image.replay(image.offset, record).expect("records decided on this image fit it");
-    }
 }
 
 fn limit_partitions(count: usize) -> Result<(), OperationError> {
@@ -119,25 +118,29 @@ fn limit_partitions(count: usize) -> Result<(), OperationError> {
     )))
 }
 
+/// The records of a new topic, in a request that makes `partitions_before` partitions before it.
 fn create_topic(
-    image: &Image,
+    draft: &mut Draft,
     config: &ControllerConfig,
     topic: &NewTopic,
+    partitions_before: usize,
 ) -> Result<(Vec<Record>, CreatedTopic), OperationError> {
     let name =
         TopicName::parse(&topic.name).map_err(|error| OperationError::InvalidTopic(error.to_string()))?;
-    check_name(image, &name)?;
-    if topic.id.0.as_u128() < TOPIC_ID_MIN || image.topics.contains_key(&topic.id) {
+    check_name(draft, &name)?;
+    if topic.id.0.as_u128() < TOPIC_ID_MIN || draft.image().topics.contains_key(&topic.id) {
         return Err(OperationError::InvalidRequest(format!("topic id {} cannot be given", topic.id)));
     }
     let replicas = if topic.assignments.is_empty() {
         let count = new_partition_count(config, topic.partitions)?;
         let factor = replication_factor(config, topic.replication_factor)?;
-        place(image, &[], count, factor)?
+        limit_partitions(partitions_before + count)?;
+        draft.place(None, count, factor)?
     } else {
-        manual_assignment(image, topic)?
+        limit_partitions(partitions_before + topic.assignments.len())?;
+        manual_assignment(draft.image(), topic)?
     };
-    let settings = check_configs(image, config, topic)?;
+    let settings = check_configs(draft.image(), config, topic)?;
     let created = CreatedTopic {
         id: topic.id,
         partitions: i32::try_from(replicas.len()).unwrap_or(i32::MAX),
@@ -153,39 +156,18 @@ fn create_topic(
             value: Some(value),
         })
     }));
-    records.extend(partition_records(image, topic.id, 0, replicas));
+    records.extend(draft.partitions(topic.id, 0, replicas));
     Ok((records, created))
 }
 
-fn partition_records(
-    image: &Image,
-    topic_id: TopicId,
-    first: i32,
-    replicas: Vec<Vec<NodeId>>,
-) -> Vec<Record> {
-    let mut loads = DirectoryLoads::of(image);
-    (first..)
-        .zip(replicas)
-        .map(|(index, replicas)| {
-            let partition = new_partition(image, &mut loads, replicas);
-            Record::Partition(PartitionRecord { topic_id, index: PartitionIndex(index), partition })
-        })
-        .collect()
-}
-
-fn check_name(image: &Image, name: &TopicName) -> Result<(), OperationError> {
-    if image.topic_ids.contains_key(name) {
+fn check_name(draft: &mut Draft, name: &TopicName) -> Result<(), OperationError> {
+    if draft.image().topic_ids.contains_key(name) {
         return Err(OperationError::TopicAlreadyExists(name.to_string()));
     }
-    // Metric names map '.' to '_', so two such topics could not be told apart.
-    let mapped = |name: &TopicName| name.as_str().replace('.', "_");
-    if name.as_str().contains(['.', '_']) {
-        let collides = image.topic_ids.keys().find(|other| mapped(other) == mapped(name));
-        if let Some(other) = collides {
-            return Err(OperationError::InvalidTopic(format!(
-                "topic \"{name}\" collides with the existing topic \"{other}\": they differ only in '.' and '_'"
-            )));
-        }
+    if let Some(other) = draft.collides(name) {
+        return Err(OperationError::InvalidTopic(format!(
+            "topic \"{name}\" collides with the existing topic \"{other}\": they differ only in '.' and '_'"
+        )));
     }
     Ok(())
 }
@@ -196,7 +178,6 @@ fn new_partition_count(config: &ControllerConfig, asked: i32) -> Result<usize, O
     let count = count.ok_or_else(|| {
         OperationError::InvalidPartitions(format!("number of partitions {asked} is not positive"))
     })?;
-    limit_partitions(count)?;
     Ok(count)
 }
 
@@ -217,53 +198,6 @@ fn not_yet(factor: usize) -> OperationError {
     ))
 }
 
-fn place(
-    image: &Image,
-    existing: &[&Topic],
-    count: usize,
-    factor: usize,
-) -> Result<Vec<Vec<NodeId>>, OperationError> {
-    let mut candidates: BTreeMap<NodeId, Candidate> = image
-        .live_brokers()
-        .map(|broker| {
-            let candidate = Candidate {
-                node_id: broker.node_id,
-                rack: broker.rack.clone(),
-                leads: 0,
-                leads_of_topic: 0,
-                replicas_of_topic: 0,
-            };
-            (broker.node_id, candidate)
-        })
-        .collect();
-    if candidates.len() < factor {
-        return Err(OperationError::InvalidReplicationFactor(
-            match (image.brokers.len(), candidates.len()) {
-                (0, _) => "no broker is registered".to_owned(),
-                (_, 0) => "all brokers are currently fenced or shutting down".to_owned(),
-                (_, live) => {
-                    format!("replication factor {factor} is larger than the number of live brokers, {live}")
-                }
-            },
-        ));
-    }
-    for partition in image.topics.values().flat_map(|topic| topic.partitions.values()) {
-        let leader = partition.leader.or_else(|| partition.replicas.first().copied());
-        if let Some(candidate) = leader.and_then(|leader| candidates.get_mut(&leader)) {
-            candidate.leads += 1;
-        }
-    }
-    for partition in existing.iter().flat_map(|topic| topic.partitions.values()) {
-        for (position, replica) in partition.replicas.iter().enumerate() {
-            if let Some(candidate) = candidates.get_mut(replica) {
-                candidate.replicas_of_topic += 1;
-                candidate.leads_of_topic += usize::from(position == 0);
-            }
-        }
-    }
-    Ok(plan_placement(candidates.into_values().collect(), count, factor))
-}
-
 fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, OperationError> {
     if topic.partitions != -1 || topic.replication_factor != -1 {
         return Err(OperationError::InvalidRequest(
@@ -271,7 +205,6 @@ fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>
                 .to_owned(),
         ));
     }
-    limit_partitions(topic.assignments.len())?;
     let by_index: BTreeMap<PartitionIndex, &Vec<NodeId>> =
         topic.assignments.iter().map(|(index, replicas)| (*index, replicas)).collect();
     let consecutive = (0..).zip(by_index.keys()).all(|(expected, index)| index.0 == expected);
@@ -353,10 +286,15 @@ fn find(image: &Image, reference: &TopicReference) -> Result<DeletedTopic, Opera
     Ok(DeletedTopic { id: topic.id, name: topic.name.clone() })
 }
 
-fn more_partitions(image: &Image, request: &MorePartitions) -> Result<Vec<Record>, OperationError> {
+/// The records of partitions added, in a request that makes `partitions_before` partitions before them.
+fn more_partitions(
+    draft: &mut Draft,
+    request: &MorePartitions,
+    partitions_before: usize,
+) -> Result<Vec<Record>, OperationError> {
     let unknown = || OperationError::UnknownTopic(request.name.clone());
     let name = TopicName::parse(&request.name).map_err(|_| unknown())?;
-    let topic = image.topic(&name).ok_or_else(unknown)?;
+    let topic = Arc::clone(draft.image().topic(&name).ok_or_else(unknown)?);
     let present = topic.partitions.len();
     let refuse = |text: String| Err(OperationError::InvalidPartitions(text));
     let Some(count) = usize::try_from(request.count).ok().filter(|count| *count > 0) else {
@@ -369,9 +307,9 @@ fn more_partitions(image: &Image, request: &MorePartitions) -> Result<Vec<Record
         return refuse(format!("topic \"{name}\" has {present} partitions already"));
     }
     let added = count - present;
-    limit_partitions(added)?;
+    limit_partitions(partitions_before + added)?;
     let replicas = match &request.assignments {
-        None => place(image, &[topic.as_ref()], added, 1)?,
+        None => draft.place(Some(&topic), added, 1)?,
         Some(lists) if lists.len() != added => {
             return Err(OperationError::InvalidReplicaAssignment(format!(
                 "{added} partitions are added, but {} are assigned",
@@ -379,10 +317,10 @@ fn more_partitions(image: &Image, request: &MorePartitions) -> Result<Vec<Record
             )));
         }
         Some(lists) => {
-            check_assignment(image, lists)?;
+            check_assignment(draft.image(), lists)?;
             lists.clone()
         }
     };
     let first = i32::try_from(present).unwrap_or(i32::MAX);
-    Ok(partition_records(image, topic.id, first, replicas))
+    Ok(draft.partitions(topic.id, first, replicas))
 }

@@ -208,6 +208,7 @@ fn configuration_changes_wholly_or_not_at_all_for_each_resource() {
             (name("a"), vec![set("retention.ms", "5"), set("colour", "red")]),
             (name("nowhere"), vec![set("retention.ms", "5")]),
             (ConfigResource::BrokerDefault, vec![set("log.retention.ms", "7")]),
+            (ConfigResource::Broker(NodeId(9)), vec![set("log.retention.ms", "7")]),
         ],
         validate_only: false,
     };
@@ -215,7 +216,7 @@ fn configuration_changes_wholly_or_not_at_all_for_each_resource() {
     let Ok(Reply::IncrementalAlterConfigs(results)) = reply else { panic!("refused") };
     let codes: Vec<i16> =
         results.iter().map(|result| result.as_ref().err().map_or(0, OperationError::code)).collect();
-    assert_eq!(codes, [40, 3, 0]);
+    assert_eq!(codes, [40, 3, 0, 102]);
     let resources: Vec<&ConfigResource> = cluster.image(CONTROLLER).configs.keys().collect();
     assert_eq!(resources, [&ConfigResource::BrokerDefault]);
 }
@@ -226,5 +227,37 @@ fn requests_that_change_nothing_write_nothing() {
     let before = cluster.image(CONTROLLER).offset;
     cluster.pass(2_000);
     make(&mut cluster, vec![topic("t", 1, 3)], false);
+    assert_eq!(cluster.image(CONTROLLER).offset, before);
+}
+
+#[test]
+fn names_that_differ_only_in_dots_and_underscores_collide_within_a_request_too() {
+    let mut cluster = cluster();
+    make(&mut cluster, vec![topic("a.b_c", 1, 1)], false);
+    let names = ["a_b.c", "x.y", "x_y", "x-y", "xy"];
+    let topics = names.iter().map(|name| topic(name, 1, 1)).collect();
+    let made = make(&mut cluster, topics, false);
+    assert_eq!(made, [Err(17), Ok((1, 1)), Err(17), Ok((1, 1)), Ok((1, 1))]);
+}
+
+#[test]
+fn topics_of_one_request_are_spread_like_those_of_many() {
+    let mut cluster = cluster();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    make(&mut cluster, names.iter().map(|name| topic(name, 1, 1)).collect(), false);
+    let image = cluster.image(CONTROLLER);
+    let mut led: Vec<i32> =
+        image.topics.values().map(|t| t.partitions[&PartitionIndex(0)].leader.unwrap().0).collect();
+    led.sort_unstable();
+    assert_eq!(led, [1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn a_request_with_more_topics_than_it_may_make_partitions_is_refused_unread() {
+    let mut cluster = cluster();
+    let before = cluster.image(CONTROLLER).offset;
+    // Each is refused for another reason if it is looked at.
+    let made = make(&mut cluster, vec![topic("no name", 1, 1); 10_001], false);
+    assert!(made.len() == 10_001 && made.iter().all(|result| *result == Err(44)));
     assert_eq!(cluster.image(CONTROLLER).offset, before);
 }
