@@ -2,7 +2,8 @@
 //!
 //! Behaviour: validates each partition's batch (rules 21–27), appends in the order of the request, and
 //! answers when what `acks` asks for is true of every partition (rules 28–30). `acks=0` has no answer; if
-//! one of its batches is refused the connection is closed, so that the client notices.
+//! one of its batches is refused the connection is closed, so that the client notices. What is not true when
+//! `timeout_ms` is over is REQUEST_TIMED_OUT; its records stay.
 //! Authorization: Write on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
 //! UNKNOWN_TOPIC_ID (by id).
 //! Version notes: 8 brings record errors; 10 the new leader with NOT_LEADER_OR_FOLLOWER (KIP-951); 13 topic
@@ -10,6 +11,8 @@
 //! Not done: transactions (a transactional id is INVALID_TXN_STATE until there is a coordinator) and
 //! duplicate detection of idempotent producers (no producer id is ever given out, InitProducerId being
 //! absent; a batch that carries one all the same is appended like any other).
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::config::{CleanupPolicy, Compression, Limit, TimestampType, TopicConfig};
@@ -27,6 +30,7 @@ use ottla_wire::messages::produce_response::{
 use ottla_wire::messages::{BrokerId, ProduceRequest, ProduceResponse};
 use ottla_wire::protocol::StrBytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::authorize::{Operation, Resource};
 use super::{Call, Chunks, Reply, error_code};
@@ -35,6 +39,10 @@ use crate::clock;
 const TOPIC_IDS_FROM: i16 = 13;
 const LEADER_HINTS_FROM: i16 = 10;
 const RECORD_ERRORS_FROM: i16 = 8;
+
+/// `timeout_ms` is about other replicas: a client that gives 0 does not want to wait for them. In Kafka the
+/// leader's own write is not part of it, and here that includes the sync, which so has at least this long.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: ProduceRequest = ottla_wire::request::decode_body(call.version, body)?;
@@ -48,7 +56,13 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     // Stage one, in order: everything is handed to its shard before the next request is looked at.
     let topics: Vec<PendingTopic> =
         request.topic_data.iter().map(|topic| submit_topic(&call, &image, acks, topic)).collect();
-    Ok(Reply::Later(Box::pin(async move { finish(&call, acks, topics).await })))
+    let deadline = Instant::now() + timeout(&request);
+    Ok(Reply::Later(Box::pin(async move { finish(&call, acks, deadline, topics).await })))
+}
+
+/// How long the client waits, counted from when everything was appended.
+fn timeout(request: &ProduceRequest) -> Duration {
+    Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).max(TIMEOUT_MIN)
 }
 
 struct PendingTopic {
@@ -134,7 +148,7 @@ fn submit(
 fn topic_settings(config: &TopicConfig) -> TopicSettings {
     use ottla_wire::batch::TimestampType as WireTimestamps;
     use ottla_wire::batch::compression::Compression as Codec;
-    let millis = |limit: Limit<std::time::Duration>| match limit {
+    let millis = |limit: Limit<Duration>| match limit {
         Limit::Unlimited => i64::MAX,
         Limit::AtMost(duration) => i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
     };
@@ -166,7 +180,7 @@ fn topic_settings(config: &TopicConfig) -> TopicSettings {
     }
 }
 
-async fn finish(call: &Call, acks: AckLevel, topics: Vec<PendingTopic>) -> Option<Chunks> {
+async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<PendingTopic>) -> Option<Chunks> {
     let mut hinted = Vec::new();
     let mut refused = false;
     let mut responses = Vec::with_capacity(topics.len());
@@ -176,9 +190,14 @@ async fn finish(call: &Call, acks: AckLevel, topics: Vec<PendingTopic>) -> Optio
             let response = match pending {
                 Pending::Refused(refusal) => describe_refusal(call, &refusal),
                 Pending::Submitted(partition, answer) => {
-                    // A shard that is gone is one whose directory has failed.
-                    let result = answer.await.unwrap_or(Err(PartitionError::Storage));
-                    describe_result(call, partition, result, &mut hinted)
+                    match tokio::time::timeout_at(deadline, answer).await {
+                        // A shard that is gone is one whose directory has failed.
+                        Ok(result) => {
+                            let result = result.unwrap_or(Err(PartitionError::Storage));
+                            describe_result(call, partition, result, &mut hinted)
+                        }
+                        Err(_) => failed(ResponseError::RequestTimedOut),
+                    }
                 }
             };
             refused |= response.error_code != 0;
@@ -286,4 +305,56 @@ fn refuse_all(call: &Call, request: &ProduceRequest, error: ResponseError) -> Re
             .with_partition_responses(partitions.collect())
     });
     call.answer::<ProduceRequest>(&ProduceResponse::default().with_responses(topics.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Scope;
+    use crate::api::authorize::Authorizer;
+    use crate::api::tests::rig::{PRESENT, call, node, read};
+
+    /// One partition answered, one that never is.
+    fn half_answered() -> (Vec<PendingTopic>, oneshot::Sender<Result<Produced, PartitionError>>) {
+        let partition =
+            |index| TopicPartition { topic_id: TopicId(PRESENT.id), partition: PartitionIndex(index) };
+        let (now, answered) = oneshot::channel();
+        let (never, waits) = oneshot::channel();
+        now.send(Err(PartitionError::NotLeader)).expect("the receiver is there");
+        let submitted = |index, answer| (index, Pending::Submitted(partition(index), answer));
+        let partitions = vec![submitted(0, answered), submitted(1, waits)];
+        let topic = PendingTopic { name: PRESENT.topic(), id: PRESENT.id, partitions };
+        (vec![topic], never)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_acknowledged_in_time_is_told_so() {
+        let node = node(Authorizer::AllowAll);
+        let call = call(&node, Scope::Broker, ottla_wire::messages::ApiKey::Produce as i16, 9);
+        let (topics, _never) = half_answered();
+        let wait = timeout(&ProduceRequest::default().with_timeout_ms(1_500));
+        let began = Instant::now();
+        let chunks = finish(&call, AckLevel::All, began + wait, topics).await.expect("a reply");
+        assert_eq!(began.elapsed(), Duration::from_millis(1_500));
+        let frame: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        // Length, correlation id, and no tags.
+        let response = read::<ProduceRequest>(9, Bytes::from(frame).slice(9..));
+        let partitions = &response.responses[0].partition_responses;
+        assert_eq!(partitions.iter().map(|one| one.error_code).collect::<Vec<_>>(), [6, 7]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_for_others_is_a_wait_for_the_own_disk() {
+        for ms in [0, -1] {
+            assert_eq!(timeout(&ProduceRequest::default().with_timeout_ms(ms)), TIMEOUT_MIN);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_produce_that_wants_no_answer_closes_when_its_time_is_over() {
+        let node = node(Authorizer::AllowAll);
+        let call = call(&node, Scope::Broker, ottla_wire::messages::ApiKey::Produce as i16, 9);
+        let (topics, _never) = half_answered();
+        assert!(finish(&call, AckLevel::None, Instant::now() + TIMEOUT_MIN, topics).await.is_none());
+    }
 }
