@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use ottla_client::Options;
 use ottla_core::config::{Address, BrokerConfig, Listener};
-use ottla_core::controller::NodeConfig;
+use ottla_core::controller::{NodeConfig, supported_features};
 use ottla_core::controller::operation::RegisterBroker;
 use ottla_core::ids::{BrokerEpoch, IncarnationId};
 use ottla_core::lifecycle::LifecycleConfig;
-use ottla_core::metadata::image::{Endpoint, FeatureRange, Image};
+use ottla_core::metadata::image::{Endpoint, Image};
 use ottla_core::quorum::{Peer, QuorumConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +24,6 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::api::Scope;
-use crate::api::api_versions::SUPPORTED_FEATURES;
 use crate::api::authorize::Authorizer;
 use crate::cli::format::random_uuid;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
@@ -346,11 +345,6 @@ fn lifecycle_config(
             port: listener.address.port,
             security_protocol: listener.protocol.code(),
         });
-    let features = SUPPORTED_FEATURES.iter().map(|(name, level_min, level_max)| FeatureRange {
-        name: (*name).to_owned(),
-        level_min: *level_min,
-        level_max: *level_max,
-    });
     let registration = RegisterBroker {
         node_id: config.node_id,
         cluster_id: directories.cluster_id,
@@ -358,7 +352,7 @@ fn lifecycle_config(
         endpoints: endpoints.collect(),
         rack: config.rack.clone(),
         directories: directories.logs.iter().map(|directory| directory.id).collect(),
-        features: features.collect(),
+        features: supported_features(),
     };
     let mut lifecycle = LifecycleConfig::new(registration, config.controllers.clone());
     lifecycle.heartbeat_interval = config.timeouts.broker_heartbeat_interval;

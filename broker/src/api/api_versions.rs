@@ -10,6 +10,7 @@
 //! Not done: the software name is checked but not kept for metrics (KIP-511).
 
 use bytes::Bytes;
+use ottla_core::controller::supported_features;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
@@ -20,10 +21,6 @@ use super::{Api, Call, Reply, Scope, TABLE};
 
 /// The lowest private key. Private keys are for peers, and so for the listener of controllers alone.
 const PRIVATE_KEYS_FROM: i16 = 10_000;
-
-/// Features this release can run at: name, lowest and highest level.
-pub(crate) const SUPPORTED_FEATURES: &[(&str, i16, i16)] =
-    &[("kraft.version", 0, 1), ("metadata.version", 7, 30), ("ottla.version", 1, 1)];
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: ApiVersionsRequest = ottla_wire::request::decode_body(call.version, body)?;
@@ -40,14 +37,13 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
         .filter(|api| api.serves(scope) && (scope == Scope::Controller || api.key < PRIVATE_KEYS_FROM))
         .map(listed);
     let image = call.node.image();
-    let supported = SUPPORTED_FEATURES.iter().filter(|(_, min, _)| call.version >= 4 || *min > 0).map(
-        |(name, min, max)| {
-            SupportedFeatureKey::default()
-                .with_name(StrBytes::from_static_str(name))
-                .with_min_version(*min)
-                .with_max_version(*max)
-        },
-    );
+    let supported = supported_features().into_iter();
+    let supported = supported.filter(|range| call.version >= 4 || range.level_min > 0).map(|range| {
+        SupportedFeatureKey::default()
+            .with_name(StrBytes::from_string(range.name))
+            .with_min_version(range.level_min)
+            .with_max_version(range.level_max)
+    });
     let finalized = image.features.iter().map(|(name, level)| {
         FinalizedFeatureKey::default()
             .with_name(StrBytes::from_string(name.clone()))
