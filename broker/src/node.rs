@@ -75,6 +75,15 @@ impl Node {
         Arc::clone(&self.images.borrow())
     }
 
+    /// What a controller judges requests by: what it has committed, where this node is one. What its broker part
+    /// has published is older, and nothing while that part recovers its logs.
+    pub(crate) fn controller_image(&self) -> Arc<Image> {
+        match &self.controller {
+            Some(controller) => Arc::clone(&controller.images().borrow()),
+            None => self.image(),
+        }
+    }
+
     /// A broker in service: this one if it is, else the first. Stands for "the controller" in replies,
     /// since every broker forwards what is for the controller (rule 10).
     pub(crate) fn any_live_broker(&self, image: &Image) -> Option<NodeId> {

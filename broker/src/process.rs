@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ottla_client::Options;
 use ottla_core::config::{Address, BrokerConfig, Listener};
-use ottla_core::controller::{NodeConfig, supported_features};
 use ottla_core::controller::operation::RegisterBroker;
+use ottla_core::controller::{NodeConfig, supported_features};
 use ottla_core::ids::{BrokerEpoch, IncarnationId};
 use ottla_core::lifecycle::LifecycleConfig;
 use ottla_core::metadata::image::{Endpoint, Image};
@@ -191,13 +191,17 @@ async fn start(
     let (stop_listeners, listeners_stop) = watch::channel(false);
     let controller = if config.roles.is_controller() {
         let node_config = node_config(&config, directories);
-        let voters = directories.bootstrap_voters.as_ref();
-        Some(controller::start(directories.metadata(), voters, node_config, fatal.clone())?)
+        let (metadata, voters) = (directories.metadata(), directories.bootstrap_voters.as_ref());
+        Some(controller::start((&metadata.path, metadata.id), voters, node_config, fatal.clone())?)
     } else {
         None
     };
-    let (handle, controller_images) = controller.map_or((None, None), |(h, images)| (Some(h), Some(images)));
     let (active, known_active) = watch::channel(None);
+    // A node without the broker role learns both from its controller.
+    let known_active = match &controller {
+        Some(controller) if !config.roles.is_broker() => controller.active(),
+        Some(_) | None => known_active,
+    };
     let options = Options { client_id: format!("ottla-{}", config.node_id), ..Options::default() };
     let (status, statuses) = watch::channel(initial_status(&config));
     let (images, published) = watch::channel(Arc::new(Image::default()));
@@ -219,11 +223,14 @@ async fn start(
         memory: MemoryBudgets::from_cgroup(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
-        images: if config.roles.is_broker() { published } else { controller_images.unwrap_or(published) },
+        images: match &controller {
+            Some(controller) if !config.roles.is_broker() => controller.images(),
+            Some(_) | None => published,
+        },
         status: statuses.clone(),
         shards: shards.clone(),
         controllers: ControllerClient::new(known_active, options),
-        controller: handle,
+        controller,
     });
     let broker = config.roles.is_broker().then(|| {
         let parts = BrokerParts {

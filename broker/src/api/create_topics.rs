@@ -141,7 +141,7 @@ fn effective_configs(call: &Call, topic: &CreatableTopic) -> Vec<CreatableTopicC
     let own = topic.configs.iter();
     let own: Settings =
         own.filter_map(|c| Some((c.name.to_string(), c.value.as_ref()?.to_string()))).collect();
-    let layers = call.node.layers(&call.node.image());
+    let layers = call.node.layers(&call.node.controller_image());
     layers.describe_topic(&own).into_iter().map(effective_config).collect()
 }
 

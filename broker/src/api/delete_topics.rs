@@ -47,7 +47,7 @@ impl AdminRequest for DeleteTopicsRequest {
     }
 
     async fn decide(&self, call: &Call) -> Result<DeleteTopicsResponse, OperationError> {
-        let image = call.node.image();
+        let image = call.node.controller_image();
         let all = named(self);
         let mut asked = Vec::new();
         let mut checked = Vec::with_capacity(all.len());

@@ -24,7 +24,7 @@ mod metadata;
 mod private;
 mod produce;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::future::Future;
 use std::net::SocketAddr;

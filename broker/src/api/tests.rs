@@ -4,5 +4,5 @@ mod admin;
 mod configs;
 mod deny_all;
 mod metadata;
-pub(super) mod rig;
+pub(crate) mod rig;
 mod table;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
+use ottla_client::HostPort;
 use ottla_core::controller::{
     ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
 };
+use ottla_core::ids::DirectoryId;
 use ottla_core::log::commit::ROUND_MAX;
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
@@ -26,9 +28,8 @@ use tracing::{debug, error, info};
 
 use crate::cli::meta_properties::{BootstrapVoters, MetaProperties, SmallFileError};
 use crate::clock;
-use crate::directories::LoadedDirectory;
 use crate::disk::RealDisk;
-use crate::peer::RaftSenders;
+use crate::peer::{ActiveController, RaftSenders};
 
 /// The metadata log's place in its log directory. Not named like a partition's directory.
 const DIRECTORY: &str = "cluster-metadata";
@@ -53,9 +54,21 @@ enum Input {
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerHandle {
     inputs: mpsc::Sender<Input>,
+    images: watch::Receiver<Arc<Image>>,
+    active: watch::Receiver<Option<ActiveController>>,
+    caught_up: watch::Receiver<bool>,
 }
 
 impl ControllerHandle {
+    /// A controller that has committed this and is gone.
+    #[cfg(test)]
+    pub(crate) fn gone(image: Image) -> Self {
+        let (inputs, _) = mpsc::channel(1);
+        let (_, images) = watch::channel(Arc::new(image));
+        let ((_, active), (_, caught_up)) = (watch::channel(None), watch::channel(false));
+        Self { inputs, images, active, caught_up }
+    }
+
     /// Asks the machine. A machine that is gone is no controller.
     pub(crate) async fn request(&self, operation: Operation) -> Result<Reply, OperationError> {
         let gone = || OperationError::NotController { leader: None };
@@ -69,6 +82,22 @@ impl ControllerHandle {
         if self.inputs.try_send(Input::Message(bytes)).is_err() {
             debug!("a raft message was dropped: the controller is busy");
         }
+    }
+
+    /// What the quorum has committed, as far as this controller has applied it.
+    pub(crate) fn images(&self) -> watch::Receiver<Arc<Image>> {
+        self.images.clone()
+    }
+
+    /// Whom this controller knows to be active.
+    pub(crate) fn active(&self) -> watch::Receiver<Option<ActiveController>> {
+        self.active.clone()
+    }
+
+    /// Whether there is a leader and this controller has applied something that it committed: before, nothing
+    /// says whether a majority is there or how far behind this one is.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
     }
 
     /// Hands leadership on before a planned stop.
@@ -106,54 +135,58 @@ pub(crate) enum StartError {
     Quorum(#[from] ottla_core::quorum::machine::OpenError),
 }
 
-/// Opens the metadata log and starts the machine. `fatal` is told if it must end the process.
+/// Opens the metadata log in a log directory and starts the machine. `fatal` is told if it must end the process.
 pub(crate) fn start(
-    directory: &LoadedDirectory,
+    directory: (&Path, DirectoryId),
     first_voters: Option<&BootstrapVoters>,
     config: NodeConfig,
     fatal: mpsc::UnboundedSender<String>,
-) -> Result<(ControllerHandle, watch::Receiver<Arc<Image>>), StartError> {
+) -> Result<ControllerHandle, StartError> {
     let (store, recovered) = open_store(directory, first_voters, &config)?;
     let (inputs, queue) = mpsc::channel(QUEUE_MAX);
     let persists = start_persister(store, inputs.clone())?;
     let node = ControllerNode::open(recovered, config.clone(), clock::monotonic())?;
-    let (images, published) = watch::channel(Arc::new(node.image().clone()));
+    let (images, known_images) = watch::channel(Arc::new(node.image().clone()));
+    let (active, known_active) = watch::channel(None);
+    let (caught_up, known_caught_up) = watch::channel(false);
     let driver = Driver {
         node,
         queue,
         persists,
-        persisting: BTreeSet::new(),
-        stall: Stall::default(),
         senders: RaftSenders::new(&config.quorum.me, config.quorum.cluster_id),
         answers: BTreeMap::new(),
         next_ticket: 0,
         images,
+        active,
+        caught_up,
+        persisting: BTreeSet::new(),
+        stall: Stall::default(),
         fatal,
     };
     tokio::spawn(driver.run(config.tick()));
-    Ok((ControllerHandle { inputs }, published))
+    Ok(ControllerHandle { inputs, images: known_images, active: known_active, caught_up: known_caught_up })
 }
 
 fn open_store(
-    directory: &LoadedDirectory,
+    (path, id): (&Path, DirectoryId),
     first_voters: Option<&BootstrapVoters>,
     config: &NodeConfig,
 ) -> Result<(RaftStore<RealDisk>, Recovered), StartError> {
-    let disk = RealDisk::new(&directory.path)?;
-    let log = directory.path.join(DIRECTORY);
-    let mark = MetaProperties::read(&directory.path)?;
+    let disk = RealDisk::new(path)?;
+    let log = path.join(DIRECTORY);
+    let mark = MetaProperties::read(path)?;
     if is_new(&log)? {
         if mark.is_some_and(|mark| mark.metadata_log_begun) {
-            return Err(StartError::LogGone { log, directory: directory.path.clone() });
+            return Err(StartError::LogGone { log, directory: path.to_owned() });
         }
         let voters = first_voters.map(voters);
         RaftStore::format(&disk, DIRECTORY, config.quorum.cluster_id, voters.as_ref())?;
     }
     // Before the first vote, so that no vote is without the mark.
     if let Some(mark) = mark.filter(|mark| !mark.metadata_log_begun) {
-        MetaProperties { metadata_log_begun: true, ..mark }.write(&directory.path)?;
+        MetaProperties { metadata_log_begun: true, ..mark }.write(path)?;
     }
-    Ok(RaftStore::open(disk, DIRECTORY, directory.id)?)
+    Ok(RaftStore::open(disk, DIRECTORY, id)?)
 }
 
 /// Whether no log is there. What a crash left of the very first start is written anew.
@@ -217,6 +250,8 @@ struct Driver {
     answers: BTreeMap<Ticket, Answer>,
     next_ticket: u64,
     images: watch::Sender<Arc<Image>>,
+    active: watch::Sender<Option<ActiveController>>,
+    caught_up: watch::Sender<bool>,
     fatal: mpsc::UnboundedSender<String>,
 }
 
@@ -298,6 +333,7 @@ impl Driver {
         if let Some(image) = effects.image {
             self.images.send_replace(Arc::new(image));
         }
+        self.report();
         for (ticket, result) in effects.replies {
             if let Some(answer) = self.answers.remove(&ticket) {
                 // Whoever asked may have gone.
@@ -306,6 +342,23 @@ impl Driver {
         }
         effects.events.iter().for_each(log);
         true
+    }
+}
+
+impl Driver {
+    /// Tells whom this controller follows, when that changes.
+    fn report(&mut self) {
+        let leader = self.node.leader();
+        let caught_up = leader.is_some() && self.node.has_applied_of_term();
+        self.caught_up.send_if_modified(|known| std::mem::replace(known, caught_up) != caught_up);
+        let active = leader.map(|leader| ActiveController {
+            address: HostPort::new(leader.address.host, leader.address.port),
+        });
+        self.active.send_if_modified(|known| {
+            let changed = *known != active;
+            *known = active;
+            changed
+        });
     }
 }
 
@@ -323,3 +376,6 @@ fn log(event: &NodeEvent) {
         NodeEvent::Controller(event) => info!(?event, "controller"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,15 +56,12 @@ fn startup(node: &Node) -> Answer {
 }
 
 fn ready(node: &Node) -> Answer {
-    if !node.config.roles.is_broker() {
-        // A dedicated controller is ready when it knows a leader that has committed something.
-        return if node.image().offset.0 > 0 {
+    if let Some(controller) = node.controller.as_ref().filter(|_| !node.config.roles.is_broker()) {
+        return if controller.is_caught_up() {
             text(StatusCode::OK, "ok")
         } else {
-            text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no metadata has been committed that this controller knows of",
-            )
+            let why_not = "this controller knows no leader, or has applied nothing that it committed";
+            text(StatusCode::SERVICE_UNAVAILABLE, why_not)
         };
     }
     let why_not = match node.status.borrow().state {

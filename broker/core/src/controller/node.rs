@@ -296,6 +296,12 @@ impl ControllerNode {
         self.quorum.leader()
     }
 
+    /// Whether an entry of this term is applied. Each leader begins with one, so everything committed before
+    /// that leader is applied then, too.
+    pub fn has_applied_of_term(&self) -> bool {
+        self.image.term == self.quorum.term()
+    }
+
     /// The quorum, for checkers and metrics.
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
@@ -344,7 +350,7 @@ impl ControllerNode {
             self.observers.clear();
             self.voters_proposed = MetadataOffset(0);
         }
-        if !self.controller.is_active() && leads && self.image.term == self.quorum.term() {
+        if !self.controller.is_active() && leads && self.has_applied_of_term() {
             let quorum = &mut self.quorum;
             self.controller.activate(self.now, self.image.clone(), &mut |payload| quorum.propose(payload));
             let term = self.quorum.term();

@@ -75,7 +75,7 @@ fn fetched_response(fetched: FetchedMetadata) -> FetchMetadataResponse {
 /// Where the asker should go instead: the leader's endpoint on the listener it asked on.
 fn leader_hint(call: &Call, error: &OperationError) -> Option<LeaderHint> {
     let OperationError::NotController { leader: Some(leader) } = error else { return None };
-    let image = call.node.image();
+    let image = call.node.controller_image();
     let voter = image.voters.values().find(|voter| voter.node_id == *leader)?;
     let listener = call.context.listener.name.as_str();
     let same = voter.endpoints.iter().find(|endpoint| endpoint.listener == listener);

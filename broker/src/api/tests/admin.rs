@@ -14,11 +14,13 @@ use ottla_wire::messages::{
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::rig::{Asked, MISSING, PRESENT, ask, body_of, call, node, send};
+use super::rig::{Asked, MISSING, PRESENT, ask, body_of, call, image, node, node_that_knows, send};
 use crate::api::authorize::Authorizer;
 use crate::api::{Scope, find, forward};
+use crate::drive::controller::ControllerHandle;
 use crate::node::Node;
 
 const INVALID_REQUEST: i16 = 42;
@@ -264,4 +266,19 @@ async fn nobody_creates_the_topic_of_the_metadata() {
     let asked = Asked { name: "__cluster_metadata", id: Uuid::nil() };
     let answer = ask(&node, Scope::Controller, 7, &create(&[asked])).await;
     assert_eq!(answer.topics[0].error_code, 29);
+}
+
+#[tokio::test]
+async fn a_combined_node_judges_by_what_its_controller_has_committed() {
+    // The broker part has published nothing yet.
+    let (_, nothing) = watch::channel(Arc::default());
+    let controller = ControllerHandle::gone(image());
+    let node = node_that_knows(nothing, Authorizer::AllowAll, Some(controller));
+    let topics = vec![DeleteTopicState::default().with_name(None).with_topic_id(PRESENT.id)];
+    let body = body_of(6, &DeleteTopicsRequest::default().with_topics(topics));
+    let answer = forwarded(&node, ApiKey::DeleteTopics as i16, 6, body).await;
+    assert_eq!(
+        answer.error_code, NOT_CONTROLLER,
+        "the topic is known, and the machine is asked to delete it"
+    );
 }

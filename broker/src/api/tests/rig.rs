@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::api::authorize::Authorizer;
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
+use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
@@ -56,9 +57,18 @@ impl Asked {
 
 /// Broker 1, which leads the one partition of [`PRESENT`].
 pub(in crate::api) fn node(authorizer: Authorizer) -> Arc<Node> {
-    let config = config();
     // The senders may go: a receiver keeps what it has seen last.
     let (_, images) = watch::channel(Arc::new(image()));
+    node_that_knows(images, authorizer, None)
+}
+
+/// Broker 1 with such metadata, and with a controller part or none.
+pub(crate) fn node_that_knows(
+    images: watch::Receiver<Arc<Image>>,
+    authorizer: Authorizer,
+    controller: Option<ControllerHandle>,
+) -> Arc<Node> {
+    let config = config();
     let status = BrokerStatus { state: NodeState::Running, broker_epoch: Some(5) };
     let (_, status) = watch::channel(status);
     Arc::new(Node {
@@ -73,7 +83,7 @@ pub(in crate::api) fn node(authorizer: Authorizer) -> Arc<Node> {
         status,
         shards: Shards::none(),
         controllers: crate::node::no_controllers(),
-        controller: None,
+        controller,
     })
 }
 
@@ -102,7 +112,7 @@ fn config() -> BrokerConfig {
     config
 }
 
-fn image() -> Image {
+pub(crate) fn image() -> Image {
     let endpoint =
         Endpoint { listener: "PLAIN".to_owned(), host: "b1".to_owned(), port: 9092, security_protocol: 0 };
     let broker = Broker {
