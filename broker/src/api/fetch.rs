@@ -3,14 +3,14 @@
 //! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, or any
 //! partition has an error. The first partition with data yields at least one whole batch whatever the
 //! limits, later ones obey what is left (rule 46). Reads stop at the high watermark; an offset between it
-//! and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), so every
-//! request names all its partitions.
+//! and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
+//! that goes on with a session is FETCH_SESSION_ID_NOT_FOUND, upon which clients name all their partitions.
 //! Authorization: Read on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
 //! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown).
 //! Version notes: 5 brings the log start offset; 7 sessions; 9 the leader epoch (rule 50); 11 rack id; 12
 //! the last fetched epoch; 13 topic ids instead of names; 16 the new leader's endpoint with
-//! NOT_LEADER_OR_FOLLOWER (KIP-951); 17, 18 fields of followers.
-//! Not done: sessions (a request for one gets a full answer without); followers (a replica id is
+//! NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of followers.
+//! Not done: sessions; followers (a replica id is
 //! refused); `isolation_level` is accepted, and as there are no transactions, read_committed sees what
 //! read_uncommitted sees.
 
@@ -43,7 +43,12 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// From here on topics are named by id.
 const TOPIC_IDS_FROM: i16 = 13;
 
-/// From here on NOT_LEADER_OR_FOLLOWER carries the new leader.
+/// The session epochs of requests that name all their partitions: those that want a session and those that do
+/// not. Any other goes on with a session (rule 48).
+const FULL_EPOCH: i32 = 0;
+const NO_SESSION_EPOCH: i32 = -1;
+
+/// From here on NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH carry the new leader.
 const LEADER_HINTS_FROM: i16 = 16;
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
@@ -51,6 +56,11 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
     if is_follower {
         return Ok(Reply::Close("fetching as a follower is not supported yet"));
+    }
+    if !matches!(request.session_epoch, FULL_EPOCH | NO_SESSION_EPOCH) {
+        // What only lists changes cannot be answered in full: its other partitions would never be heard of.
+        let error = ResponseError::FetchSessionIdNotFound;
+        return Ok(call.answer::<FetchRequest>(&FetchResponse::default().with_error_code(error.code())));
     }
     Ok(Reply::Later(Box::pin(poll(call, request))))
 }
@@ -211,7 +221,9 @@ fn respond(
                 Ok(fetched) => found(fetched),
                 Err(error) => {
                     let data = failed(error_code::of_partition_error(&error).code());
-                    if error == PartitionError::NotLeader && call.version >= LEADER_HINTS_FROM {
+                    let moved =
+                        matches!(error, PartitionError::NotLeader | PartitionError::FencedLeaderEpoch { .. });
+                    if moved && call.version >= LEADER_HINTS_FROM {
                         with_leader_hint(call, &image, item.partition, data, &mut hinted)
                     } else {
                         data

@@ -1,6 +1,6 @@
 //! Metadata, key 3, versions 0–13.
 //!
-//! Behaviour: brokers in service, the cluster id, a controller (any broker: admin calls are forwarded,
+//! Behaviour: brokers that are not fenced, the cluster id, a controller (any broker: admin calls are forwarded,
 //! rule 10), and topics by name, by id (12+) or all of them. Endpoints are those of the listener the
 //! request came in on (rule 11); a leader without one is LISTENER_NOT_FOUND (6+) or LEADER_NOT_AVAILABLE.
 //! Authorization: Describe on each topic; a named one that is denied is TOPIC_AUTHORIZATION_FAILED without
@@ -35,7 +35,7 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let image = call.node.image();
     let listener = call.context.listener.name.as_str();
     let brokers: Vec<MetadataResponseBroker> =
-        image.live_brokers().filter_map(|broker| described(broker, listener)).collect();
+        image.reachable_brokers().filter_map(|broker| described(broker, listener)).collect();
     let cluster_operations = if request.include_cluster_authorized_operations {
         call.node.authorizer.authorized_operations(
             &call.context.principal,

@@ -3,6 +3,7 @@
 mod admin;
 mod configs;
 mod deny_all;
+mod fetch;
 mod metadata;
 pub(crate) mod rig;
 mod table;

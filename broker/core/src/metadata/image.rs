@@ -203,6 +203,11 @@ impl Image {
         }
     }
 
+    /// The brokers that clients are told of: those in service, and those on their way out.
+    pub fn reachable_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        self.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced)
+    }
+
     /// The brokers in service, in order of id.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
         self.brokers.values().filter(|broker| broker.fencing == Fencing::Unfenced)
