@@ -3,7 +3,7 @@
 //! A handler sees a [`Node`] and nothing behind it: no file, no peer's socket, no machine. Everything here
 //! is either immutable, a snapshot of the metadata, or the sending end of a task that owns its state.
 
-use ottla_core::config::{BrokerConfig, Layers};
+use ottla_core::config::{BrokerConfig, Layers, Value, broker_key};
 use ottla_core::ids::{ClusterId, DirectoryId, LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::metadata::image::{Endpoint, Fencing, Image};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::peer::ControllerClient;
+use crate::server::listener::OpenConnections;
 use crate::server::memory::MemoryBudgets;
 
 /// Where a node is in its life; what `/v1/node` and the probes show.
@@ -57,6 +58,7 @@ pub(crate) struct Node {
     pub(crate) memory: MemoryBudgets,
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) connections: OpenConnections,
     /// The newest image; on a node without the broker role, the controller's committed one.
     pub(crate) images: watch::Receiver<Arc<Image>>,
     /// The life of the broker part.
@@ -113,6 +115,18 @@ impl Node {
         let leader = registered.leader?;
         let endpoint = self.live_endpoint(image, leader, listener);
         Some(LeaderHint { leader, epoch: registered.leader_epoch, endpoint })
+    }
+
+    /// `max.connections` as it is now: it can be changed while the broker runs.
+    pub(crate) fn connections_max(&self) -> usize {
+        let value =
+            broker_key("max.connections").and_then(|key| self.layers(&self.image()).broker_value(key));
+        match value {
+            Some(Value::Number(max)) => usize::try_from(max).unwrap_or(usize::MAX),
+            Some(Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_)) | None => {
+                usize::MAX
+            }
+        }
     }
 
     /// The configuration below a topic's own, as this broker resolves it.

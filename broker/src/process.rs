@@ -34,7 +34,7 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
 use crate::peer::ControllerClient;
-use crate::server::listener::{self, Bound, ListenerContext};
+use crate::server::listener::{self, Bound, ListenerContext, OpenConnections};
 use crate::server::memory::MemoryBudgets;
 
 /// How long a broker waits for the controller to let it go. Without one (the whole cluster stops) nobody
@@ -223,6 +223,7 @@ async fn start(
         memory: MemoryBudgets::from_cgroup(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
+        connections: OpenConnections::default(),
         images: match &controller {
             Some(controller) if !config.roles.is_broker() => controller.images(),
             Some(_) | None => published,

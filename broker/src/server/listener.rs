@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -25,6 +26,29 @@ pub(crate) struct ListenerContext {
     pub(crate) name: String,
     /// Which column of the API table is served.
     pub(crate) scope: Scope,
+}
+
+/// How many connections are open on the listeners that count.
+#[derive(Debug, Default)]
+pub(crate) struct OpenConnections(Arc<AtomicUsize>);
+
+/// One of them, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    /// One more, unless there are so many.
+    pub(crate) fn open(&self, max: usize) -> Option<OpenConnection> {
+        let add = |open: usize| (open < max).then_some(open + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(OpenConnection(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A bound listener that does not accept yet.
@@ -54,11 +78,22 @@ impl Bound {
         self.listener.local_addr()
     }
 
+    /// Whether `max.connections` is about this listener, and not about those that brokers and controllers meet
+    /// on: clients that use up the number must not cut a broker off. A broker listener that is the only one is
+    /// for clients too.
+    fn is_counted(&self, node: &Node) -> bool {
+        let config = &node.config;
+        let brokers = config.listeners.iter().filter(|listener| listener.name != config.controller_listener);
+        let is_inter_broker =
+            config.inter_broker_listener.as_ref().is_some_and(|name| name.as_str() == self.context.name);
+        self.context.scope == Scope::Broker && !(is_inter_broker && brokers.count() > 1)
+    }
+
     /// Accepts until `shutdown`; returns when every connection has ended.
     pub(crate) async fn run(self, node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
         let name = self.context.name.clone();
         info!(listener = %name, address = ?self.listener.local_addr().ok(), "listening");
-        let connections_max = usize::try_from(node.config.limits.connections_max).unwrap_or(usize::MAX);
+        let is_counted = self.is_counted(&node);
         let mut connections = JoinSet::new();
         loop {
             // Cancel-safe: accept, join_next and a watch's wait_for all are.
@@ -68,11 +103,13 @@ impl Bound {
                 _ = shutdown.wait_for(|stop| *stop) => break,
             };
             match accepted {
-                Ok((stream, _)) if connections.len() >= connections_max => {
-                    warn!(listener = %name, limit = connections_max, "too many connections");
-                    drop(stream);
-                }
                 Ok((stream, peer)) => {
+                    let connections_max = if is_counted { node.connections_max() } else { usize::MAX };
+                    let counted = is_counted.then(|| node.connections.open(connections_max));
+                    if matches!(counted, Some(None)) {
+                        warn!(listener = %name, limit = connections_max, "too many connections");
+                        continue;
+                    }
                     if let Err(error) = stream.set_nodelay(true) {
                         warn!(%peer, %error, "set_nodelay failed");
                     }
@@ -83,7 +120,10 @@ impl Bound {
                         peer,
                         shutdown.clone(),
                     );
-                    connections.spawn(serve);
+                    connections.spawn(async move {
+                        serve.await;
+                        drop(counted);
+                    });
                 }
                 Err(error) => {
                     warn!(listener = %name, %error, "accept failed");

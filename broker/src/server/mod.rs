@@ -8,3 +8,5 @@ mod frame_reader;
 pub(crate) mod listener;
 pub(crate) mod memory;
 pub(crate) mod stream;
+#[cfg(test)]
+mod tests;

@@ -66,8 +66,6 @@ pub struct Timeouts {
 pub struct Limits {
     /// `socket.request.max.bytes`
     pub request_size_max: ByteCount,
-    /// `max.connections`
-    pub connections_max: u32,
     /// `fetch.max.bytes`
     pub fetch_size_max: ByteCount,
     /// `metadata.log.max.record.bytes.between.snapshots`
@@ -312,7 +310,6 @@ fn limits(file: &CheckedFile<'_>) -> Limits {
     let unsigned = |key| u64::try_from(file.number(key)).unwrap_or(0);
     Limits {
         request_size_max: ByteCount(unsigned("socket.request.max.bytes")),
-        connections_max: u32::try_from(unsigned("max.connections")).unwrap_or(u32::MAX),
         fetch_size_max: ByteCount(unsigned("fetch.max.bytes")),
         snapshot_after: ByteCount(unsigned("metadata.log.max.record.bytes.between.snapshots")),
         snapshot_interval: match unsigned("metadata.log.max.snapshot.interval.ms") {

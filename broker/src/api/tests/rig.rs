@@ -23,7 +23,7 @@ use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
-use crate::server::listener::ListenerContext;
+use crate::server::listener::{ListenerContext, OpenConnections};
 use crate::server::memory::MemoryBudgets;
 
 /// The topic that exists, and one that does not whose name and id are as long.
@@ -79,6 +79,7 @@ pub(crate) fn node_that_knows(
         memory: MemoryBudgets::new(1 << 20),
         authorizer,
         metrics: Metrics::new(),
+        connections: OpenConnections::default(),
         images,
         status,
         shards: Shards::none(),
