@@ -16,6 +16,7 @@ use ottla_core::ids::{BrokerEpoch, IncarnationId};
 use ottla_core::lifecycle::LifecycleConfig;
 use ottla_core::metadata::image::{Endpoint, Image};
 use ottla_core::quorum::{Peer, QuorumConfig};
+use ottla_core::replicas::Routes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -206,7 +207,7 @@ async fn start(
     let (status, statuses) = watch::channel(initial_status(&config));
     let (images, published) = watch::channel(Arc::new(Image::default()));
     let metrics = Metrics::new();
-    let (routes, known_routes) = watch::channel(Arc::default());
+    let (routes, known_routes) = watch::channel(Routes::new());
     let (shard_events, shards_report) = mpsc::unbounded_channel();
     let shards = if config.roles.is_broker() {
         let paths: Vec<_> = directories.logs.iter().map(|directory| directory.path.clone()).collect();

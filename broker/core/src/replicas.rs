@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use crate::config::{Layers, Settings, TopicConfig};
-use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicPartition};
+use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition};
 use crate::metadata::delta::Delta;
 use crate::metadata::image::{ConfigResource, Image, Partition, Topic};
 use crate::shard::Assignment;
@@ -76,6 +78,18 @@ impl fmt::Display for End {
     }
 }
 
+/// Where a replica is and what holds for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which shard has it.
+    pub shard: usize,
+    /// The topic's settings as this broker resolves them; `None` for a log that the metadata has not named yet.
+    pub config: Option<Arc<TopicConfig>>,
+}
+
+/// The replicas of a broker. A clone costs nothing: handlers get one with every image.
+pub type Routes = OrdMap<TopicPartition, Held>;
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Replicas {
@@ -85,8 +99,13 @@ pub struct Replicas {
     fixed: Settings,
     opened: BTreeSet<usize>,
     failed: BTreeSet<usize>,
-    /// Which shard has which replica.
-    held: BTreeMap<TopicPartition, usize>,
+    held: Routes,
+    /// How many of them each shard has.
+    loads: Vec<usize>,
+    /// How many of them this broker leads.
+    led: usize,
+    /// Logs of one replica in more than one directory, until the metadata says which of them counts.
+    copies: BTreeMap<TopicPartition, BTreeSet<usize>>,
     /// The image that the shards know.
     image: Image,
     /// A newer one that may not be acted on yet.
@@ -98,11 +117,14 @@ impl Replicas {
     pub fn new(me: NodeId, directories: Vec<LogDirectory>, fixed: Settings) -> Self {
         Self {
             me,
+            loads: vec![0; directories.len()],
             directories,
             fixed,
             opened: BTreeSet::new(),
             failed: BTreeSet::new(),
-            held: BTreeMap::new(),
+            held: Routes::new(),
+            led: 0,
+            copies: BTreeMap::new(),
             image: Image::default(),
             pending: None,
         }
@@ -111,7 +133,12 @@ impl Replicas {
     /// A directory is open and has logs of these.
     pub fn opened(&mut self, shard: usize, partitions: impl IntoIterator<Item = TopicPartition>) {
         self.opened.insert(shard);
-        self.held.extend(partitions.into_iter().map(|partition| (partition, shard)));
+        for partition in partitions {
+            match self.held.get(&partition).map(|held| held.shard) {
+                Some(other) => self.copies.entry(partition).or_default().extend([other, shard]),
+                None => self.hold(partition, shard, None),
+            }
+        }
     }
 
     /// A directory has failed, at the start or later, for ever.
@@ -132,7 +159,7 @@ impl Replicas {
     }
 
     /// Which shard has which replica.
-    pub fn routes(&self) -> &BTreeMap<TopicPartition, usize> {
+    pub fn routes(&self) -> &Routes {
         &self.held
     }
 
@@ -143,11 +170,7 @@ impl Replicas {
 
     /// How many partitions this broker leads.
     pub fn led(&self) -> usize {
-        let leads = |id: &&TopicPartition| {
-            let partition = self.image.partition(id.topic_id, id.partition);
-            partition.is_some_and(|partition| partition.leader == Some(self.me))
-        };
-        self.held.keys().filter(leads).count()
+        self.led
     }
 
     /// Takes a newer committed image.
@@ -176,23 +199,29 @@ impl Replicas {
             let partition = self.image.partition(id.topic_id, id.partition);
             !partition.is_some_and(|partition| partition.replicas.contains(&self.me))
         };
-        let stray = self.held.extract_if(.., |id, _| stray(id));
-        stray.map(|(partition, shard)| Order::SetAside { shard, partition }).collect()
+        let stray: Vec<TopicPartition> = self.held.keys().copied().filter(stray).collect();
+        let set_aside = |partition| Some(Order::SetAside { shard: self.release(partition)?, partition });
+        stray.into_iter().filter_map(set_aside).collect()
     }
 
     fn apply(&mut self, image: &Image, orders: &mut Vec<Order>) {
         let delta = Delta::between(&self.image, image);
         let layers = image.layers(self.me, &self.fixed);
+        let mut configs = BTreeMap::new();
         for change in &delta.partitions {
+            let leads = |partition: &Option<Arc<Partition>>| {
+                usize::from(partition.as_ref().is_some_and(|partition| partition.leader == Some(self.me)))
+            };
+            self.led = self.led + leads(&change.new) - leads(&change.old);
             let topic = image.topics.get(&change.partition.topic_id);
             let mine = change.new.as_ref().filter(|new| new.replicas.contains(&self.me));
             match topic.zip(mine) {
                 Some((topic, registration)) => {
-                    orders.extend(self.assign(image, &layers, topic, change.partition, registration));
+                    let config = self.config_of(change.partition, &mut configs, image, &layers, topic);
+                    orders.extend(self.assign(topic, change.partition, registration, config));
                 }
                 None => {
-                    let shard = self.held.remove(&change.partition);
-                    let partition = change.partition;
+                    let (shard, partition) = (self.release(change.partition), change.partition);
                     orders.extend(shard.map(|shard| Order::Remove { shard, partition }));
                 }
             }
@@ -213,44 +242,85 @@ impl Replicas {
     }
 
     fn assign_all(&mut self, image: &Image, layers: &Layers, topic: &Topic, orders: &mut Vec<Order>) {
+        let config = resolve(image, layers, topic);
         for (index, registration) in &topic.partitions {
             if registration.replicas.contains(&self.me) {
                 let id = TopicPartition { topic_id: topic.id, partition: *index };
-                orders.extend(self.assign(image, layers, topic, id, registration));
+                orders.extend(self.assign(topic, id, registration, Arc::clone(&config)));
             }
         }
     }
 
-    fn assign(
-        &mut self,
+    /// The settings of a partition's topic, resolved once for all of its partitions. What changed about settings
+    /// is assigned afterwards.
+    fn config_of(
+        &self,
+        partition: TopicPartition,
+        resolved: &mut BTreeMap<TopicId, Arc<TopicConfig>>,
         image: &Image,
         layers: &Layers,
         topic: &Topic,
+    ) -> Arc<TopicConfig> {
+        if let Some(config) = self.held.get(&partition).and_then(|held| held.config.clone()) {
+            return config;
+        }
+        Arc::clone(resolved.entry(topic.id).or_insert_with(|| resolve(image, layers, topic)))
+    }
+
+    fn assign(
+        &mut self,
+        topic: &Topic,
         partition: TopicPartition,
         registration: &Arc<Partition>,
+        config: Arc<TopicConfig>,
     ) -> Option<Order> {
+        let chosen = self.chosen(registration);
+        let copies = self.copies.remove(&partition);
         let shard = match self.held.get(&partition) {
-            Some(shard) => *shard,
-            None => self.place(registration)?,
+            // The copy in the directory that the controller named is the one that was written last.
+            Some(held) => {
+                chosen.filter(|c| copies.is_some_and(|copies| copies.contains(c))).unwrap_or(held.shard)
+            }
+            None => chosen.or_else(|| self.emptiest())?,
         };
-        self.held.insert(partition, shard);
-        let overrides = image.configs.get(&ConfigResource::Topic(topic.name.clone()));
-        let config = TopicConfig::resolve(&overrides.cloned().unwrap_or_default(), layers);
+        self.hold(partition, shard, Some(Arc::clone(&config)));
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
+        let config = TopicConfig::clone(&config);
         let assignment = Box::new(Assignment { partition, topic, registration, config });
         Some(Order::Assign { shard, assignment })
     }
 
-    /// Where a replica that is not there is to be made: in the directory that the controller chose, and in no
-    /// other while that one has failed, since its records are there.
-    fn place(&self, registration: &Partition) -> Option<usize> {
+    fn hold(&mut self, partition: TopicPartition, shard: usize, config: Option<Arc<TopicConfig>>) {
+        let before = self.held.insert(partition, Held { shard, config });
+        if let Some(before) = before {
+            self.loads[before.shard] -= 1;
+        }
+        self.loads[shard] += 1;
+    }
+
+    /// Holds it no longer; the shard that had it.
+    fn release(&mut self, partition: TopicPartition) -> Option<usize> {
+        let held = self.held.remove(&partition)?;
+        self.loads[held.shard] -= 1;
+        Some(held.shard)
+    }
+
+    /// The directory that the controller chose: a replica that is not there is made in it, and in no other while
+    /// it has failed, since its records are there.
+    fn chosen(&self, registration: &Partition) -> Option<usize> {
         let chosen = registration.directory_of(self.me);
-        self.directories.iter().position(|directory| directory.id == chosen).or_else(|| self.emptiest())
+        self.directories.iter().position(|directory| directory.id == chosen)
     }
 
     /// The working directory with the fewest replicas.
     fn emptiest(&self) -> Option<usize> {
-        let count = |shard: &usize| self.held.values().filter(|other| *other == shard).count();
-        (0..self.directories.len()).filter(|shard| !self.failed.contains(shard)).min_by_key(count)
+        (0..self.directories.len())
+            .filter(|shard| !self.failed.contains(shard))
+            .min_by_key(|shard| self.loads[*shard])
     }
+}
+
+fn resolve(image: &Image, layers: &Layers, topic: &Topic) -> Arc<TopicConfig> {
+    let overrides = image.configs.get(&ConfigResource::Topic(topic.name.clone()));
+    Arc::new(TopicConfig::resolve(&overrides.cloned().unwrap_or_default(), layers))
 }

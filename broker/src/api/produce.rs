@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_core::config::{CleanupPolicy, Compression, Limit, TimestampType, TopicConfig};
 use ottla_core::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
-use ottla_core::metadata::image::{ConfigResource, Image, Topic};
+use ottla_core::metadata::image::{Image, Topic};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{Batch, Produced};
 use ottla_wire::ResponseError;
@@ -73,6 +73,8 @@ struct PendingTopic {
 
 enum Pending {
     Refused(Refusal),
+    /// This broker has no replica of it.
+    Elsewhere(TopicPartition),
     Submitted(TopicPartition, oneshot::Receiver<Result<Produced, PartitionError>>),
 }
 
@@ -82,14 +84,10 @@ enum Refusal {
 }
 
 fn submit_topic(call: &Call, image: &Image, acks: AckLevel, topic: &TopicProduceData) -> PendingTopic {
-    let resolved = resolve(call, image, topic).map(|topic| {
-        let settings = image.configs.get(&ConfigResource::Topic(topic.name.clone()));
-        let config = TopicConfig::resolve(&settings.cloned().unwrap_or_default(), &call.node.layers(image));
-        (topic.as_ref(), topic_settings(&config))
-    });
+    let resolved = resolve(call, image, topic);
     let submit = |data: &PartitionProduceData| match &resolved {
         Err(error) => Pending::Refused(Refusal::Code(*error)),
-        Ok((topic, settings)) => submit(call, topic, settings, acks, data),
+        Ok(topic) => submit(call, topic, acks, data),
     };
     PendingTopic {
         name: topic.name.clone(),
@@ -115,13 +113,7 @@ fn resolve<'a>(
     image.topic(&name).ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
-fn submit(
-    call: &Call,
-    topic: &Topic,
-    settings: &TopicSettings,
-    acks: AckLevel,
-    data: &PartitionProduceData,
-) -> Pending {
+fn submit(call: &Call, topic: &Topic, acks: AckLevel, data: &PartitionProduceData) -> Pending {
     let index = PartitionIndex(data.index);
     if !topic.partitions.contains_key(&index) {
         return Pending::Refused(Refusal::Code(ResponseError::UnknownTopicOrPartition));
@@ -129,8 +121,10 @@ fn submit(
     if ottla_core::metadata::is_internal(&topic.name) && call.context.client_id.as_str() != "__admin_client" {
         return Pending::Refused(Refusal::Code(ResponseError::InvalidTopicException));
     }
+    let partition = TopicPartition { topic_id: topic.id, partition: index };
+    let Some(config) = call.node.shards.config(partition) else { return Pending::Elsewhere(partition) };
     let records = data.records.as_deref().unwrap_or_default();
-    let validated = match validate(records, call.version, settings, clock::wall().0) {
+    let validated = match validate(records, call.version, &topic_settings(&config), clock::wall().0) {
         Ok(validated) => validated,
         Err(error) => return Pending::Refused(Refusal::Batch(error)),
     };
@@ -140,7 +134,6 @@ fn submit(
         log_append_time: validated.log_append_time_ms,
         bytes: validated.bytes,
     };
-    let partition = TopicPartition { topic_id: topic.id, partition: index };
     Pending::Submitted(partition, call.node.shards.produce(partition, batch, acks))
 }
 
@@ -189,6 +182,9 @@ async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<Pend
         for (index, pending) in topic.partitions {
             let response = match pending {
                 Pending::Refused(refusal) => describe_refusal(call, &refusal),
+                Pending::Elsewhere(partition) => {
+                    describe_result(call, partition, Err(PartitionError::NotLeader), &mut hinted)
+                }
                 Pending::Submitted(partition, answer) => {
                     match tokio::time::timeout_at(deadline, answer).await {
                         // A shard that is gone is one whose directory has failed.

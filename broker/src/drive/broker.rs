@@ -16,13 +16,13 @@ use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
 use ottla_core::metadata::image::Image;
-use ottla_core::replicas::{LogDirectory, Order, Replicas, Step};
+use ottla_core::replicas::{LogDirectory, Order, Replicas, Routes, Step};
 use ottla_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use self::call::Callers;
-use super::shard::{ShardEvent, ShardRoutes, Shards};
+use super::shard::{ShardEvent, Shards};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, NodeState};
@@ -41,7 +41,7 @@ pub(crate) struct BrokerParts {
     pub(crate) fixed: ottla_core::config::Settings,
     pub(crate) shards: Shards,
     pub(crate) shard_events: mpsc::UnboundedReceiver<ShardEvent>,
-    pub(crate) routes: watch::Sender<Arc<ShardRoutes>>,
+    pub(crate) routes: watch::Sender<Routes>,
     pub(crate) images: watch::Sender<Arc<Image>>,
     pub(crate) status: watch::Sender<BrokerStatus>,
     pub(crate) active: watch::Sender<Option<ActiveController>>,
@@ -99,7 +99,7 @@ struct Driver {
     replied: mpsc::UnboundedReceiver<(CallNumber, Result<ottla_core::controller::Reply, CallError>)>,
     replicas: Replicas,
     shards: Shards,
-    routes: watch::Sender<Arc<ShardRoutes>>,
+    routes: watch::Sender<Routes>,
     directories: Vec<Directory>,
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     /// When a controller last answered, or when this broker was told to stop.
@@ -196,7 +196,7 @@ impl Driver {
 
     async fn publish(&mut self, step: Step) {
         step.orders.into_iter().for_each(|order| self.shards.order(order));
-        self.routes.send_replace(Arc::new(self.replicas.routes().clone()));
+        self.routes.send_replace(self.replicas.routes().clone());
         self.shards.settle().await;
         self.metrics.metadata_offset.set(i64::try_from(step.image.offset.0).unwrap_or(i64::MAX));
         self.metrics.partitions_led.set(i64::try_from(self.replicas.led()).unwrap_or(i64::MAX));
@@ -214,7 +214,7 @@ impl Driver {
             }
             self.shards.order(order);
         }
-        self.routes.send_replace(Arc::new(self.replicas.routes().clone()));
+        self.routes.send_replace(self.replicas.routes().clone());
     }
 
     fn event(&mut self, event: &LifecycleEvent) -> bool {

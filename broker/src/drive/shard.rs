@@ -17,7 +17,7 @@ mod syncer;
 mod tests;
 mod thread;
 
-pub(crate) use handle::{FetchItem, Fetched, ShardRoutes, Shards, Stalls};
+pub(crate) use handle::{FetchItem, Fetched, Shards, Stalls};
 pub(crate) use thread::{ShardEvent, start};
 
 pub(crate) use ottla_core::shard::{OffsetFound, OffsetTarget};

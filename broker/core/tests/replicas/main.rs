@@ -8,7 +8,9 @@ use ottla_core::ids::{
     PartitionIndex, Term, TopicId, TopicName, TopicPartition,
 };
 use ottla_core::metadata::image::{ConfigResource, Fencing, Image, LeaderRecoveryState, Partition};
-use ottla_core::metadata::record::{ConfigRecord, PartitionRecord, Record, RegisterBroker, TopicRecord};
+use ottla_core::metadata::record::{
+    ConfigRecord, PartitionRecord, Record, RegisterBroker, RemoveTopic, TopicRecord,
+};
 use ottla_core::replicas::{End, LogDirectory, Order, Replicas};
 use uuid::Uuid;
 
@@ -185,4 +187,49 @@ fn a_broker_ends_with_its_last_directory_or_with_that_of_the_metadata_log() {
     let mut replicas = replicas(&[]);
     assert_eq!(replicas.failed(0), None);
     assert_eq!(replicas.failed(1), Some(End::NoDirectoryLeft));
+}
+
+#[test]
+fn of_two_copies_the_one_in_the_directory_that_the_controller_named_counts() {
+    for (named, shard) in [(1, 0), (2, 1), (7, 0)] {
+        let mut replicas = replicas(&[id(1, 0)]);
+        replicas.opened(1, [id(1, 0)]);
+        let mut world = World::new();
+        world.topic(1);
+        world.partition(id(1, 0), ME, directory(named));
+        assert_eq!(orders(&mut replicas, &world), [(shard, id(1, 0), Some(1))], "{named}");
+    }
+}
+
+#[test]
+fn partitions_of_a_topic_share_its_settings() {
+    let mut replicas = replicas(&[]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), ME, directory(1));
+    world.partition(id(1, 1), ME, directory(2));
+    orders(&mut replicas, &world);
+    world.set(ConfigResource::Topic(name(1)), "min.insync.replicas", "2");
+    orders(&mut replicas, &world);
+    let config = |partition| replicas.routes()[&id(1, partition)].config.clone().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&config(0), &config(1)));
+    assert_eq!(config(0).min_insync_replicas, 2);
+}
+
+#[test]
+fn what_is_led_and_held_is_counted_as_it_changes() {
+    let mut replicas = replicas(&[]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), ME, directory(7));
+    world.partition(id(1, 1), ME, directory(7));
+    orders(&mut replicas, &world);
+    assert_eq!(replicas.led(), 2);
+    world.add(Record::RemoveTopic(RemoveTopic { id: id(1, 0).topic_id }));
+    orders(&mut replicas, &world);
+    assert_eq!((replicas.led(), replicas.routes().len()), (0, 0));
+    world.topic(2);
+    world.partition(id(2, 0), ME, directory(1));
+    world.partition(id(2, 1), ME, directory(7));
+    assert_eq!(orders(&mut replicas, &world), [(0, id(2, 0), Some(1)), (1, id(2, 1), Some(1))]);
 }

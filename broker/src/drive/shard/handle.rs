@@ -1,14 +1,16 @@
 //! The handlers' side of the shards.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
+use ottla_core::config::TopicConfig;
 use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError, Readable};
-use ottla_core::replicas::Order;
+use ottla_core::replicas::{Order, Routes};
 use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use super::pulse::{Pulse, PulseStalls};
@@ -16,6 +18,10 @@ use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries};
 use super::thread::ShardEvent;
 use crate::clock;
+
+/// How long an image waits for the shards before it is shown to clients: well below a broker's session, whose
+/// heartbeats wait with it.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// One partition of a Fetch.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +95,6 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 pub(crate) struct Stalls(Vec<PulseStalls>);
 
-/// Which shard holds which partition.
-pub(crate) type ShardRoutes = BTreeMap<TopicPartition, usize>;
-
 /// Every shard of this broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
@@ -101,7 +104,7 @@ pub(crate) struct Shards {
     /// One for each queue.
     pub(super) readers: Arc<[Reader]>,
     events: mpsc::UnboundedSender<ShardEvent>,
-    routes: watch::Receiver<Arc<ShardRoutes>>,
+    routes: watch::Receiver<Routes>,
 }
 
 impl Shards {
@@ -110,20 +113,25 @@ impl Shards {
         pulses: Arc<[Pulse]>,
         readers: Vec<Reader>,
         events: mpsc::UnboundedSender<ShardEvent>,
-        routes: watch::Receiver<Arc<ShardRoutes>>,
+        routes: watch::Receiver<Routes>,
     ) -> Self {
         Self { queues: queues.into(), pulses, readers: readers.into(), events, routes }
     }
 
     /// No shard at all: a node that is no broker.
     pub(crate) fn none() -> Self {
-        let (_, routes) = watch::channel(Arc::default());
+        let (_, routes) = watch::channel(Routes::new());
         let (events, _) = mpsc::unbounded_channel();
         Self { queues: Arc::new([]), pulses: Arc::new([]), readers: Arc::new([]), events, routes }
     }
 
     pub(super) fn route(&self, partition: TopicPartition) -> Option<usize> {
-        self.routes.borrow().get(&partition).copied()
+        self.routes.borrow().get(&partition).map(|held| held.shard)
+    }
+
+    /// The settings of a partition's topic, as this broker resolves them; `None` if it has no replica of it.
+    pub(crate) fn config(&self, partition: TopicPartition) -> Option<Arc<TopicConfig>> {
+        self.routes.borrow().get(&partition)?.config.clone()
     }
 
     /// Hands a batch to its shard; the order of calls is the order in the log.
@@ -176,13 +184,15 @@ impl Shards {
         }
     }
 
-    /// Returns when every shard has taken in all that was sent before.
+    /// Returns when every shard has taken in all that was sent before, or has had its time: one whose disk
+    /// hangs must not hold up the others, and what is sent to it waits behind what was sent before all the same.
     pub(crate) async fn settle(&self) {
+        let until = Instant::now() + SETTLE_MAX;
         for shard in 0..self.queues.len() {
             let (done, settled) = oneshot::channel();
             self.send(shard, Message::Barrier(done));
             // A shard that is gone has nothing left to take in.
-            let _gone = settled.await;
+            let _gone_or_late = timeout_at(until, settled).await;
         }
     }
 

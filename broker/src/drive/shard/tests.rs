@@ -12,13 +12,13 @@ use ottla_core::ids::{
 };
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::replicas::Order;
+use ottla_core::replicas::{Held, Order, Routes};
 use ottla_core::shard::{Assignment, Batch, OffsetTarget};
 use ottla_wire::batch::BatchBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::handle::{FetchItem, Message, ShardRoutes, Shards};
+use super::handle::{FetchItem, Message, Shards};
 use super::{ShardEvent, start};
 
 const ME: NodeId = NodeId(1);
@@ -52,7 +52,8 @@ fn assign() -> Order {
 
 /// A shard that leads one partition with so many batches of a record each, of 10 KB.
 async fn filled(directory: &Path) -> Shards {
-    let (_, routes) = watch::channel(Arc::new(ShardRoutes::from([(TOPIC, 0)])));
+    let held = Held { shard: 0, config: None };
+    let (_, routes) = watch::channel(Routes::unit(TOPIC, held));
     let (events, mut reports) = mpsc::unbounded_channel();
     let shards = start(ME, &[directory.to_owned()], routes, &events).unwrap();
     assert!(matches!(reports.recv().await, Some(ShardEvent::Opened { .. })));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::partition::PartitionError;
+use ottla_core::replicas::Routes;
 use ottla_core::shard::{Effect, OffsetFound, OffsetTarget, Opened, Produced, Shard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -44,7 +45,7 @@ pub(crate) enum ShardEvent {
 pub(crate) fn start(
     me: NodeId,
     directories: &[PathBuf],
-    routes: tokio::sync::watch::Receiver<Arc<super::ShardRoutes>>,
+    routes: tokio::sync::watch::Receiver<Routes>,
     events: &mpsc::UnboundedSender<ShardEvent>,
 ) -> io::Result<super::Shards> {
     let (mut queues, mut readers) = (Vec::new(), Vec::new());
