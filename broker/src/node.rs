@@ -7,7 +7,7 @@ use ottla_core::config::{BrokerConfig, Layers, Value, broker_key};
 use ottla_core::ids::{ClusterId, DirectoryId, LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::metadata::image::{Endpoint, Fencing, Image};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::authorize::{Authorizer, Operation, Resource};
 use crate::api::{Call, Principal};
@@ -59,6 +59,9 @@ pub(crate) struct Node {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) connections: OpenConnections,
+    /// As many validations of large or compressed batches at once as there are processors: more would only take
+    /// more memory.
+    pub(crate) validations: Arc<Semaphore>,
     /// The newest image; on a node without the broker role, the controller's committed one.
     pub(crate) images: watch::Receiver<Arc<Image>>,
     /// The life of the broker part.

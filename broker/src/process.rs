@@ -5,6 +5,7 @@
 //! controller moves leaders away and lets the broker go, connections end, logs are closed properly.
 
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use ottla_core::quorum::{Peer, QuorumConfig};
 use ottla_core::replicas::Routes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -225,6 +226,7 @@ async fn start(
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
         connections: OpenConnections::default(),
+        validations: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
         images: match &controller {
             Some(controller) if !config.roles.is_broker() => controller.images(),
             Some(_) | None => published,

@@ -79,12 +79,18 @@ pub(crate) struct Call {
     pub(crate) correlation_id: i32,
 }
 
-/// What a handler returns. Stage one of a handler is straight-line code; only `Later` waits.
+/// A frame that comes later; `None` closes the connection.
+pub(crate) type Later = Pin<Box<dyn Future<Output = Option<Chunks>> + Send>>;
+
+/// What a handler returns. Stage one of a handler fixes its order among the connection's requests; it is
+/// straight-line code, or, where that would hold the runtime's thread too long, `Staged`.
 pub(crate) enum Reply {
     /// A frame, in pieces.
     Now(Chunks),
-    /// A frame that comes later; `None` closes the connection.
-    Later(Pin<Box<dyn Future<Output = Option<Chunks>> + Send>>),
+    /// A frame that comes later.
+    Later(Later),
+    /// Stage one is under way elsewhere: the connection's next request waits until it is over.
+    Staged(Pin<Box<dyn Future<Output = Later> + Send>>),
     /// Close the connection, for this reason.
     Close(&'static str),
 }

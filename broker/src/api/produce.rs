@@ -12,6 +12,7 @@
 //! duplicate detection of idempotent producers (no producer id is ever given out, InitProducerId being
 //! absent; a batch that carries one all the same is appended like any other).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ use ottla_core::metadata::image::{Image, Topic};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{Batch, Produced};
 use ottla_wire::ResponseError;
+use ottla_wire::batch::BatchHeader;
+use ottla_wire::batch::compression::Codec;
 use ottla_wire::batch::validate::{ProduceError, TargetCompression, TopicSettings, validate};
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -33,7 +36,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::authorize::{Operation, Resource};
-use super::{Call, Chunks, Reply, error_code};
+use super::{Call, Chunks, Later, Reply, error_code};
 use crate::clock;
 
 const TOPIC_IDS_FROM: i16 = 13;
@@ -44,6 +47,10 @@ const RECORD_ERRORS_FROM: i16 = 8;
 /// leader's own write is not part of it, and here that includes the sync, which so has at least this long.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
+/// How many bytes of plain batches are validated at once on the runtime's threads: some 50 µs.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+#[expect(clippy::async_yields_async, reason = "two stages: the connection goes on after the first")]
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: ProduceRequest = ottla_wire::request::decode_body(call.version, body)?;
     let Some(acks) = AckLevel::from_wire(request.acks) else {
@@ -52,12 +59,43 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     if request.transactional_id.is_some() {
         return Ok(refuse_all(&call, &request, ResponseError::InvalidTxnState));
     }
+    if !is_long_work(&request) {
+        let topics = submit_all(&call, acks, &request);
+        return Ok(Reply::Later(acknowledge(call, acks, &request, topics)));
+    }
+    Ok(Reply::Staged(Box::pin(async move {
+        let validations = Arc::clone(&call.node.validations);
+        let _turn = validations.acquire().await.expect("the semaphore is never closed");
+        let work = move || {
+            let topics = submit_all(&call, acks, &request);
+            acknowledge(call, acks, &request, topics)
+        };
+        tokio::task::spawn_blocking(work).await.expect("validation panics only on a broken invariant")
+    })))
+}
+
+/// Whether validation may take more than half a millisecond and has to leave the runtime's threads, on which the
+/// quorum and heartbeats run too. A compressed batch of any size may: a few bytes can stand for megabytes.
+fn is_long_work(request: &ProduceRequest) -> bool {
+    let batches = || {
+        let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+        partitions.filter_map(|data| data.records.as_ref())
+    };
+    let is_compressed = |batch: &Bytes| {
+        BatchHeader::parse(batch).is_ok_and(|header| header.attributes.codec() != Ok(Codec::None))
+    };
+    batches().map(Bytes::len).sum::<usize>() > INLINE_BYTES_MAX || batches().any(is_compressed)
+}
+
+/// Stage one, in order: everything is handed to its shard before the next request is looked at.
+fn submit_all(call: &Call, acks: AckLevel, request: &ProduceRequest) -> Vec<PendingTopic> {
     let image = call.node.image();
-    // Stage one, in order: everything is handed to its shard before the next request is looked at.
-    let topics: Vec<PendingTopic> =
-        request.topic_data.iter().map(|topic| submit_topic(&call, &image, acks, topic)).collect();
-    let deadline = Instant::now() + timeout(&request);
-    Ok(Reply::Later(Box::pin(async move { finish(&call, acks, deadline, topics).await })))
+    request.topic_data.iter().map(|topic| submit_topic(call, &image, acks, topic)).collect()
+}
+
+fn acknowledge(call: Call, acks: AckLevel, request: &ProduceRequest, topics: Vec<PendingTopic>) -> Later {
+    let deadline = Instant::now() + timeout(request);
+    Box::pin(async move { finish(&call, acks, deadline, topics).await })
 }
 
 /// How long the client waits, counted from when everything was appended.
@@ -100,7 +138,7 @@ fn resolve<'a>(
     call: &Call,
     image: &'a Image,
     topic: &TopicProduceData,
-) -> Result<&'a std::sync::Arc<Topic>, ResponseError> {
+) -> Result<&'a Arc<Topic>, ResponseError> {
     let allowed = |name: &str| call.allows(Operation::Write, Resource::Topic, name);
     if call.version >= TOPIC_IDS_FROM {
         let found = image.topics.get(&TopicId(topic.topic_id));
@@ -305,10 +343,13 @@ fn refuse_all(call: &Call, request: &ProduceRequest, error: ResponseError) -> Re
 
 #[cfg(test)]
 mod tests {
+    use ottla_wire::batch::BatchBuilder;
+    use ottla_wire::batch::compression::Compression;
+
     use super::*;
     use crate::api::Scope;
     use crate::api::authorize::Authorizer;
-    use crate::api::tests::rig::{PRESENT, call, node, read};
+    use crate::api::tests::rig::{PRESENT, body_of, call, node, read};
 
     /// One partition answered, one that never is.
     fn half_answered() -> (Vec<PendingTopic>, oneshot::Sender<Result<Produced, PartitionError>>) {
@@ -337,6 +378,35 @@ mod tests {
         let response = read::<ProduceRequest>(9, Bytes::from(frame).slice(9..));
         let partitions = &response.responses[0].partition_responses;
         assert_eq!(partitions.iter().map(|one| one.error_code).collect::<Vec<_>>(), [6, 7]);
+    }
+
+    fn batch(compression: Compression, value: &[u8]) -> Bytes {
+        let builder = BatchBuilder::new().compression(compression).record(0, None, Some(value));
+        builder.build().expect("a batch").0.freeze()
+    }
+
+    #[tokio::test]
+    async fn batches_that_take_long_to_validate_leave_the_runtime_and_come_to_the_same() {
+        let node = node(Authorizer::AllowAll);
+        let plain = batch(Compression::None, b"v");
+        let long = batch(Compression::None, &[0; INLINE_BYTES_MAX]);
+        let zstd = Compression::of(Codec::Zstd);
+        for (records, is_staged) in [(plain, false), (long, true), (batch(zstd, b"v"), true)] {
+            let call = call(&node, Scope::Broker, ottla_wire::messages::ApiKey::Produce as i16, 9);
+            let data = PartitionProduceData::default().with_records(Some(records));
+            let topic =
+                TopicProduceData::default().with_name(PRESENT.topic()).with_partition_data(vec![data]);
+            let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+            let reply = match (serve(call, body_of(9, &request)).expect("a request"), is_staged) {
+                (Reply::Later(later), false) => later.await,
+                (Reply::Staged(staged), true) => staged.await.await,
+                _ => panic!("staged: {is_staged}"),
+            };
+            let frame: Vec<u8> = reply.expect("a reply").iter().flat_map(|chunk| chunk.to_vec()).collect();
+            let response = read::<ProduceRequest>(9, Bytes::from(frame).slice(9..));
+            let code = response.responses[0].partition_responses[0].error_code;
+            assert_eq!(code, ResponseError::NotLeaderOrFollower.code(), "there is no shard");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ use super::frame_reader::{Frame, FrameReader, ReadError};
 use super::listener::ListenerContext;
 use super::memory::{MemoryBudget, Reservation};
 use super::stream::Stream;
-use crate::api::{self, Call, Chunks, Principal, Reply, RequestContext};
+use crate::api::{self, Call, Chunks, Later, Principal, Reply, RequestContext};
 use crate::node::Node;
 
 /// How many Produce requests of one connection may wait for their acknowledgement. Clients send five
@@ -33,10 +33,8 @@ const PRODUCE_IN_FLIGHT_MAX: usize = 32;
 /// A peer that takes no byte of a reply for so long is closed: it holds memory that others need.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-type Pending = Pin<Box<dyn Future<Output = Option<Chunks>> + Send>>;
-
 struct InFlight {
-    reply: Pending,
+    reply: Later,
     _reservation: Reservation,
 }
 
@@ -129,22 +127,24 @@ impl Connection {
             if header.api_key != ApiKey::Produce as i16 || self.in_flight.len() >= PRODUCE_IN_FLIGHT_MAX {
                 self.drain().await?;
             }
-            match self.dispatch(&header, bytes)? {
+            let reply = match self.dispatch(&header, bytes)? {
                 Reply::Now(chunks) => {
                     self.drain().await?;
                     self.write(chunks).await?;
-                }
-                Reply::Later(reply) if header.api_key == ApiKey::Produce as i16 => {
-                    self.in_flight.push_back(InFlight { reply, _reservation: reservation });
-                }
-                Reply::Later(reply) => {
-                    let chunks = reply.await.ok_or(CloseReason::Handler("no reply can be given"))?;
-                    self.write(chunks).await?;
+                    continue;
                 }
                 Reply::Close(reason) => {
                     self.drain().await?;
                     return Err(CloseReason::Handler(reason));
                 }
+                Reply::Later(later) => later,
+                Reply::Staged(stage) => self.staged(stage).await?,
+            };
+            if header.api_key == ApiKey::Produce as i16 {
+                self.in_flight.push_back(InFlight { reply, _reservation: reservation });
+            } else {
+                let chunks = reply.await.ok_or(CloseReason::Handler("no reply can be given"))?;
+                self.write(chunks).await?;
             }
         }
         self.drain().await
@@ -164,13 +164,30 @@ impl Connection {
             // Both arms are cancel-safe: the reader keeps what it has read, and the reply is only polled.
             tokio::select! {
                 frame = self.reader.next(&mut self.stream, &self.memory) => return Ok(frame?),
-                chunks = &mut first.reply => {
-                    self.in_flight.pop_front();
-                    let chunks = chunks.ok_or(CloseReason::Handler("a produce with acks=0 failed"))?;
-                    self.write(chunks).await?;
-                }
+                chunks = &mut first.reply => self.finish_first(chunks).await?,
             }
         }
+    }
+
+    /// Waits for the stage of a request that is done elsewhere, while replies to those before it go out.
+    async fn staged(
+        &mut self,
+        mut stage: Pin<Box<dyn Future<Output = Later> + Send>>,
+    ) -> Result<Later, CloseReason> {
+        loop {
+            let Some(first) = self.in_flight.front_mut() else { return Ok(stage.await) };
+            // Both are only polled.
+            tokio::select! {
+                later = &mut stage => return Ok(later),
+                chunks = &mut first.reply => self.finish_first(chunks).await?,
+            }
+        }
+    }
+
+    async fn finish_first(&mut self, chunks: Option<Chunks>) -> Result<(), CloseReason> {
+        self.in_flight.pop_front();
+        let chunks = chunks.ok_or(CloseReason::Handler("a produce with acks=0 failed"))?;
+        self.write(chunks).await
     }
 
     async fn drain(&mut self) -> Result<(), CloseReason> {

@@ -14,7 +14,7 @@ use ottla_core::metadata::image::{
 };
 use ottla_wire::protocol::{Request, StrBytes};
 use ottla_wire::request::RequestHeader;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::api::authorize::Authorizer;
@@ -80,6 +80,7 @@ pub(crate) fn node_that_knows(
         authorizer,
         metrics: Metrics::new(),
         connections: OpenConnections::default(),
+        validations: Arc::new(Semaphore::new(1)),
         images,
         status,
         shards: Shards::none(),
@@ -192,6 +193,7 @@ pub(in crate::api) async fn send<R: Request>(
     let reply = match api.serve(scope, call, body_of(version, request)) {
         Ok(Reply::Now(chunks)) => chunks,
         Ok(Reply::Later(reply)) => reply.await.expect("a reply"),
+        Ok(Reply::Staged(stage)) => stage.await.await.expect("a reply"),
         Ok(Reply::Close(reason)) => panic!("{} v{version} closes: {reason}", api.name),
         Err(error) => panic!("{} v{version} cannot read the request: {error}", api.name),
     };
