@@ -21,6 +21,9 @@ pub const NAMESPACE: &str = "default";
 pub const CLIENT_PORT: u16 = 9092;
 /// Ready within 8 s is the aim; a machine that compiles at the same time gets far more.
 const READY_LIMIT: Duration = Duration::from_secs(180);
+/// What an object says of itself, a line for each condition.
+const CONDITIONS: &str =
+    "jsonpath={range .status.conditions[*]}  {.type}={.status} {.reason}: {.message}{\"\\n\"}{end}";
 /// How many records `up` sends and reads back.
 const RECORDS: usize = 1000;
 
@@ -86,10 +89,16 @@ fn apply(kubectl: &Kubectl) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// Waits until the example's objects are Ready.
+/// Waits until the example's objects are Ready; a failure tells what their conditions say.
 fn wait(kubectl: &Kubectl) -> Result<()> {
-    kubectl.wait(NAMESPACE, &format!("kafkacluster/{CLUSTER}"), "condition=Ready", READY_LIMIT)?;
-    kubectl.wait(NAMESPACE, &format!("kafkatopic/{TOPIC}"), "condition=Ready", READY_LIMIT)
+    for object in [format!("kafkacluster/{CLUSTER}"), format!("kafkatopic/{TOPIC}")] {
+        kubectl.wait(NAMESPACE, &object, "condition=Ready", READY_LIMIT).map_err(|error| {
+            let words = ["get", "-n", NAMESPACE, &object, "-o", CONDITIONS];
+            let seen = kubectl.read(&words).unwrap_or_else(|error| format!("{error:#}"));
+            error.context(format!("{object} is not Ready; it says:\n{seen}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// The address of one broker's client listener, as the broker itself advertises it.

@@ -43,6 +43,25 @@ fn up_with_a_context_installs_and_proves_and_a_second_time_changes_nothing() -> 
 }
 
 #[test]
+fn images_prints_two_archives_that_docker_and_containerd_take() -> Result<()> {
+    let _lane = node::ensure()?;
+    let printed = program(env!("CARGO_BIN_EXE_e2e")).arg("images").read()?;
+    let archives: Vec<&str> = printed
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.ends_with(".tar")))
+        .collect();
+    assert_eq!(archives.len(), 2, "{printed}");
+    for archive in archives {
+        let files = program("tar").args(["-tf", archive]).read()?;
+        // Docker reads the first; containerd takes either that or an `index.json`.
+        anyhow::ensure!(files.lines().any(|file| file == "manifest.json"), "{archive}: {files}");
+        let bytes = std::fs::metadata(archive)?.len();
+        anyhow::ensure!(bytes < 20_000_000, "{archive} has {bytes} bytes; 20 MB are promised");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_context_that_is_not_there_is_named() -> Result<()> {
     let lane = node::ensure()?;
     let answer = program(shim::path(&lane.site, "enter"))
