@@ -64,6 +64,11 @@ impl MemoryLog {
         self.entries.extend(entries.iter().cloned());
     }
 
+    /// The last snapshot.
+    pub(crate) fn snapshot_id(&self) -> SnapshotId {
+        self.snapshot
+    }
+
     /// Starts anew from a snapshot that came from the leader.
     pub(crate) fn install(&mut self, snapshot: SnapshotId, conf_state: ConfState) {
         self.snapshot = snapshot;

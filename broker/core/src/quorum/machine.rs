@@ -272,9 +272,13 @@ impl Quorum {
         PersistAction::Append { hard_state, entries: Vec::new() }
     }
 
-    /// Takes over a snapshot of the applied image that is durable: the log before it may go.
+    /// Takes over a snapshot of the applied image that is durable: the log before it may go. One that the
+    /// leader's snapshot has overtaken on its way to the disk is of no use: others would ask for what follows it.
     pub fn compact(&mut self, image: Image) {
         let id = SnapshotId::of(&image);
+        if id.offset <= self.raw.store().snapshot_id().offset {
+            return;
+        }
         let members = conf_state(&voters_of(&image));
         self.raw.mut_store().compact(id, members, self.config.kept_bytes);
         self.held.hold(image);

@@ -15,7 +15,7 @@ use ottla_core::ids::{
 use ottla_core::lifecycle::{CallError, CallNumber, Lifecycle, LifecycleConfig};
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
-use ottla_core::quorum::store::Persist;
+use ottla_core::quorum::store::{Persist, PersistAction};
 use ottla_core::quorum::{Peer, QuorumConfig, RaftStore};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk};
@@ -54,6 +54,8 @@ pub(crate) struct Member {
     /// Work for the disk that is held back.
     pub(crate) held: VecDeque<Persist>,
     pub(crate) hold_disk: bool,
+    /// Its disk holds back what comes after a snapshot of its own.
+    pub(crate) hold_snapshots: bool,
     pub(crate) fatal: Option<String>,
 }
 
@@ -115,6 +117,7 @@ impl Cluster {
             events: Vec::new(),
             held: VecDeque::new(),
             hold_disk: false,
+            hold_snapshots: false,
             fatal: None,
         };
         self.members.insert(id, member);
@@ -379,7 +382,10 @@ impl Cluster {
             if let Some(persist) = effects.persist {
                 member.held.push_back(persist);
             }
-            let work = if member.hold_disk { None } else { member.held.pop_front() };
+            let snapshot = |action: &PersistAction| matches!(action, PersistAction::Snapshot { .. });
+            let held = |persist: &Persist| member.hold_snapshots && persist.actions.iter().any(snapshot);
+            let waits = member.hold_disk || member.held.front().is_some_and(held);
+            let work = if waits { None } else { member.held.pop_front() };
             for (host, bytes) in sent {
                 let to = self.members.iter().find(|(_, member)| member.host == host).map(|(to, _)| *to);
                 self.network.extend(to.map(|to| (id, to, bytes)));

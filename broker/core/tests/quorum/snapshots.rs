@@ -95,6 +95,31 @@ fn a_controller_that_was_away_too_long_gets_a_snapshot() {
 }
 
 #[test]
+fn a_snapshot_that_was_overtaken_on_its_way_to_the_disk_does_not_come_back() {
+    let (mut cluster, active) = three_with_snapshots();
+    let behind = cluster.ids().into_iter().find(|id| *id != active).unwrap();
+    cluster.members.get_mut(&behind).unwrap().hold_snapshots = true;
+    let mut topic = 0;
+    while cluster.members[&behind].held.is_empty() {
+        topics(&mut cluster, active, topic..topic + 1);
+        topic += 1;
+    }
+    let before = cluster.node(behind).quorum().latest_snapshot();
+    // Its own snapshot is at the disk, and nothing else: it still answers.
+    cluster.isolate(behind);
+    topics(&mut cluster, active, topic..MANY);
+    cluster.cut.clear();
+    cluster
+        .pass_until("the leader's snapshot is there", |cluster| cluster.node(behind).quorum().installing());
+    let given = cluster.node(behind).quorum().latest_snapshot().unwrap();
+    assert!(before.is_none_or(|before| before.offset < given.offset));
+    cluster.members.get_mut(&behind).unwrap().hold_snapshots = false;
+    cluster.release_disk(behind);
+    cluster.pass_until("it has everything", |cluster| cluster.image(behind) == cluster.image(active));
+    assert!(cluster.node(behind).quorum().latest_snapshot().is_some_and(|last| last.offset >= given.offset));
+}
+
+#[test]
 fn a_transfer_goes_on_though_messages_are_lost() {
     let (mut cluster, active) = three_with_snapshots();
     let away = cluster.ids().into_iter().find(|id| *id != active).unwrap();
