@@ -15,7 +15,7 @@ use ottla_core::controller::{
     ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
 };
 use ottla_core::ids::DirectoryId;
-use ottla_core::log::commit::ROUND_MAX;
+use ottla_core::log::commit::STALL_MAX;
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::machine::QuorumEvent;
@@ -305,10 +305,10 @@ impl Driver {
     /// go on without this one, and a leader whose disk hangs would still be heard.
     fn disk_is_stuck(&mut self) -> bool {
         let at = self.persisting.first().copied();
-        let stuck = self.stall.tick(clock::monotonic(), at) > ROUND_MAX;
+        let stuck = self.stall.tick(clock::monotonic(), at) > STALL_MAX;
         if stuck {
             error!("the controller must stop: its disk does not answer");
-            let seconds = ROUND_MAX.as_secs();
+            let seconds = STALL_MAX.as_secs();
             let _ending = self.fatal.send(format!("writing the metadata log takes more than {seconds} s"));
         }
         stuck

@@ -101,6 +101,7 @@ impl<D: Disk> Log<D> {
         segment.dirty = true;
         segment.first_append.get_or_insert(now);
         headers.iter().for_each(|header| segment.note(header, interval));
+        self.pending.epochs |= std::mem::take(&mut self.epoch_begun);
         for header in headers {
             self.pending.epochs |= self.epochs.assign(header.epoch, header.base);
         }

@@ -1,12 +1,12 @@
 //! Group commit: in which order the logs of one directory are appended, synced and acknowledged.
 //!
-//! Appends of all logs gather until no round is running. Then one round takes a [`SyncJob`] of every log
-//! that has something to sync; its jobs run in parallel, on whatever threads the driver has. What is
-//! appended meanwhile belongs to the next round. When the last job of a round is done and all succeeded,
-//! the round ends and its acknowledgements may go out, never earlier. If one job fails, or a round takes
-//! longer than [`ROUND_MAX`], the directory has failed for ever: every acknowledgement that waits, of this
-//! round or the next, is refused, nothing is retried and no other round begins. A disk that holds acks
-//! back for ten seconds is as good as dead, and the other replicas must be able to go on without it.
+//! Appends of all logs gather until no round is running. Then one round takes a [`SyncJob`] of each of the
+//! [`ROUND_LOGS_MAX`] logs that have waited longest; its jobs run in parallel, on whatever threads the driver
+//! has. What is appended meanwhile belongs to a later round. When the last job of a round is done and all
+//! succeeded, the round ends and its acknowledgements may go out, never earlier. If one job fails, or no job
+//! ends for [`STALL_MAX`], the directory has failed for ever: nothing is retried and no other round begins.
+//! A disk that holds acks back for ten seconds is as good as dead, and the other replicas must be able to go
+//! on without it.
 //!
 //! The driver of the binary and the simulator both run this code; so the order is the same in both.
 
@@ -19,65 +19,66 @@ use crate::disk::Disk;
 use crate::planted::{self, Bug};
 use crate::time::{Monotonic, Stall};
 
-/// A round that takes longer fails its directory.
-pub const ROUND_MAX: Duration = Duration::from_secs(10);
+/// A round of which no job ends for so long fails its directory.
+pub const STALL_MAX: Duration = Duration::from_secs(10);
 
-/// The rounds of one directory. `K` names a log, `A` is what to release when its bytes are durable.
+/// How many logs one round syncs at most. A whole directory of new logs, seven syncs each, would hold every
+/// producer back for as long as it takes; a round of so many takes 0.2 s on four threads at 2 ms a sync, and
+/// gains all there is to gain from running them in parallel.
+pub const ROUND_LOGS_MAX: usize = 64;
+
+/// The rounds of one directory. `K` names a log.
 #[derive(Debug)]
-pub struct GroupCommit<K, A> {
+pub struct GroupCommit<K> {
+    /// Which logs wait, and in which order.
     waiting: BTreeSet<K>,
-    parked: Vec<A>,
-    round: Option<Round<K, A>>,
+    line: VecDeque<K>,
+    round: Option<Round<K>>,
     /// Ends that nobody has asked for yet: a good one, then perhaps a failure.
-    ended: VecDeque<RoundEnd<K, A>>,
+    ended: VecDeque<RoundEnd<K>>,
     /// Jobs of a round that has ended without them (planted bug only), whose results nobody wants.
     stray: BTreeSet<(K, SyncNumber)>,
     failed: bool,
     /// Rises with each round.
     rounds: u64,
-    stall: Stall<u64>,
+    stall: Stall<(u64, usize)>,
 }
 
 #[derive(Debug)]
-struct Round<K, A> {
+struct Round<K> {
     running: BTreeMap<K, SyncNumber>,
     synced: Vec<(K, SyncNumber)>,
-    acks: Vec<A>,
 }
 
 /// How a round ended.
 #[derive(Debug)]
-pub enum RoundEnd<K, A> {
-    /// All is durable: first tell the logs ([`super::Log::sync_finished`]), then release the acknowledgements.
+pub enum RoundEnd<K> {
+    /// All is durable: tell the logs ([`super::Log::sync_finished`]), then release what waits for them.
     Durable {
         /// The logs that were synced, and their jobs.
         logs: Vec<(K, SyncNumber)>,
-        /// What waited for it, in the order it was parked.
-        acks: Vec<A>,
     },
-    /// The directory has failed: refuse these, close its logs, tell the controller.
+    /// The directory has failed: refuse all that waits, close its logs, tell the controller.
     Failed {
-        /// The log whose sync failed; `None` if the round took too long.
+        /// The log whose sync failed; `None` if they take too long.
         log: Option<K>,
         /// Why.
         error: io::Error,
-        /// All that waited, in this round and for the next.
-        acks: Vec<A>,
     },
 }
 
-impl<K: Ord + Copy, A> Default for GroupCommit<K, A> {
+impl<K: Ord + Copy> Default for GroupCommit<K> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K: Ord + Copy, A> GroupCommit<K, A> {
+impl<K: Ord + Copy> GroupCommit<K> {
     /// No log, no round.
     pub fn new() -> Self {
         Self {
             waiting: BTreeSet::new(),
-            parked: Vec::new(),
+            line: VecDeque::new(),
             round: None,
             ended: VecDeque::new(),
             stray: BTreeSet::new(),
@@ -87,20 +88,12 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
         }
     }
 
-    /// This log shall be synced with the next round.
+    /// This log shall be synced, with the next round if there is room in it. What is appended until its job is
+    /// taken is covered, too.
     pub fn want_sync(&mut self, log: K) {
-        self.waiting.insert(log);
-    }
-
-    /// This log has been appended to, and `ack` waits for the next round. On a failed directory it is given
-    /// back, to be refused.
-    pub fn park(&mut self, log: K, ack: A) -> Result<(), A> {
-        if self.failed {
-            return Err(ack);
+        if !self.failed && self.waiting.insert(log) {
+            self.line.push_back(log);
         }
-        self.waiting.insert(log);
-        self.parked.push(ack);
-        Ok(())
     }
 
     /// Whether the directory has failed.
@@ -118,7 +111,7 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
         !self.failed && self.round.is_none() && self.ended.is_empty() && !self.waiting.is_empty()
     }
 
-    /// Begins the next round, if none runs and any log waits: takes each log's job by `take` and returns
+    /// Begins the next round, if none runs and any log waits: takes the logs' jobs by `take` and returns
     /// them, to be run in parallel. Each job's result is to come back through [`GroupCommit::finished`].
     /// Then ask [`GroupCommit::take_end`]: a round with nothing to sync ends at once.
     pub fn begin<D: Disk>(
@@ -130,12 +123,17 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
             return Vec::new();
         }
         self.rounds += 1;
-        // The round begins now, and not when it is first looked at.
-        self.stall.tick(now, Some(self.rounds));
-        let waiting = std::mem::take(&mut self.waiting);
-        let jobs: Vec<_> = waiting.into_iter().filter_map(|log| Some((log, take(log)?))).collect();
+        // Its jobs begin now, and not when they are first looked at.
+        self.stall.tick(now, Some((self.rounds, 0)));
+        let mut jobs = Vec::new();
+        while jobs.len() < ROUND_LOGS_MAX {
+            let Some(log) = self.line.pop_front() else { break };
+            self.waiting.remove(&log);
+            // Nothing is left to sync in a log that is gone, or that was synced for another reason.
+            jobs.extend(take(log).map(|job| (log, job)));
+        }
         let running = jobs.iter().map(|(log, job)| (*log, job.number())).collect();
-        self.round = Some(Round { running, synced: Vec::new(), acks: std::mem::take(&mut self.parked) });
+        self.round = Some(Round { running, synced: Vec::new() });
         if planted::is(Bug::AckBeforeSync)
             && let Some(round) = &mut self.round
         {
@@ -165,11 +163,11 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
         self.end_if_done();
     }
 
-    /// Fails the directory if its round takes too long. Call it about once a second.
+    /// Fails the directory if its syncs take too long. Call it about once a second.
     pub fn tick(&mut self, now: Monotonic) {
-        let round = self.round.is_some().then_some(self.rounds);
-        if self.stall.tick(now, round) > ROUND_MAX {
-            let text = format!("a sync takes more than {} s", ROUND_MAX.as_secs());
+        let round = self.round.as_ref().map(|round| (self.rounds, round.synced.len()));
+        if self.stall.tick(now, round) > STALL_MAX {
+            let text = format!("a sync takes more than {} s", STALL_MAX.as_secs());
             self.fail(None, io::Error::new(io::ErrorKind::TimedOut, text));
         }
     }
@@ -181,19 +179,19 @@ impl<K: Ord + Copy, A> GroupCommit<K, A> {
         }
         self.failed = true;
         self.waiting.clear();
-        let mut acks = self.round.take().map_or_else(Vec::new, |round| round.acks);
-        acks.append(&mut self.parked);
-        self.ended.push_back(RoundEnd::Failed { log, error, acks });
+        self.line.clear();
+        self.round = None;
+        self.ended.push_back(RoundEnd::Failed { log, error });
     }
 
     /// How a round has ended, once; ask until there is nothing more.
-    pub fn take_end(&mut self) -> Option<RoundEnd<K, A>> {
+    pub fn take_end(&mut self) -> Option<RoundEnd<K>> {
         self.ended.pop_front()
     }
 
     fn end_if_done(&mut self) {
         if let Some(round) = self.round.take_if(|round| round.running.is_empty()) {
-            self.ended.push_back(RoundEnd::Durable { logs: round.synced, acks: round.acks });
+            self.ended.push_back(RoundEnd::Durable { logs: round.synced });
         }
     }
 }

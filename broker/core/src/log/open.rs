@@ -71,6 +71,7 @@ impl<D: Disk> Log<D> {
             config: config.clone(),
             segments: Vec::new(),
             epochs: epochs.unwrap_or_default(),
+            epoch_begun: false,
             log_start: log_start.max(bases.first().copied().unwrap_or_default()),
             flushed_end: recovery_point,
             pending: Pending::default(),

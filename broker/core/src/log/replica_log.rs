@@ -23,6 +23,8 @@ pub struct Log<D: Disk> {
     /// By base offset; never empty; only the last one grows.
     pub(super) segments: Vec<Segment<D::File>>,
     pub(super) epochs: Epochs,
+    /// The latest epoch has no record yet, and need not be on the disk.
+    pub(super) epoch_begun: bool,
     pub(super) log_start: Offset,
     pub(super) flushed_end: Offset,
     pub(super) pending: Pending<D::File>,
@@ -91,6 +93,7 @@ impl<D: Disk> Log<D> {
             config: config.clone(),
             segments: vec![segment],
             epochs: Epochs::default(),
+            epoch_begun: false,
             log_start: Offset(0),
             flushed_end: Offset(0),
             pending: Pending {
@@ -178,10 +181,12 @@ impl<D: Disk> Log<D> {
         self.epochs.end_of(epoch, self.log_end())
     }
 
-    /// Notes that a leader begins its epoch at the log's end. Ignored unless it is above all known ones.
+    /// Notes that a leader begins its epoch at the log's end. Ignored unless it is above all known ones. Its
+    /// first batch makes it durable: an epoch without records may be forgotten, since whoever leads next has
+    /// a later one, and a broker that returns would otherwise sync every log it leads.
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch) {
         let log_end = self.log_end();
-        self.pending.epochs |= self.epochs.assign(epoch, log_end);
+        self.epoch_begun |= self.epochs.assign(epoch, log_end);
     }
 
     /// Whether the disk has failed under this log. Nothing but reading what is flushed makes sense then.

@@ -56,7 +56,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             replica.log.assign_epoch(partition.registration().leader_epoch);
         }
         if replica.log.needs_sync() {
-            // A new log's name and a new epoch are durable before anything in it is acknowledged.
+            // A new log's name is durable before anything in it is acknowledged.
             self.commit.want_sync(id);
         }
         if led_before && !self.replicas[&id].partition.as_ref().is_some_and(Partition::is_leader) {

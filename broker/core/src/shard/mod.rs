@@ -42,7 +42,7 @@ pub struct Shard<D: Disk, T, W> {
     me: NodeId,
     disk: D,
     replicas: BTreeMap<TopicPartition, Replica<D, T, W>>,
-    commit: GroupCommit<TopicPartition, ()>,
+    commit: GroupCommit<TopicPartition>,
     /// Logs that were found and cannot serve.
     damaged: Vec<Damaged>,
     /// Logs whose removal waits for their sync to end.

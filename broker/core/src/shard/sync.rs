@@ -56,12 +56,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     fn end_rounds(&mut self) {
         while let Some(end) = self.commit.take_end() {
             match end {
-                RoundEnd::Durable { logs, acks: _ } => {
+                RoundEnd::Durable { logs } => {
                     for (id, number) in logs {
                         self.flushed(id, number);
                     }
                 }
-                RoundEnd::Failed { log, error, acks: _ } => self.failed(log, &error),
+                RoundEnd::Failed { log, error } => self.failed(log, &error),
             }
         }
     }

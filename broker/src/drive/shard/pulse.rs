@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ottla_core::log::commit::ROUND_MAX;
+use ottla_core::log::commit::STALL_MAX;
 use ottla_core::time::{Monotonic, Stall};
 
 /// The shard's own thread.
@@ -59,7 +59,7 @@ impl Pulse {
         let mut away = false;
         for (beats, stall) in self.beats.iter().zip(stalls) {
             let beats = beats.load(Ordering::Relaxed);
-            away |= stall.tick(now, (beats % 2 == 1).then_some(beats)) > ROUND_MAX;
+            away |= stall.tick(now, (beats % 2 == 1).then_some(beats)) > STALL_MAX;
         }
         away && !self.stuck.swap(true, Ordering::AcqRel)
     }
