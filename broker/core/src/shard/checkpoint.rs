@@ -1,6 +1,7 @@
 //! Checkpoints of the directory: how much a recovery need not look at (every 64 MiB or 5 s), and, before a
 //! proper stop, the mark that nothing need be looked at.
 
+use std::io;
 use std::time::Duration;
 
 use super::Shard;
@@ -97,7 +98,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// Takes the result of a [`CheckpointJob`].
-    pub fn checkpoint_finished(&mut self, logs: Vec<(TopicPartition, Offset)>, result: std::io::Result<()>) {
+    pub fn checkpoint_finished(&mut self, logs: Vec<(TopicPartition, Offset)>, result: io::Result<()>) {
         self.checkpoint_running = false;
         if let Err(error) = result {
             return self.fail(&error);
@@ -111,18 +112,29 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
     }
 
+    /// Whether no job is under way whose result [`Shard::close`] would have to wait for.
+    pub fn is_idle(&self) -> bool {
+        !self.commit.is_running() && !self.checkpoint_running
+    }
+
     /// A proper stop: syncs and checkpoints everything and leaves the mark. Blocks on the disk; the caller
-    /// has seen to it that no job is under way and that nothing more is appended. A directory that has
+    /// has seen to it that the shard is idle and that nothing more is appended. A directory that has
     /// failed is left as it is: its next start must look at everything.
-    pub fn close(&mut self, epoch: Option<BrokerEpoch>) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// If the disk fails, or if a job is under way: what that one syncs cannot be said to be durable.
+    pub fn close(&mut self, epoch: Option<BrokerEpoch>) -> io::Result<()> {
         if self.has_failed() {
             return Ok(());
+        }
+        if !self.is_idle() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a sync is under way"));
         }
         for replica in self.replicas.values_mut() {
             replica.log.prepare_close();
             while let Some(job) = replica.log.take_sync() {
                 let outcome = job.run();
-                replica.log.sync_finished(job.number(), outcome).map_err(std::io::Error::other)?;
+                replica.log.sync_finished(job.number(), outcome).map_err(io::Error::other)?;
             }
         }
         self.begin_checkpoint();

@@ -1,5 +1,5 @@
 use ottla_core::disk::Disk;
-use ottla_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{OffsetFound, OffsetTarget};
 use ottla_core::time::Monotonic;
@@ -89,6 +89,38 @@ fn a_proper_stop_needs_no_recovery() {
     assert!(opened.clean);
     let (_, report) = opened.logs[0].result.as_ref().expect("the log is good");
     assert_eq!(report.checked_batches, 0);
+}
+
+#[test]
+fn a_stop_calls_nothing_clean_that_is_still_at_the_disk() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::Leader, 1);
+    rig.begin();
+    assert!(!rig.shard.is_idle());
+    assert!(rig.shard.close(None).is_err(), "its sync may still fail");
+    assert!(!rig.disk.list("").unwrap().contains(&".kafka_cleanshutdown".to_owned()));
+    rig.finish();
+    assert!(rig.shard.is_idle());
+    rig.shard.close(None).unwrap();
+    assert!(rig.disk.list("").unwrap().contains(&".kafka_cleanshutdown".to_owned()));
+}
+
+#[test]
+fn a_new_leader_epoch_alone_is_not_worth_a_sync() {
+    let mut rig = Rig::leading();
+    rig.shard.assign(assignment(TOPIC, Some(ME), 7));
+    rig.begin();
+    assert!(rig.jobs.is_empty(), "a broker that returns has a new epoch for every log it leads");
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::PowerAllLost));
+    rig.shard.assign(assignment(TOPIC, Some(ME), 8));
+    let epoch = |rig: &mut Rig, target| rig.shard.list_offset(TOPIC, None, target).unwrap().epoch;
+    assert_eq!(
+        epoch(&mut rig, OffsetTarget::Earliest),
+        Some(LeaderEpoch(7)),
+        "its first batch made it durable"
+    );
 }
 
 #[test]

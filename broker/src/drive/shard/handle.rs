@@ -95,6 +95,10 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 pub(crate) struct Stalls(Vec<PulseStalls>);
 
+/// How long a stop waits for the disks: as long as a sync may take before its directory has failed, and then
+/// what there is to write at the end.
+const CLOSE_MAX: Duration = Duration::from_secs(30);
+
 /// Every shard of this broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
@@ -220,8 +224,13 @@ impl Shards {
             self.send(shard, Message::Close { epoch, done });
             closing.push(closed);
         }
-        for closed in closing {
-            let _gone = closed.await;
+        let all = async {
+            for closed in closing {
+                let _gone = closed.await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_MAX, all).await.is_err() {
+            tracing::warn!("a disk holds the closing of its log directory back; the next start recovers it");
         }
     }
 

@@ -90,8 +90,8 @@ fn run(
     let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, events };
     driver.measure_room();
     let mut batch = Vec::with_capacity(64);
+    let mut closing = None;
     while messages.blocking_recv_many(&mut batch, MESSAGES_PER_TURN_MAX) > 0 {
-        let mut closing = None;
         for message in batch.drain(..) {
             if let Message::Close { epoch, done } = message {
                 closing = Some((epoch, done));
@@ -105,9 +105,12 @@ fn run(
             driver.shard.disk_failed(&io::ErrorKind::TimedOut.into());
         }
         pulse.rest(SHARD_LANE);
-        driver.shard.begin_round(clock::monotonic());
+        if closing.is_none() {
+            driver.shard.begin_round(clock::monotonic());
+        }
         driver.perform();
-        if let Some((epoch, done)) = closing {
+        // Only what every job at the disk has ended with may be called clean.
+        if let Some((epoch, done)) = closing.take_if(|_| driver.shard.is_idle()) {
             if let Err(error) = driver.shard.close(epoch) {
                 warn!(%error, "log directory could not be closed properly; the next start recovers it");
             }
