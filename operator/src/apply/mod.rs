@@ -25,6 +25,7 @@ use crate::{
     crd::KafkaTopic,
     digest::digest_of,
     names::{ANNOTATION_APPLIED, FIELD_MANAGER, FINALIZER_TOPIC},
+    run::chain,
 };
 
 /// Why a write failed.
@@ -88,6 +89,15 @@ impl ApplyError {
         self.is_invalid() || self.code().is_some_and(|code| code == 401 || code == 403)
     }
 
+    /// What a user is told of it: the API server's own words, without the rest of its answer.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Refused { source, .. } => format!("{self}: {}", words_of(source)),
+            Self::Render { .. } | Self::Foreign { .. } | Self::Leaving { .. } => chain(self),
+        }
+    }
+
     fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { source, .. } => {
@@ -111,6 +121,12 @@ impl ApplyError {
             Self::Render { .. } | Self::Foreign { .. } | Self::Leaving { .. } => false,
         }
     }
+}
+
+/// The API server's own words in an error, where it has any.
+#[must_use]
+pub fn words_of(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error { status.message.clone() } else { chain(error) }
 }
 
 /// A kind that the operator makes in a cluster's namespace.
@@ -304,6 +320,14 @@ mod tests {
         found.metadata.resource_version = Some("7".into());
         found.metadata.uid = Some("u".into());
         found
+    }
+
+    #[test]
+    fn a_user_is_told_what_the_api_server_said_and_no_more() {
+        let status = kube::core::Status::failure("the label is invalid", "Invalid").with_code(422);
+        let refused = refused("apply", "StatefulSet", "my-nodes", kube::Error::Api(status.boxed()));
+        assert_eq!(refused.told(), "cannot apply StatefulSet \"my-nodes\": the label is invalid");
+        assert!(refused.is_invalid() && refused.is_refusal());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     validate::Pinned,
 };
 use crate::{
-    apply::Owned,
+    apply::{Owned, words_of},
     crd::{KafkaCluster, KafkaClusterSpec},
     http_get,
     names::{
@@ -44,6 +44,12 @@ impl ObserveError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(&*self.source, kube::Error::Api(status) if status.code == 401 || status.code == 403)
+    }
+
+    /// What a user is told of it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("{self}: {}", words_of(&self.source))
     }
 }
 

@@ -26,7 +26,6 @@ use crate::{
     kafka::Kafka,
     names::{ClusterName, NodeId},
     retry::Failures,
-    run::chain,
     settings::Settings,
     status::{self, Kind, Why},
 };
@@ -130,7 +129,7 @@ impl Pass<'_> {
             if !error.is_invalid() {
                 return Err(error.into());
             }
-            let refused = HeldBack { why: Why::RefusedByKubernetes, message: chain(&error) };
+            let refused = HeldBack { why: Why::RefusedByKubernetes, message: error.told() };
             let before = self.accepted(&pinned, &observed).map(|cluster| self.scene(cluster, &observed));
             let Some(Ok(before)) = before else { return self.stand(Some(refused), &observed).await };
             (scene, held_back) = (before, Some(refused));
@@ -205,7 +204,7 @@ impl Pass<'_> {
             cluster_id: scene.identity.cluster_id.as_str(),
             came_up: scene.identity.came_up,
             held_back: held_back.as_ref(),
-            trouble: changed.as_ref().err().filter(|error| error.is_refusal()).map(|error| chain(error)),
+            trouble: changed.as_ref().err().filter(|error| error.is_refusal()).map(ApplyError::told),
             nodes: &scene.nodes,
             problems: &observed.problems(),
             rollout: &rollout,
@@ -281,17 +280,17 @@ impl Pass<'_> {
 
     /// Says in the status that the API server refuses what the pass needs, where it does and that was not said yet.
     async fn report_failure(&self, error: &ReconcileError) -> Result<(), ApplyError> {
-        let refused = match error {
-            ReconcileError::Observe(error) => error.is_refusal(),
-            ReconcileError::Apply(error) => error.is_refusal() && !error.namespace_is_leaving(),
-            ReconcileError::Change(_) | ReconcileError::Time => false,
+        let told = match error {
+            ReconcileError::Observe(error) => error.is_refusal().then(|| error.told()),
+            ReconcileError::Apply(error) => {
+                (error.is_refusal() && !error.namespace_is_leaving()).then(|| error.told())
+            }
+            ReconcileError::Change(_) | ReconcileError::Time => None,
         };
-        if !refused {
-            return Ok(());
-        }
+        let Some(told) = told else { return Ok(()) };
         let before = self.object.status.as_ref();
         let (generation, now) = (self.object.metadata.generation, Timestamp::now());
-        self.report(report::failing(before, &chain(error), generation, now)).await
+        self.report(report::failing(before, &told, generation, now)).await
     }
 
     async fn report(&self, after: KafkaClusterStatus) -> Result<(), ApplyError> {
