@@ -40,7 +40,11 @@ fn render(input: &str) -> String {
 fn objects(cluster: &Cluster) -> String {
     let mut next = 0;
     let voters = cluster.controller_addresses();
-    let new = NewIdentity { controllers: cluster.controllers, voters: &voters };
+    let new = NewIdentity {
+        controllers: cluster.controllers,
+        cluster_id: cluster.cluster_id.as_ref(),
+        voters: &voters,
+    };
     let identity = Identity::resolve(None, &[], &new, || {
         next += 1;
         [next; 16]

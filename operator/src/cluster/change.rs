@@ -326,7 +326,7 @@ mod tests {
     fn scene(config: serde_json::Value, came_up: bool, nodes: Vec<NodeFacts>) -> Scene {
         let cluster = cluster(config);
         let voters = cluster.controller_addresses();
-        let new = NewIdentity { controllers: 3, voters: &voters };
+        let new = NewIdentity { controllers: 3, cluster_id: None, voters: &voters };
         let drawn = Identity::resolve(None, &[], &new, || [7; 16]).unwrap();
         let wanted = vec![Wanted::of(&cluster, Pool::Nodes)];
         let identity = Identity { came_up, ..drawn };

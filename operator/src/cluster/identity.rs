@@ -173,6 +173,8 @@ pub struct ClaimFacts {
 pub struct NewIdentity<'a> {
     /// How many controllers.
     pub controllers: i32,
+    /// The cluster id that the user wants.
+    pub cluster_id: Option<&'a KafkaUuid>,
     /// The node ids of the first voters and where they are reached.
     pub voters: &'a [(NodeId, String)],
 }
@@ -191,15 +193,32 @@ impl Identity {
         if let Some(recorded) = recorded {
             return Ok(recorded);
         }
-        match Self::of_claims(claims)? {
-            Some(adopted) => match claims.iter().find(|claim| claim.deleting) {
-                Some(claim) => Err(IdentityError::ClaimLeaving { claim: claim.name.clone() }),
-                None => Ok(adopted),
-            },
-            None => Ok(Self {
+        if let Some(claim) = claims.iter().find(|claim| claim.deleting) {
+            return Err(IdentityError::ClaimLeaving { claim: claim.name.clone() });
+        }
+        match (Self::of_claims(claims)?, new.cluster_id) {
+            (Some(adopted), wanted) => {
+                let other = wanted.filter(|wanted| **wanted != adopted.cluster_id);
+                match (other, claim_ids(claims)?.into_iter().next()) {
+                    (Some(wanted), Some((claim, found))) => {
+                        let (claim, wanted) = (claim.name.clone(), wanted.clone());
+                        Err(IdentityError::ClaimOfAnother { claim, found, wanted })
+                    }
+                    (Some(_) | None, _) => Ok(adopted),
+                }
+            }
+            // Volumes restored by hand carry no record, and data: none of them may be formatted as a first voter.
+            (None, Some(wanted)) if !claims.is_empty() => Ok(Self {
+                cluster_id: wanted.clone(),
+                controllers: new.controllers,
+                bootstrap: Bootstrap::Done,
                 formatted: BTreeMap::new(),
                 came_up: false,
-                cluster_id: KafkaUuid::draw(&mut random),
+            }),
+            (None, wanted) => Ok(Self {
+                formatted: BTreeMap::new(),
+                came_up: false,
+                cluster_id: wanted.cloned().unwrap_or_else(|| KafkaUuid::draw(&mut random)),
                 controllers: new.controllers,
                 bootstrap: Bootstrap::Forming(
                     new.voters

@@ -168,7 +168,8 @@ impl Pass<'_> {
         let refused = |error: IdentityError| HeldBack { why: why_of(&error), message: error.to_string() };
         let recorded = observed.recorded_identity(&self.name).map_err(refused)?;
         let voters = cluster.controller_addresses();
-        let new = NewIdentity { controllers: cluster.controllers, voters: &voters };
+        let cluster_id = cluster.cluster_id.as_ref();
+        let new = NewIdentity { controllers: cluster.controllers, cluster_id, voters: &voters };
         let mut identity =
             Identity::resolve(recorded, &claims, &new, || *Uuid::new_v4().as_bytes()).map_err(refused)?;
         let started_on = identity.mark_formatted(&observed.serving(), &claims);

@@ -11,7 +11,10 @@ use k8s_openapi::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
-use super::config_keys::{self, Release};
+use super::{
+    config_keys::{self, Release},
+    identity::KafkaUuid,
+};
 use crate::{
     crd::{self, KafkaCluster, PlacementOfControllers, Scalar},
     names::{ClusterName, LABEL_CLUSTER, NodeId, PORT_CONTROLLER, Pool},
@@ -34,6 +37,8 @@ pub struct Cluster {
     pub image: String,
     /// How many brokers run: never fewer than there are.
     pub brokers: i32,
+    /// The id that the user wants it to have.
+    pub cluster_id: Option<KafkaUuid>,
     /// How many controllers.
     pub controllers: i32,
     /// Where the controllers run.
@@ -160,6 +165,7 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
     let mut refusals = Vec::new();
 
     let controllers = controllers(spec, pinned, &mut refusals);
+    let cluster_id = cluster_id(spec.cluster_id.as_deref(), &mut refusals);
     let resources = resources(&spec.resources, &mut refusals);
     let version =
         spec.version.clone().or_else(|| pinned.version.clone()).unwrap_or_else(|| image.release().to_owned());
@@ -192,6 +198,7 @@ pub fn validate(object: &KafkaCluster, pinned: &Pinned, image: &BrokerImage) -> 
         image: spec.image.clone().unwrap_or_else(|| image.of_release(&version)),
         version,
         brokers,
+        cluster_id,
         controllers,
         placement: spec.controllers.placement,
         storage_size: spec.storage.size.clone(),
@@ -234,6 +241,17 @@ fn controllers(spec: &crd::KafkaClusterSpec, pinned: &Pinned, refusals: &mut Vec
             PlacementOfControllers::Combined | PlacementOfControllers::Dedicated => 3,
         },
     }
+}
+
+fn cluster_id(written: Option<&str>, refusals: &mut Vec<Refusal>) -> Option<KafkaUuid> {
+    let written = written?;
+    let parsed = written.parse().ok();
+    if parsed.is_none() {
+        let remedy =
+            "wanted an id in Kafka's form, such as `ottla storage random-uuid` prints: correct or remove it";
+        refusals.push(Refusal::new("spec.clusterId", written, remedy));
+    }
+    parsed
 }
 
 fn resources(resources: &crd::Resources, refusals: &mut Vec<Refusal>) -> ResourceRequirements {
@@ -465,12 +483,13 @@ mod tests {
     #[test]
     fn every_refusal_names_field_value_and_remedy_and_all_are_told_at_once() {
         let text = refusal(serde_json::json!({
-            "storage": {"size": "1Gi"},
+            "storage": {"size": "1Gi"}, "clusterId": "-".repeat(21) + "?",
             "resources": {"requests": {"cpu": "much", "memory": "2Gi"}, "limits": {"memory": "1Gi"}},
             "config": {"zookeeper.connect": "zk:2181", "line": "a\nb"},
             "template": {"pod": {"metadata": {"labels": {"ottla.dev/cluster": "other"}}, "affinity": {"nodeAffinity": 3}}},
         }));
         for part in [
+            "spec.clusterId: \"---------------------?\": wanted an id",
             "spec.resources.requests.cpu: \"much\": wanted a quantity",
             "spec.resources.limits.memory: \"1Gi\": a limit must not be below the request",
             "spec.config[\"zookeeper.connect\"]: \"zk:2181\": ",

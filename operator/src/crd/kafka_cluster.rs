@@ -79,7 +79,10 @@ use super::{Condition, Scalar};
     ).message("controllers.replicas must not exceed replicas while controllers.placement is Combined: lower controllers.replicas, raise replicas, or use Dedicated"),
     validation = Rule::new("has(self.controllers) == has(oldSelf.controllers) && self.controllers.placement == oldSelf.controllers.placement")
         .message("controllers.placement cannot be changed after creation")
-        .field_path(".controllers.placement")
+        .field_path(".controllers.placement"),
+    validation = Rule::new("has(self.clusterId) == has(oldSelf.clusterId) && (!has(self.clusterId) || self.clusterId == oldSelf.clusterId)")
+        .message("clusterId cannot be changed after creation")
+        .field_path(".clusterId")
 )]
 pub struct KafkaClusterSpec {
     /// Ottla's release that the brokers run, such as `0.1.0`. When unset, the release that the operator knows at
@@ -94,6 +97,13 @@ pub struct KafkaClusterSpec {
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: i32,
+
+    /// The cluster's id in Kafka's sense, 22 characters. When unset, the one that volumes of a deleted cluster of this name
+    /// carry, or a new one. It is for volumes that were restored by hand: claims with the names and labels of the cluster
+    /// that are there before it. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 22), regex(pattern = r"^[0-9A-Za-z_-]{22}$"))]
+    pub cluster_id: Option<String>,
 
     /// The controllers: the nodes that keep the cluster's metadata by majority.
     #[serde(default)]

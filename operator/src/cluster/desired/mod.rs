@@ -110,6 +110,7 @@ fn inputs_of(cluster: &Cluster) -> InputsHash {
         storage_class: _,
         delete_claim: _,
         accepted: _,
+        cluster_id: _,
         version,
         image,
         controllers,

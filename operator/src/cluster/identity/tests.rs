@@ -13,7 +13,13 @@ fn voters() -> Vec<(NodeId, String)> {
 }
 
 fn drawn() -> Identity {
-    Identity::resolve(None, &[], &NewIdentity { controllers: 3, voters: &voters() }, counter()).unwrap()
+    Identity::resolve(
+        None,
+        &[],
+        &NewIdentity { controllers: 3, cluster_id: None, voters: &voters() },
+        counter(),
+    )
+    .unwrap()
 }
 
 fn claim(name: &str, identity: &Identity) -> ClaimFacts {
@@ -34,7 +40,12 @@ fn mark(identity: &mut Identity, nodes: &[i32], claims: &[ClaimFacts]) -> Vec<St
 }
 
 fn resolve(recorded: Option<Identity>, claims: &[ClaimFacts]) -> Result<Identity, IdentityError> {
-    Identity::resolve(recorded, claims, &NewIdentity { controllers: 3, voters: &voters() }, || [9; 16])
+    Identity::resolve(
+        recorded,
+        claims,
+        &NewIdentity { controllers: 3, cluster_id: None, voters: &voters() },
+        || [9; 16],
+    )
 }
 
 #[test]
@@ -147,4 +158,23 @@ fn a_record_changed_by_hand_is_refused() {
 fn an_id_never_starts_with_a_dash() {
     let mut values = [[0xfb; 16], [1; 16]].into_iter();
     assert_eq!(KafkaUuid::draw(|| values.next().unwrap()).as_str(), "AQEBAQEBAQEBAQEBAQEBAQ");
+}
+
+#[test]
+fn volumes_restored_by_hand_are_taken_under_the_id_that_is_named_and_never_formatted_as_voters() {
+    let named = KafkaUuid::draw(|| [77; 16]);
+    let voters = voters();
+    let new = NewIdentity { controllers: 3, cluster_id: Some(&named), voters: &voters };
+    let resolve = |claims: &[ClaimFacts]| Identity::resolve(None, claims, &new, || [9; 16]);
+    let fresh = resolve(&[]).unwrap();
+    assert_eq!(fresh.cluster_id, named);
+    assert!(matches!(fresh.bootstrap, Bootstrap::Forming(_)));
+    let restored = ClaimFacts { annotations: BTreeMap::new(), ..claim("data-0-my-nodes-0", &drawn()) };
+    let taken = resolve(&[restored]).unwrap();
+    assert_eq!((taken.cluster_id, taken.bootstrap), (named.clone(), Bootstrap::Done));
+    let other = resolve(&[claim("data-0-my-nodes-0", &drawn())]);
+    assert!(
+        matches!(&other, Err(IdentityError::ClaimOfAnother { wanted, .. }) if *wanted == named),
+        "{other:?}"
+    );
 }
