@@ -1,14 +1,14 @@
 //! Fetch, key 1, versions 4–18.
 //!
-//! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, or any
-//! partition has an error. The first partition with data yields at least one whole batch whatever the
+//! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, any partition
+//! has an error or diverges, or a read ended with a segment and more lies in the next. The first partition with data yields at least one whole batch whatever the
 //! limits, later ones obey what is left (rule 46). Reads stop at the high watermark; an offset between it
 //! and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
 //! that goes on with a session is FETCH_SESSION_ID_NOT_FOUND, upon which clients name all their partitions.
 //! Authorization: Read on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
 //! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown).
 //! Version notes: 5 brings the log start offset; 7 sessions; 9 the leader epoch (rule 50); 11 rack id; 12
-//! the last fetched epoch; 13 topic ids instead of names; 16 the new leader's endpoint with
+//! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the new leader's endpoint with
 //! NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of followers.
 //! Not done: sessions; followers (a replica id is
 //! refused); `isolation_level` is accepted, and as there are no transactions, read_committed sees what
@@ -21,11 +21,12 @@ use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::partition::PartitionError;
+use ottla_core::shard::FetchPosition;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::fetch_response::{
-    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use ottla_wire::messages::{BrokerId, FetchRequest, FetchResponse};
 use ottla_wire::protocol::StrBytes;
@@ -151,8 +152,15 @@ fn bytes_of(results: &[Result<Fetched, PartitionError>]) -> usize {
 
 fn is_answer(results: &[Result<Fetched, PartitionError>], min_bytes: usize, wanted: usize) -> bool {
     let bytes = bytes_of(results);
+    // One read ends with its segment: waiting would not bring the records of the next (rule 45).
+    let is_final = |fetched: &Fetched| {
+        fetched.diverging.is_some() || fetched.more_follows && !fetched.records.is_empty()
+    };
     // A partition that the image does not know is not in `results`: its error is an answer too.
-    bytes >= min_bytes || results.len() < wanted || results.iter().any(Result::is_err)
+    bytes >= min_bytes
+        || wanted == 0
+        || results.len() < wanted
+        || results.iter().any(|result| result.as_ref().map_or(true, is_final))
 }
 
 fn resolve(call: &Call, image: &Image, topics: &[FetchTopic]) -> Vec<Wanted> {
@@ -189,11 +197,19 @@ fn resolve_topic(call: &Call, image: &Image, topic: &FetchTopic) -> Result<Topic
         .ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
+/// -1 stands for an epoch that the client does not know.
+fn known(epoch: i32) -> Option<LeaderEpoch> {
+    (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
 fn item(topic_id: TopicId, partition: &FetchPartition) -> FetchItem {
     FetchItem {
         partition: TopicPartition { topic_id, partition: PartitionIndex(partition.partition) },
-        offset: Offset(partition.fetch_offset),
-        epoch: (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch)),
+        from: FetchPosition {
+            offset: Offset(partition.fetch_offset),
+            epoch: known(partition.current_leader_epoch),
+            last_fetched_epoch: known(partition.last_fetched_epoch),
+        },
         max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
     }
 }
@@ -250,7 +266,11 @@ fn failed(code: i16) -> PartitionData {
 }
 
 fn found(fetched: Fetched) -> PartitionData {
+    let diverging = fetched.diverging.map_or_else(EpochEndOffset::default, |end| {
+        EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.end.0)
+    });
     PartitionData::default()
+        .with_diverging_epoch(diverging)
         .with_high_watermark(fetched.readable.high_watermark.0)
         .with_last_stable_offset(fetched.readable.high_watermark.0)
         .with_log_start_offset(fetched.readable.log_start.0)
@@ -280,4 +300,31 @@ fn with_leader_hint(
     data.with_current_leader(
         LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.leader.0)).with_leader_epoch(hint.epoch.0),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_core::log::EpochEnd;
+    use ottla_core::partition::Readable;
+
+    use super::*;
+
+    fn fetched(bytes: usize) -> Fetched {
+        let end = Offset(100);
+        let readable = Readable { log_start: Offset(0), end_exclusive: end, high_watermark: end };
+        Fetched { readable, records: vec![0; bytes].into(), more_follows: false, diverging: None }
+    }
+
+    #[test]
+    fn a_poll_ends_when_waiting_brings_nothing_more() {
+        let ends = |fetched| is_answer(&[Ok(fetched)], 1_000, 1);
+        assert!(!ends(fetched(999)));
+        assert!(ends(fetched(1_000)));
+        assert!(ends(Fetched { more_follows: true, ..fetched(10) }), "the rest of an old segment");
+        assert!(!ends(Fetched { more_follows: true, ..fetched(0) }));
+        let end = EpochEnd { epoch: LeaderEpoch(1), end: Offset(5) };
+        assert!(ends(Fetched { diverging: Some(end), ..fetched(0) }));
+        assert!(is_answer(&[Err(PartitionError::NotLeader)], 1_000, 1));
+        assert!(is_answer(&[], 1_000, 0), "nothing is asked for");
+    }
 }

@@ -18,11 +18,13 @@ pub struct ReadPlan<F> {
     pub position: u64,
     /// How long it is; 0 if there is nothing to read.
     pub length: u32,
+    /// Whether there are records that may be read in a later segment.
+    pub more_follows: bool,
 }
 
 impl<F: DiskFile> ReadPlan<F> {
     pub(super) fn new(file: F, position: u64, length: u32) -> Self {
-        Self { file, position, length }
+        Self { file, position, length, more_follows: false }
     }
 
     /// The file itself.
@@ -57,7 +59,7 @@ impl<D: Disk> Log<D> {
             return Err(ReadError::OutOfRange { offset: from, log_start, log_end });
         }
         let upper = upper_exclusive.min(log_end);
-        for segment in &self.segments[self.segment_index(from)..] {
+        for (index, segment) in self.segments.iter().enumerate().skip(self.segment_index(from)) {
             if segment.base >= upper {
                 break;
             }
@@ -73,8 +75,14 @@ impl<D: Disk> Log<D> {
                 file: segment.file.clone(),
                 position: u64::from(stretch.position),
                 length,
+                more_follows: self.segments.get(index + 1).is_some_and(|next| next.base < upper),
             });
         }
-        Ok(ReadPlan { file: self.active().file.clone(), position: u64::from(self.active().size), length: 0 })
+        Ok(self.read_nothing())
+    }
+
+    /// The plan of a read that finds nothing.
+    pub fn read_nothing(&self) -> ReadPlan<D::File> {
+        ReadPlan::new(self.active().file.clone(), u64::from(self.active().size), 0)
     }
 }

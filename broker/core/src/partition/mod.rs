@@ -217,7 +217,13 @@ impl<T> Partition<T> {
         if offset < log_start || offset > log_end {
             return Err(PartitionError::OffsetOutOfRange { asked: offset, log_start, log_end });
         }
-        Ok(Readable { log_start, end_exclusive: self.high_watermark, high_watermark: self.high_watermark })
+        Ok(self.readable())
+    }
+
+    /// How far a consumer may read.
+    pub fn readable(&self) -> Readable {
+        let log_start = self.positions.log_start;
+        Readable { log_start, end_exclusive: self.high_watermark, high_watermark: self.high_watermark }
     }
 
     /// Leads it, with the epoch that the client believes in (`None` skips the check, as Kafka's −1 does)?

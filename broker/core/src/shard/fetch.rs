@@ -6,8 +6,26 @@ use super::Shard;
 use super::replica::Watcher;
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{LookupError, ReadError, ReadPlan, TimestampOffset};
+use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, TimestampOffset};
 use crate::partition::{PartitionError, Readable};
+
+/// Where a consumer goes on reading, and what it believes of the log before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchPosition {
+    /// The next offset it wants.
+    pub offset: Offset,
+    /// The current leader epoch, if it knows one (rule 50).
+    pub epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record it has, if it says so (rule 51).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+impl FetchPosition {
+    /// For one who knows of no epochs.
+    pub fn at(offset: Offset) -> Self {
+        Self { offset, epoch: None, last_fetched_epoch: None }
+    }
+}
 
 /// What a consumer can read, and where it lies. The plan is run by whoever asked.
 #[derive(Debug)]
@@ -16,6 +34,9 @@ pub struct Located<F> {
     pub readable: Readable,
     /// The bytes; length 0 if there is nothing yet.
     pub plan: ReadPlan<F>,
+    /// Where the log last agrees with what the consumer has, if it has something else (rule 51). There is nothing
+    /// to read then.
+    pub diverging: Option<EpochEnd>,
 }
 
 /// Which offset is asked for (rule 53).
@@ -46,22 +67,45 @@ pub struct OffsetFound {
     pub epoch: Option<LeaderEpoch>,
 }
 
+/// Where a log last agrees with a consumer whose record before `offset` is of this epoch, if they differ. As in
+/// Kafka an offset before the log's start is out of range whatever the epochs say (KAFKA-12996), and so is one
+/// after an epoch that this log never heard of.
+fn divergence<D: Disk>(
+    log: &Log<D>,
+    offset: Offset,
+    epoch: LeaderEpoch,
+) -> Result<Option<EpochEnd>, PartitionError> {
+    let (log_start, log_end) = (log.log_start(), log.log_end());
+    let out_of_range = PartitionError::OffsetOutOfRange { asked: offset, log_start, log_end };
+    let end = log.end_offset_for_epoch(epoch).ok_or_else(|| out_of_range.clone())?;
+    if offset < log_start {
+        return Err(out_of_range);
+    }
+    Ok((end.epoch < epoch || end.end < offset).then_some(end))
+}
+
 impl<D: Disk, T, W> Shard<D, T, W> {
     /// Plans a consumer's read of at most `max_bytes`; with `at_least_one_batch` a first batch larger than
     /// that is given whole (rule 46).
     pub fn locate(
         &mut self,
         id: TopicPartition,
-        offset: Offset,
-        epoch: Option<LeaderEpoch>,
+        from: FetchPosition,
         max_bytes: u32,
         at_least_one_batch: bool,
     ) -> Result<Located<D::File>, PartitionError> {
         let replica = self.replica(id)?;
         let partition = replica.machine()?;
-        let readable = partition.check_fetch(offset, epoch)?;
-        match replica.log.read(offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
-            Ok(plan) => Ok(Located { readable, plan }),
+        if let Some(epoch) = from.last_fetched_epoch {
+            partition.check_leader(from.epoch)?;
+            if let Some(end) = divergence(&replica.log, from.offset, epoch)? {
+                let plan = replica.log.read_nothing();
+                return Ok(Located { readable: partition.readable(), plan, diverging: Some(end) });
+            }
+        }
+        let readable = partition.check_fetch(from.offset, from.epoch)?;
+        match replica.log.read(from.offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
+            Ok(plan) => Ok(Located { readable, plan, diverging: None }),
             Err(error) => Err(self.read_failed(&error)),
         }
     }

@@ -32,7 +32,7 @@ use crate::time::Monotonic;
 pub use assign::Assignment;
 use damaged::Damaged;
 pub use effect::{CheckpointJob, Effect, Produced};
-pub use fetch::{Located, OffsetFound, OffsetTarget};
+pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
 pub use open::{Opened, OpenedLog};
 pub use produce::Batch;
 use replica::Replica;

@@ -10,7 +10,7 @@ use ottla_core::ids::{
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::shard::{Assignment, Batch, Effect, Produced, Shard};
+use ottla_core::shard::{Assignment, Batch, Effect, FetchPosition, Produced, Shard};
 use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
@@ -149,7 +149,7 @@ impl Rig {
 
     /// The values of all records that a consumer can read from `offset` on.
     pub(crate) fn read(&mut self, offset: i64) -> Result<Vec<String>, PartitionError> {
-        let located = self.shard.locate(TOPIC, Offset(offset), None, 1 << 20, true)?;
+        let located = self.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), 1 << 20, true)?;
         let bytes = located.plan.run().unwrap();
         let mut rest = &bytes[..];
         let mut values = Vec::new();

@@ -1,7 +1,7 @@
 use ottla_core::disk::Disk;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::shard::{OffsetFound, OffsetTarget};
+use ottla_core::shard::{FetchPosition, OffsetFound, OffsetTarget};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::CrashKind;
 use uuid::Uuid;
@@ -219,4 +219,32 @@ fn a_log_that_nobody_knows_is_kept_aside_if_it_holds_records() {
     let rig = Rig::open(rig.disk.crash(CrashKind::PowerAllLost));
     assert_eq!(rig.shard.partitions().count(), 0);
     assert!(rig.disk.list("").unwrap().contains(stray), "a start leaves it alone");
+}
+
+#[test]
+fn a_consumer_that_has_records_of_a_log_that_went_another_way_is_told_where_they_part() {
+    let mut rig = Rig::leading();
+    for (epoch, value) in [(0, "a"), (0, "b"), (2, "c"), (2, "d")] {
+        rig.shard.assign(assignment(TOPIC, Some(ME), epoch));
+        rig.produce(&[value], AckLevel::All, 1);
+        rig.sync();
+    }
+    let mut ask = |offset, last_fetched: i32| {
+        let last_fetched_epoch = Some(LeaderEpoch(last_fetched));
+        let from = FetchPosition { last_fetched_epoch, ..FetchPosition::at(Offset(offset)) };
+        let located = rig.shard.locate(TOPIC, from, 1_000, true)?;
+        assert_eq!(located.plan.length == 0, located.diverging.is_some());
+        Ok(located.diverging.map(|end| (end.epoch.0, end.end.0)))
+    };
+    let out_of_range = |asked| {
+        let (log_start, log_end) = (Offset(0), Offset(4));
+        Err(PartitionError::OffsetOutOfRange { asked: Offset(asked), log_start, log_end })
+    };
+    assert_eq!(ask(2, 0), Ok(None), "all of epoch 0");
+    assert_eq!(ask(3, 2), Ok(None));
+    assert_eq!(ask(3, 0), Ok(Some((0, 2))), "here epoch 0 ended earlier");
+    assert_eq!(ask(2, 1), Ok(Some((0, 2))), "here epoch 1 had no records");
+    assert_eq!(ask(9, 2), Ok(Some((2, 4))), "a tail that was lost");
+    assert_eq!(ask(9, 3), out_of_range(9), "an epoch never heard of");
+    assert_eq!(ask(-1, 2), out_of_range(-1), "out of range comes before divergence");
 }

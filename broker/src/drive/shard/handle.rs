@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_core::config::TopicConfig;
 use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use ottla_core::log::EpochEnd;
 use ottla_core::partition::{AckLevel, PartitionError, Readable};
 use ottla_core::replicas::{Order, Routes};
-use ottla_core::shard::{Assignment, Batch, OffsetFound, OffsetTarget, Produced};
+use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
@@ -27,8 +28,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchItem {
     pub(crate) partition: TopicPartition,
-    pub(crate) offset: Offset,
-    pub(crate) epoch: Option<LeaderEpoch>,
+    pub(crate) from: FetchPosition,
     pub(crate) max_bytes: u32,
 }
 
@@ -38,6 +38,10 @@ pub(crate) struct Fetched {
     pub(crate) readable: Readable,
     /// Whole batches; empty if there is nothing to read yet.
     pub(crate) records: Bytes,
+    /// Whether there are more in a later segment.
+    pub(crate) more_follows: bool,
+    /// Where the log last agrees with what the consumer has, if that is something else.
+    pub(crate) diverging: Option<EpochEnd>,
 }
 
 pub(super) type FetchResult = Result<Fetched, PartitionError>;

@@ -87,13 +87,14 @@ impl Shards {
     }
 
     async fn read(&self, shard: usize, item: FetchItem, located: Located<RealFile>) -> FetchResult {
-        let Located { readable, plan } = located;
+        let Located { readable, plan, diverging } = located;
+        let more_follows = plan.more_follows;
         if plan.length == 0 {
-            return Ok(Fetched { readable, records: Bytes::new() });
+            return Ok(Fetched { readable, records: Bytes::new(), more_follows, diverging });
         }
         let place = (plan.position, plan.length);
         let error = match self.readers[shard].read(plan).await {
-            Ok(records) => return Ok(Fetched { readable, records }),
+            Ok(records) => return Ok(Fetched { readable, records, more_follows, diverging }),
             Err(error) => error,
         };
         let (answer, answered) = oneshot::channel();

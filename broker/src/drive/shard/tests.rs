@@ -13,7 +13,7 @@ use ottla_core::ids::{
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{Held, Order, Routes};
-use ottla_core::shard::{Assignment, Batch, OffsetTarget};
+use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetTarget};
 use ottla_wire::batch::BatchBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -92,7 +92,7 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
                 if cold {
                     evict(directory.path());
                 }
-                let item = FetchItem { partition: TOPIC, offset: Offset(offset), epoch: None, max_bytes };
+                let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(offset)), max_bytes };
                 let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
                 let mut rest = &fetched.records[..];
                 assert!(!rest.is_empty());
@@ -118,7 +118,7 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
 async fn a_log_that_goes_while_it_is_read_fails_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let shards = filled(directory.path()).await;
-    let item = FetchItem { partition: TOPIC, offset: Offset(0), epoch: None, max_bytes: 1_000_000 };
+    let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(0)), max_bytes: 1_000_000 };
     let failed = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let report = |place| {
         let (answer, answered) = oneshot::channel();
@@ -138,10 +138,32 @@ async fn a_log_that_goes_while_it_is_read_fails_nothing() {
 async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let shards = filled(directory.path()).await;
-    let item = FetchItem { partition: TOPIC, offset: Offset(0), epoch: None, max_bytes: 1_000_000 };
+    let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(0)), max_bytes: 1_000_000 };
     let (answer, answered) = oneshot::channel();
     let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     shards.send(0, Message::ReadFailed { item, place: (0, 10), error, answer });
     assert_eq!(answered.await.unwrap(), PartitionError::Storage);
     assert!(matches!(shards.fetch(&[item], 10).await.remove(0), Err(PartitionError::Storage)));
+}
+
+#[tokio::test]
+async fn a_read_ends_with_its_segment_and_says_whether_more_lies_in_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    let mut offset = 0;
+    let mut reads = 0;
+    loop {
+        let item =
+            FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(offset)), max_bytes: 100 << 20 };
+        let fetched = shards.fetch(&[item], 100 << 20).await.remove(0).unwrap();
+        reads += 1;
+        let batches = ottla_wire::batch::Batches::new(&fetched.records);
+        offset = batches.map(|batch| batch.unwrap().header.next_offset()).last().unwrap();
+        assert_eq!(fetched.more_follows, offset < BATCHES);
+        if !fetched.more_follows {
+            break;
+        }
+    }
+    assert!(reads > 1, "there is more than one segment");
+    shards.close(None).await;
 }

@@ -230,7 +230,7 @@ impl Driver<'_> {
             let mut left = allowance;
             let mut locate = |item: &FetchItem| {
                 let max = item.max_bytes.min(left.bytes);
-                let located = self.shard.locate(item.partition, item.offset, item.epoch, max, left.first);
+                let located = self.shard.locate(item.partition, item.from, max, left.first);
                 left.spend(located.as_ref().map_or(0, |located| located.plan.length));
                 located
             };
@@ -250,7 +250,7 @@ impl Driver<'_> {
     fn read_failed(&mut self, item: &FetchItem, place: (u64, u32), error: &io::Error) -> PartitionError {
         if may_be_gone(error) {
             // Looked up as before, but for the size, which may be another now.
-            match self.shard.locate(item.partition, item.offset, item.epoch, place.1, true) {
+            match self.shard.locate(item.partition, item.from, place.1, true) {
                 Ok(located) if located.plan.position != place.0 => return PartitionError::NotLeader,
                 Ok(_) => {}
                 Err(error) => return error,

@@ -16,7 +16,7 @@ use ottla_core::log::{OpenError, SyncJob, SyncNumber};
 use ottla_core::metadata::image::{Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
-use ottla_core::shard::{Batch, CheckpointJob, Effect, OffsetTarget, Shard};
+use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
 
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
@@ -275,7 +275,7 @@ impl Broker {
         offset: Offset,
         observations: &mut Vec<Observation>,
     ) -> ClientReply {
-        let located = match self.shard.locate(partition, offset, None, 4_000, true) {
+        let located = match self.shard.locate(partition, FetchPosition::at(offset), 4_000, true) {
             Ok(located) => located,
             Err(error) => return refused(true, &error.to_string()),
         };
