@@ -18,8 +18,12 @@ pub enum Happening {
     PowerLossAtVote,
     /// A node was told to stop in order.
     Restart,
-    /// And did so.
+    /// All of them were.
+    RestartOfAll,
+    /// A node did so.
     OrderlyStop,
+    /// And did so without leave, since no controller answered.
+    StoppedAlone,
     /// A node stood still.
     Pause,
     /// A controller lost its volume.
@@ -82,14 +86,16 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
         Self::PowerLossOfAll,
         Self::PowerLossAtVote,
         Self::Restart,
+        Self::RestartOfAll,
         Self::OrderlyStop,
+        Self::StoppedAlone,
         Self::Pause,
         Self::LostVolume,
         Self::Cut,
@@ -130,7 +136,9 @@ impl Happening {
             Self::PowerLossOfAll => "all machines lost power",
             Self::PowerLossAtVote => "all lost power at a vote",
             Self::Restart => "told to stop in order",
+            Self::RestartOfAll => "all told to stop in order",
             Self::OrderlyStop => "stopped in order",
+            Self::StoppedAlone => "stopped without leave",
             Self::Pause => "stood still",
             Self::LostVolume => "controller lost its volume",
             Self::Cut => "network cut",

@@ -28,6 +28,11 @@ pub enum Fault {
         /// How long it stays down.
         down_ms: u64,
     },
+    /// Every node stops in order at once, as a cluster that is shut down: nobody is left to ask.
+    RestartOfAll {
+        /// How long each stays down.
+        down_ms: u64,
+    },
     /// Every node stops at once.
     PowerLossOfAll {
         /// What the disks keep.
@@ -170,6 +175,8 @@ impl Nemesis {
             Kind::SyncError => {
                 Fault::SyncError { node, permille: *self.rng.pick(&[20, 200, 1000]), ms: ms.min(2_000) }
             }
+            // So long that the last one to stop does not see the first one again.
+            Kind::Restart if self.rng.permille(200) => Fault::RestartOfAll { down_ms: down_ms.max(6_000) },
             Kind::Restart => Fault::Restart { node, down_ms },
             Kind::DiskFull => Fault::DiskFull { node, room_bytes: self.rng.below(64 << 10), ms },
         })

@@ -9,7 +9,6 @@ mod call;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ottla_core::ids::DirectoryId;
 use ottla_core::lifecycle::{
@@ -17,7 +16,6 @@ use ottla_core::lifecycle::{
 };
 use ottla_core::metadata::image::Image;
 use ottla_core::replicas::{LogDirectory, Order, Replicas, Routes, Step};
-use ottla_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
@@ -27,10 +25,6 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, NodeState};
 use crate::peer::ActiveController;
-
-/// A broker that stops, and has heard of no controller for so long, goes without leave: when a whole cluster
-/// stops, the last ones have nobody to ask. It is longer than an election takes.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// What the driver is built from.
 pub(crate) struct BrokerParts {
@@ -82,7 +76,6 @@ pub(crate) async fn run(parts: BrokerParts) {
         routes: parts.routes,
         shard_events: parts.shard_events,
         directories: parts.directories,
-        heard_at: clock::monotonic(),
         images: parts.images,
         status: parts.status,
         active: parts.active,
@@ -102,8 +95,6 @@ struct Driver {
     routes: watch::Sender<Routes>,
     directories: Vec<Directory>,
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
-    /// When a controller last answered, or when this broker was told to stop.
-    heard_at: Monotonic,
     images: watch::Sender<Arc<Image>>,
     status: watch::Sender<BrokerStatus>,
     active: watch::Sender<Option<ActiveController>>,
@@ -129,24 +120,16 @@ impl Driver {
             // Cancel-safe: recv, changed and sleep all are.
             tokio::select! {
                 Some((number, result)) = self.replied.recv() => {
-                    if result.is_ok() {
-                        self.heard_at = clock::monotonic();
-                    }
                     self.lifecycle.replied(clock::monotonic(), number, result);
                 }
                 Some(event) = self.shard_events.recv() => self.shard_event(event),
                 () = stopped(&mut self.stop), if !stopping => {
                     stopping = true;
-                    self.heard_at = clock::monotonic();
-                    self.lifecycle.shut_down();
+                    self.lifecycle.shut_down(clock::monotonic());
                 }
                 () = tokio::time::sleep(sleep) => {}
             }
             self.lifecycle.tick(clock::monotonic());
-            if stopping && clock::monotonic().since(self.heard_at) > SILENCE_MAX {
-                warn!("no controller answers: stopping without its leave");
-                return;
-            }
         }
     }
 
@@ -186,12 +169,9 @@ impl Driver {
         if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
             self.publish(step).await;
         }
-        let mut stopped = false;
-        for event in effects.events {
-            stopped |= self.event(&event);
-        }
+        effects.events.iter().for_each(|event| self.event(event));
         self.report();
-        stopped
+        self.lifecycle.state() == BrokerState::Stopped
     }
 
     async fn publish(&mut self, step: Step) {
@@ -217,7 +197,7 @@ impl Driver {
         self.routes.send_replace(self.replicas.routes().clone());
     }
 
-    fn event(&mut self, event: &LifecycleEvent) -> bool {
+    fn event(&mut self, event: &LifecycleEvent) {
         match event {
             LifecycleEvent::Registered { epoch } => info!(broker_epoch = epoch.0, "registered"),
             LifecycleEvent::Unfenced => {
@@ -231,12 +211,9 @@ impl Driver {
             LifecycleEvent::Failed { what, at, reason } => {
                 debug!(what, controller = %at, error = %reason, "request to a controller failed");
             }
-            LifecycleEvent::Stopped => {
-                info!("the active controller lets this broker stop");
-                return true;
-            }
+            LifecycleEvent::Stopped => info!("the active controller lets this broker stop"),
+            LifecycleEvent::StoppedAlone => warn!("no controller answers: stopping without its leave"),
         }
-        false
     }
 
     fn report(&mut self) {

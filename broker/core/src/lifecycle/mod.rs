@@ -37,6 +37,10 @@ const REGISTER: &str = "broker registration";
 /// The pause after a refusal that time may heal, such as an id whose last holder's session is not over.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(500);
 
+/// A broker that stops, and has heard of no controller for so long, goes without leave: when a whole cluster
+/// stops, the last ones have nobody to ask. It is longer than an election takes.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+
 /// How a broker behaves toward the controller.
 #[derive(Debug, Clone)]
 pub struct LifecycleConfig {
@@ -132,8 +136,10 @@ pub enum LifecycleEvent {
         /// Why.
         reason: CallError,
     },
-    /// It may exit.
+    /// The active controller lets it exit.
     Stopped,
+    /// It exits without leave: no controller answers.
+    StoppedAlone,
 }
 
 /// What is to be done.
@@ -164,6 +170,8 @@ pub struct Lifecycle {
     in_service: bool,
     /// Whether an image with this process's own registration was reached.
     caught_up: bool,
+    /// When a controller last answered, or when this broker was told to stop.
+    heard_at: Monotonic,
     now: Monotonic,
 }
 
@@ -179,6 +187,7 @@ impl Lifecycle {
             asked: BTreeMap::new(),
             in_service: false,
             caught_up: false,
+            heard_at: now,
             now,
             config,
         }
@@ -191,7 +200,8 @@ impl Lifecycle {
 
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Monotonic {
-        self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config))
+        let next = self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config));
+        if self.state() == BrokerState::Stopping { next.min(self.heard_at.plus(SILENCE_MAX)) } else { next }
     }
 
     /// The logs are recovered: the broker may come into service.
@@ -205,15 +215,20 @@ impl Lifecycle {
         self.registration.directory_failed(directory);
     }
 
-    /// Stops in order: the controller moves what this broker leads, then [`BrokerState::Stopped`] is reached. A
-    /// driver that waited long enough exits without.
-    pub fn shut_down(&mut self) {
+    /// Stops in order: the controller moves what this broker leads, then [`BrokerState::Stopped`] is reached. It
+    /// is reached, too, if no controller answers for long enough.
+    pub fn shut_down(&mut self, now: Monotonic) {
+        self.now = self.now.max(now);
+        self.heard_at = self.now;
         self.registration.shut_down();
     }
 
     /// Takes what came of a call.
     pub fn replied(&mut self, now: Monotonic, number: CallNumber, result: Result<Reply, CallError>) {
         self.now = self.now.max(now);
+        if result.is_ok() {
+            self.heard_at = self.now;
+        }
         let Some(at) = self.asked.remove(&number) else { return };
         let what = if self.follower.awaits(number) {
             self.followed(number, result).map_err(|reason| (FETCH, reason))
@@ -239,6 +254,10 @@ impl Lifecycle {
             if let Some(at) = number.and_then(|number| self.asked.remove(&number)) {
                 self.failed(what, at, CallError::Unreachable);
             }
+        }
+        if self.state() == BrokerState::Stopping && now.since(self.heard_at) >= SILENCE_MAX {
+            self.registration.stop_alone();
+            self.effects.events.push(LifecycleEvent::StoppedAlone);
         }
         let offset = self.follower.image().offset;
         if let Some(operation) = self.registration.next(now, &self.config, offset) {

@@ -48,6 +48,11 @@ impl Registration {
         self.stopped |= self.epoch.is_none() && self.waits_for.is_none();
     }
 
+    /// Nobody is left to ask.
+    pub(super) fn stop_alone(&mut self) {
+        self.stopped = true;
+    }
+
     pub(super) fn is_in_service(&self, me: Option<&Broker>) -> bool {
         me.is_some_and(|me| Some(me.epoch) == self.epoch && me.fencing == Fencing::Unfenced)
     }

@@ -148,7 +148,8 @@ fn a_broker_that_stops_in_order_leads_nothing_when_it_is_let_go() {
     cluster.start_broker(NodeId(6), 1);
     cluster.pass(500);
     cluster.call(active, create("a", 1, 2)).unwrap();
-    cluster.brokers.get_mut(&NodeId(5)).unwrap().shut_down();
+    let now = cluster.now;
+    cluster.brokers.get_mut(&NodeId(5)).unwrap().shut_down(now);
     cluster.pass_until("it may stop", |cluster| cluster.brokers[&NodeId(5)].state() == BrokerState::Stopped);
     let leads = |cluster: &Cluster, broker| {
         let topic = cluster.image(active).topics.values().next().unwrap().clone();
@@ -156,6 +157,21 @@ fn a_broker_that_stops_in_order_leads_nothing_when_it_is_let_go() {
     };
     assert_eq!((leads(&cluster, 5), leads(&cluster, 6)), (0, 1));
     assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
+}
+
+#[test]
+fn a_broker_that_no_controller_can_let_go_stops_alone_after_a_while() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.start_broker(NodeId(5), 1);
+    cluster.pass(500);
+    cluster.stop(active, CrashKind::Process);
+    let now = cluster.now;
+    cluster.brokers.get_mut(&NodeId(5)).unwrap().shut_down(now);
+    cluster.pass(3_900);
+    assert_eq!(cluster.brokers[&NodeId(5)].state(), BrokerState::Stopping);
+    cluster.pass(200);
+    assert_eq!(cluster.brokers[&NodeId(5)].state(), BrokerState::Stopped);
 }
 
 #[test]

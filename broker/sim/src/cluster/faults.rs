@@ -73,6 +73,7 @@ impl Simulation {
             Fault::Crash { .. } => Happening::PowerLoss,
             Fault::PowerLossOfAll { .. } => Happening::PowerLossOfAll,
             Fault::Restart { .. } => Happening::Restart,
+            Fault::RestartOfAll { .. } => Happening::RestartOfAll,
             Fault::Pause { .. } => Happening::Pause,
             Fault::LoseVolume { .. } => Happening::LostVolume,
             Fault::Cut { .. } => Happening::Cut,
@@ -86,7 +87,7 @@ impl Simulation {
         match fault {
             Fault::Crash { node, kind, after_operations, down_ms } => {
                 let stopping = self.nodes.get_mut(&node).expect("faults strike nodes there are");
-                stopping.planned = Some(Planned { kind, down_ms });
+                stopping.planned = Some(Planned { kind, down_ms, in_order: false });
                 match after_operations {
                     Some(operations) if stopping.process.is_some() => {
                         stopping.disk.crash_after(operations);
@@ -96,15 +97,10 @@ impl Simulation {
                     Some(_) | None => self.crash_as_planned(node),
                 }
             }
-            Fault::Restart { node, down_ms } => {
-                let stopping = self.nodes.get_mut(&node).expect("faults strike nodes there are");
-                if let Some(process) = &mut stopping.process {
-                    process.shut_down();
-                    // Whoever stops a process in order loses patience at last.
-                    stopping.planned = Some(Planned { kind: CrashKind::Process, down_ms });
-                    let life = stopping.life;
-                    self.events.at(now.plus_millis(PATIENCE_MS), Event::CrashNow { node, life });
-                }
+            Fault::Restart { node, down_ms } => self.stop_in_order(node, down_ms),
+            Fault::RestartOfAll { down_ms } => {
+                let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+                nodes.into_iter().for_each(|node| self.stop_in_order(node, down_ms));
             }
             Fault::PowerLossOfAll { kind, down_ms } => {
                 let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -142,6 +138,18 @@ impl Simulation {
         }
     }
 
+    fn stop_in_order(&mut self, id: NodeId, down_ms: u64) {
+        let now = self.events.now();
+        let node = self.nodes.get_mut(&id).expect("faults strike nodes there are");
+        let clocks = node.now(now);
+        let Some(process) = &mut node.process else { return };
+        process.shut_down(clocks);
+        // Whoever stops a process in order loses patience at last.
+        node.planned = Some(Planned { kind: CrashKind::Process, down_ms, in_order: true });
+        let life = node.life;
+        self.events.at(now.plus_millis(PATIENCE_MS), Event::CrashNow { node: id, life });
+    }
+
     /// Nodes whose volume may be lost now: voters, while every earlier loss has been made good and every
     /// controller has that on its disk, so that a majority of the voters always holds what was promised.
     fn expendable(&self) -> Vec<NodeId> {
@@ -155,8 +163,8 @@ impl Simulation {
     /// Stops a node the way it was planned.
     pub(super) fn crash_as_planned(&mut self, node: NodeId) {
         let planned = self.nodes[&node].planned;
-        let Planned { kind, down_ms } =
-            planned.unwrap_or(Planned { kind: CrashKind::Process, down_ms: RESTART_MS });
+        let (kind, down_ms) =
+            planned.map_or((CrashKind::Process, RESTART_MS), |Planned { kind, down_ms, .. }| (kind, down_ms));
         self.crash(node, kind, down_ms);
     }
 
@@ -266,7 +274,9 @@ impl Simulation {
             let node = self.nodes.get_mut(&id).expect("nodes do not go");
             node.mend_disk();
             node.paused_until = SimTime::default();
-            if self.nodes[&id].planned.is_some() && self.nodes[&id].process.is_some() {
+            // A stop in order goes on: that is no fault.
+            let strikes = self.nodes[&id].planned.is_some_and(|planned| !planned.in_order);
+            if strikes && self.nodes[&id].process.is_some() {
                 self.crash_as_planned(id);
             }
             let life = self.nodes[&id].life;

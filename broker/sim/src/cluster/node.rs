@@ -37,6 +37,8 @@ pub(crate) struct Identity {
 pub(crate) struct Planned {
     pub(crate) kind: CrashKind,
     pub(crate) down_ms: u64,
+    /// It was told to stop, and does so by itself if it can.
+    pub(crate) in_order: bool,
 }
 
 /// See the module's text.

@@ -81,8 +81,6 @@ pub(crate) struct Broker {
     next_call: u64,
     shard_tick_at: Monotonic,
     state: BrokerState,
-    /// Jobs at the disk.
-    outstanding: u32,
     closed: bool,
 }
 
@@ -147,7 +145,6 @@ impl Broker {
             calls: BTreeMap::new(),
             next_call: 0,
             shard_tick_at: now.monotonic,
-            outstanding: 0,
             closed: false,
         })
     }
@@ -161,8 +158,8 @@ impl Broker {
         self.state == BrokerState::Running
     }
 
-    pub(crate) fn shut_down(&mut self) {
-        self.lifecycle.shut_down();
+    pub(crate) fn shut_down(&mut self, now: Now) {
+        self.lifecycle.shut_down(now.monotonic);
     }
 
     /// Whether it has stopped in order and closed its logs.
@@ -313,7 +310,6 @@ impl Broker {
     }
 
     pub(crate) fn disk_done(&mut self, done: ShardDone) {
-        self.outstanding -= 1;
         match done {
             ShardDone::Synced(partition, number, result) => {
                 self.shard.sync_finished(partition, number, result);
@@ -350,7 +346,10 @@ impl Broker {
             self.replicas.set_aside_stray().into_iter().for_each(|order| self.order(order));
         }
         self.state = self.lifecycle.state();
-        self.shard.begin_round(now.monotonic);
+        // A shard that closes begins nothing more.
+        if self.state != BrokerState::Stopped {
+            self.shard.begin_round(now.monotonic);
+        }
         for effect in self.shard.take_effects() {
             match effect {
                 Effect::Answer { waiting: Producer { client, number }, result } => {
@@ -374,7 +373,7 @@ impl Broker {
                 }
             }
         }
-        if self.state == BrokerState::Stopped && self.outstanding == 0 && !self.closed {
+        if self.state == BrokerState::Stopped && self.shard.is_idle() && !self.closed {
             self.shard.close(self.lifecycle.epoch()).map_err(|error| Died(error.to_string()))?;
             self.closed = true;
         }
@@ -382,7 +381,6 @@ impl Broker {
     }
 
     fn give_disk(&mut self, work: ShardWork, outputs: &mut Vec<Output>) {
-        self.outstanding += 1;
         outputs.push(Output::Disk(DiskWork::Shard(work)));
     }
 
@@ -415,6 +413,7 @@ fn counted(event: &LifecycleEvent) -> Option<Happening> {
         LifecycleEvent::Registered { .. } => Some(Happening::Registered),
         LifecycleEvent::Unfenced => Some(Happening::Unfenced),
         LifecycleEvent::Fenced => Some(Happening::Fenced),
+        LifecycleEvent::StoppedAlone => Some(Happening::StoppedAlone),
         LifecycleEvent::Failed { .. } | LifecycleEvent::Stopped => None,
     }
 }

@@ -133,11 +133,11 @@ impl Process {
     }
 
     /// Stops in order, step by step; see [`Process::has_stopped`].
-    pub(crate) fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self, now: Now) {
         if let Some(controller) = &mut self.controller {
             controller.resign();
         }
-        self.broker.shut_down();
+        self.broker.shut_down(now);
     }
 
     /// Whether it has stopped in order, and may end.
