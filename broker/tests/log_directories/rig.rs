@@ -16,7 +16,7 @@ use ottla_wire::protocol::StrBytes;
 use uuid::Uuid;
 
 /// What waits for something gives up after this long: the test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -161,12 +161,20 @@ fn name(topic: &str) -> TopicName {
 }
 
 pub(crate) async fn create(client: &Connection, topic: &str, partitions: i32) -> i16 {
+    client.request(creation(topic, partitions)).await.expect("an answer").topics[0].error_code
+}
+
+/// The same where the node may end before it answers.
+pub(crate) async fn create_if_it_lives(client: &Connection, topic: &str, partitions: i32) {
+    let _answer = tokio::time::timeout(PATIENCE, client.request(creation(topic, partitions))).await;
+}
+
+fn creation(topic: &str, partitions: i32) -> CreateTopicsRequest {
     let topic = CreatableTopic::default()
         .with_name(name(topic))
         .with_num_partitions(partitions)
         .with_replication_factor(1);
-    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    client.request(request).await.expect("an answer").topics[0].error_code
+    CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000)
 }
 
 /// A topic's id and its partitions in order.
