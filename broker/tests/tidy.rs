@@ -82,6 +82,25 @@ const BANNED_TEXT: &[(&str, &[&str], &str)] = &[
     ),
     ("operator/src/cluster/desired", &["kube::Client", "Api<", "Api::"], "desired state is a pure function"),
     ("operator/src/cluster/validate.rs", &["kube::Client", "Api<", "Api::"], "validation is a pure function"),
+    ("operator/src/cluster/identity.rs", &["kube::Client", "Api<", "Api::"], "identity is a pure function"),
+    ("operator/src/cluster/report.rs", &["kube::Client", "Api<", "Api::"], "a report is a pure function"),
+    (
+        "operator/src/cluster/properties.rs",
+        &["kube::Client", "Api<", "Api::"],
+        "rendering is a pure function",
+    ),
+    (
+        "operator/src/topic/declared.rs",
+        &["kube::Client", "Api<", "Api::"],
+        "what is declared is a pure function",
+    ),
+    (
+        "operator/src/topic/plan.rs",
+        &["kube::Client", "Api<", "Api::"],
+        "the plan of topics is a pure function",
+    ),
+    ("operator/src/apply/drift.rs", &["kube::Client", "Api<", "Api::"], "drift is a pure function"),
+    ("operator/src/apply/foreign.rs", &["kube::Client", "Api<", "Api::"], "ownership is a pure function"),
     (
         "operator/src/cluster/rollout.rs",
         &["kube::Client", "Api<", "Api::"],
