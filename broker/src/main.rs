@@ -12,6 +12,7 @@ mod node;
 mod peer;
 mod process;
 mod properties;
+mod random;
 mod server;
 
 use std::process::ExitCode;

@@ -27,7 +27,6 @@ use tracing::{info, warn};
 
 use crate::api::Scope;
 use crate::api::authorize::Authorizer;
-use crate::cli::format::random_uuid;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller;
@@ -36,6 +35,7 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
 use crate::peer::ControllerClient;
+use crate::random::random_uuid;
 use crate::server::listener::{self, Bound, ListenerContext, OpenConnections};
 use crate::server::memory::MemoryBudgets;
 

@@ -14,5 +14,5 @@ mod stream;
 
 pub use address::{AddressError, HostPort};
 pub use admin::Admin;
-pub use connection::{Connection, Options};
+pub use connection::{Answer, Connection, Options};
 pub use error::{ClientError, CloseReason};

@@ -83,7 +83,7 @@ fn check(call: &Call, topic: &CreatableTopic, occurrence: Occurrence, cluster: b
 }
 
 fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
-    let id = crate::cli::format::random_uuid().map_err(|error| {
+    let id = crate::random::random_uuid().map_err(|error| {
         let text = format!("no id can be drawn for the topic: {error}");
         Refusal::new(ResponseError::UnknownServerError, text)
     })?;

@@ -12,10 +12,11 @@ use ottla_client::HostPort;
 use ottla_core::config::BrokerConfig;
 use ottla_core::ids::ClusterId;
 
-use super::format::{Format, IfFormatted, InitialVoters, random_uuid};
+use super::format::{Format, IfFormatted, InitialVoters};
 use super::meta_properties::MetaProperties;
 use super::{complain, server, usage, with_causes};
 use crate::properties::Properties;
+use crate::random::random_uuid;
 
 /// Kafka's port.
 const LISTEN: &str = "127.0.0.1:9092";

@@ -5,18 +5,18 @@
 //! touches a directory that holds anything, and it is never repeated.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ottla_core::config::{Address, BrokerConfig, InitialController};
 use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
 use ottla_core::quorum::identity::{BadVoters, check_voters};
-use uuid::Uuid;
 
 use super::meta_properties::{
     BOOTSTRAP_PROPERTIES, BootstrapVoters, META_PROPERTIES, MetaProperties, SmallFileError, TEMPORARY_SUFFIX,
     sync_directory,
 };
+use crate::random::random_uuid;
 
 /// Who votes first in the quorum this node belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,18 +255,4 @@ fn create_durably(path: &Path) -> io::Result<()> {
 
 fn random_directory_id() -> io::Result<DirectoryId> {
     random_uuid().map(DirectoryId)
-}
-
-/// A random (version 4) uuid whose text begins with no `-`: tools would take it for a flag. Its first half
-/// is never zero, since the version is in there.
-pub(crate) fn random_uuid() -> io::Result<Uuid> {
-    let mut source = fs::File::open("/dev/urandom")?;
-    loop {
-        let mut bytes = [0; 16];
-        source.read_exact(&mut bytes)?;
-        let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
-        if !ClusterId(uuid).to_string().starts_with('-') {
-            return Ok(uuid);
-        }
-    }
 }

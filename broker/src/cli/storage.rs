@@ -11,8 +11,9 @@ use ottla_core::config::InitialController;
 use ottla_core::ids::ClusterId;
 
 use super::config_file::{ConfigFile, ConfigFileError};
-use super::format::{Format, FormatError, FormattedDirectory, IfFormatted, InitialVoters, random_uuid};
+use super::format::{Format, FormatError, FormattedDirectory, IfFormatted, InitialVoters};
 use super::meta_properties::{MetaProperties, SmallFileError};
+use crate::random::random_uuid;
 
 const USAGE: &str = "usage: ottla storage random-uuid
        ottla storage format -t CLUSTER_ID -c FILE.properties

@@ -4,9 +4,11 @@
 //! queue and wait for their own answer; dropping the [`Connection`] ends the task.
 
 mod driver;
+mod submitted;
 #[cfg(test)]
 mod tests;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use self::driver::{Outgoing, Shared};
+pub use self::submitted::Answer;
+use self::submitted::Submitted;
 use crate::stream::Stream;
 use crate::{ClientError, CloseReason, HostPort, negotiate};
 
@@ -100,6 +104,19 @@ impl Connection {
     ) -> Result<R::Response, ClientError> {
         let api_version = self.common_version(R::KEY)?;
         self.wire.typed(api_version, request, within).await
+    }
+
+    /// Sends a request and gives its answer to be waited for: requests submitted one after another are
+    /// written in that order, none waiting for the answer to the one before.
+    ///
+    /// # Errors
+    /// If there is no version that both sides know, or the connection has ended.
+    pub async fn submit<R: Request>(&self, request: R) -> Result<Answer<R>, ClientError> {
+        let api_version = self.common_version(R::KEY)?;
+        let (correlation_id, frame) = self.wire.encode(api_version, &request)?;
+        let within = self.wire.options.request_timeout;
+        let submitted = self.wire.submit(R::KEY, api_version, correlation_id, frame, within).await?;
+        Ok(Answer { submitted, request: PhantomData })
     }
 
     /// Sends a body that is already encoded and returns the body of the answer.
@@ -192,12 +209,17 @@ impl Wire {
         request: R,
         within: Duration,
     ) -> Result<R::Response, ClientError> {
-        let correlation_id = self.correlation_id();
-        let frame = request::encode(api_version, correlation_id, &self.client_id, &request)
-            .map_err(|source| self.encode_error(R::KEY, source))?;
+        let (correlation_id, frame) = self.encode(api_version, &request)?;
         drop(request);
         let body = self.exchange(R::KEY, api_version, correlation_id, frame, within).await?;
         response::decode_body::<R>(api_version, body).map_err(|source| self.decode_error(R::KEY, source))
+    }
+
+    fn encode<R: Request>(&self, api_version: i16, request: &R) -> Result<(i32, Bytes), ClientError> {
+        let correlation_id = self.correlation_id();
+        let frame = request::encode(api_version, correlation_id, &self.client_id, request)
+            .map_err(|source| self.encode_error(R::KEY, source))?;
+        Ok((correlation_id, frame))
     }
 
     pub(crate) async fn raw(
@@ -224,29 +246,35 @@ impl Wire {
         frame: Bytes,
         within: Duration,
     ) -> Result<Bytes, ClientError> {
+        self.submit(key, api_version, correlation_id, frame, within).await?.answer().await
+    }
+
+    /// Hands a frame to the task.
+    async fn submit(
+        &self,
+        key: i16,
+        api_version: i16,
+        correlation_id: i32,
+        frame: Bytes,
+        within: Duration,
+    ) -> Result<Submitted, ClientError> {
+        let deadline = Instant::now() + within;
         let (reply, answer) = oneshot::channel();
         let outgoing = Outgoing { correlation_id, frame, reply };
-        let exchange = async {
-            self.queue.send(outgoing).await.ok()?;
-            answer.await.ok()
-        };
-        let Ok(answered) = tokio::time::timeout(within, exchange).await else {
-            self.shared.end.notify_one();
-            return Err(ClientError::Timeout { address: self.address().clone(), key, after: within });
-        };
-        let mut body = answered.ok_or_else(|| self.lost(key))?;
-        response::decode_header_rest(key, api_version, &mut body)
-            .map_err(|source| self.decode_error(key, source))?;
-        Ok(body)
+        match timeout_at(deadline, self.queue.send(outgoing)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.shared.lost(key)),
+            Err(_) => {
+                self.shared.end.notify_one();
+                return Err(self.shared.timeout(key, within));
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        Ok(Submitted { shared, key, api_version, within, deadline, answer })
     }
 
     fn correlation_id(&self) -> i32 {
         self.next_correlation_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn lost(&self, key: i16) -> ClientError {
-        let reason = self.shared.reason.get().cloned().unwrap_or(CloseReason::ByUs);
-        ClientError::Lost { address: self.address().clone(), key, reason }
     }
 
     fn encode_error(&self, key: i16, source: EncodeError) -> ClientError {
@@ -254,7 +282,7 @@ impl Wire {
     }
 
     pub(crate) fn decode_error(&self, key: i16, source: ottla_wire::error::DecodeError) -> ClientError {
-        ClientError::Decode { address: self.address().clone(), key, source }
+        self.shared.decode_error(key, source)
     }
 }
 

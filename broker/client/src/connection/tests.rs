@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use super::*;
-use crate::Admin;
+use crate::{Admin, CloseReason};
 
 const RANGES: [(i16, i16, i16); 4] = [(2, 1, 11), (3, 4, 9), (18, 0, 4), (10_000, 0, 0)];
 
@@ -365,4 +365,39 @@ async fn admin_without_a_live_address_says_how_many_it_tried() {
         format!("none of 2 bootstrap addresses answers; the last one tried: cannot connect to {dead}")
     );
     assert!(matches!(Admin::connect(&[], options()).await, Err(ClientError::NoAddress)));
+}
+
+#[tokio::test]
+async fn submitted_requests_are_written_in_order_before_any_is_answered() {
+    let (listener, address) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut node = Node { socket: listener.accept().await.unwrap().0 };
+        node.negotiate().await;
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            taken.push(node.read().await);
+        }
+        for (place, (header, body)) in taken.into_iter().enumerate() {
+            let request: RaftMessageRequest = request::decode_body(header.api_version, body).unwrap();
+            assert_eq!(usize::try_from(request.from_node_id).unwrap(), place);
+            let error_code = i16::try_from(place).unwrap();
+            node.answer::<RaftMessageRequest>(&header, &RaftMessageResponse { error_code }).await;
+        }
+    });
+    let connection = Connection::connect(&address, &Options::default()).await.unwrap();
+    let mut answers = Vec::new();
+    for from_node_id in 0..20 {
+        let request = RaftMessageRequest {
+            cluster_id: String::new(),
+            from_node_id,
+            from_directory_id: Uuid::nil(),
+            to_directory_id: Uuid::nil(),
+            payload: Bytes::new(),
+        };
+        answers.push(connection.submit(request).await.unwrap());
+    }
+    for (place, mut answer) in answers.into_iter().enumerate() {
+        assert_eq!(usize::try_from(answer.wait().await.unwrap().error_code).unwrap(), place);
+    }
+    peer.await.unwrap();
 }

@@ -10,7 +10,7 @@ use super::identity::{Address, BadVoters};
 use super::message::payload;
 use super::snapshot::SnapshotId;
 use super::store::Persist;
-use crate::ids::{MetadataOffset, NodeId, Term};
+use crate::ids::{DirectoryId, MetadataOffset, NodeId, Term};
 use crate::metadata::image::{Image, Voter};
 use crate::time::Monotonic;
 
@@ -37,6 +37,8 @@ pub struct Outgoing {
     pub node_id: Option<NodeId>,
     /// Where it is reached.
     pub address: Address,
+    /// The directory it is for, which the envelope names, too; nil for whoever answers there.
+    pub to: DirectoryId,
     /// The message.
     pub bytes: Bytes,
 }

@@ -25,7 +25,7 @@ impl Quorum {
         addresses.dedup();
         for address in addresses.into_iter().filter(|address| *address != self.config.me.address) {
             let bytes = self.envelope(DirectoryId::default(), Body::Join).encode();
-            self.outbox.push(Outgoing { node_id: None, address, bytes });
+            self.outbox.push(Outgoing { node_id: None, address, to: DirectoryId::default(), bytes });
         }
     }
 
@@ -110,7 +110,8 @@ impl Quorum {
 
     pub(super) fn outgoing(&self, peer: &Peer, body: Body) -> Outgoing {
         let bytes = self.envelope(peer.directory_id, body).encode();
-        Outgoing { node_id: Some(peer.node_id), address: peer.address.clone(), bytes }
+        let (address, to) = (peer.address.clone(), peer.directory_id);
+        Outgoing { node_id: Some(peer.node_id), address, to, bytes }
     }
 
     pub(super) fn envelope(&self, to: DirectoryId, body: Body) -> Envelope {
