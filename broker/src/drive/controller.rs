@@ -210,6 +210,7 @@ fn voters(first: &BootstrapVoters) -> Voters {
         node_id: voter.node_id,
         directory_id: voter.directory_id,
         endpoints: vec![Endpoint {
+            // Not this node's own name of that listener: every first voter must write the very same snapshot.
             listener: "CONTROLLER".to_owned(),
             host: voter.address.host.clone(),
             port: voter.address.port,

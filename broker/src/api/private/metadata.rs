@@ -5,7 +5,8 @@
 //! no longer reaches back that far, the snapshot to fetch instead, in parts. A controller that does not lead
 //! answers NOT_CONTROLLER and names who does.
 //! Authorization: ClusterAction on the cluster.
-//! Not done: `broker_epoch` is ignored, and a descriptor's `size` is 0: each part of the snapshot tells it.
+//! Not done: `broker_epoch` is ignored (a pull changes nothing, and a broker must read its own registration
+//! before it knows its epoch), and a descriptor's `size` is 0: each part of the snapshot tells it.
 
 use std::time::Duration;
 
