@@ -8,7 +8,7 @@
 //! Locks: the table's before a node's, never the other way round. Reading and writing take only the node's,
 //! and not while the disk works.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl State {
 
 #[derive(Debug, Default)]
 struct Table {
-    nodes: HashMap<String, Weak<Node>>,
+    nodes: BTreeMap<String, Weak<Node>>,
     /// Dead entries are dropped from `nodes` when it has grown to this size.
     purge_at: usize,
     /// The nodes with a descriptor, in the order in which eviction looks at them.
@@ -199,15 +199,16 @@ impl Descriptors {
         Ok(())
     }
 
-    /// Removes a file, or a directory and all within.
+    /// Removes a file, or a directory and all within. A directory that is removed is out of use, and its files
+    /// may be large: nobody else waits for them to go.
     pub(super) fn remove(&self, path: &str) -> io::Result<()> {
-        let mut table = lock(&self.table);
         let full = self.full(path);
         if fs::symlink_metadata(&full)?.is_dir() {
-            fs::remove_dir_all(&full)?
-        } else {
-            fs::remove_file(&full)?
+            lock(&self.table).forget(path);
+            return fs::remove_dir_all(&full);
         }
+        let mut table = lock(&self.table);
+        fs::remove_file(&full)?;
         table.forget(path);
         Ok(())
     }
@@ -284,11 +285,11 @@ impl Table {
 
     /// Takes out the nodes at a path and below it.
     fn take_under(&mut self, path: &str) -> Vec<(String, Arc<Node>)> {
-        let under = |other: &str| {
-            other.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let taken = self.nodes.extract_if(|other, _| under(other));
-        taken.filter_map(|(path, node)| Some((path, node.upgrade()?))).collect()
+        // In the order of bytes "/" is followed by "0".
+        let below = self.nodes.range(format!("{path}/")..format!("{path}0")).map(|(path, _)| path.clone());
+        let paths: Vec<String> = std::iter::once(path.to_owned()).chain(below).collect();
+        let taken = paths.into_iter().filter_map(|path| Some((self.nodes.remove(&path)?, path)));
+        taken.filter_map(|(node, path)| Some((path, node.upgrade()?))).collect()
     }
 
     /// The names at a path and below it are gone.
