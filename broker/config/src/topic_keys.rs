@@ -86,7 +86,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     .at_least(1)
     .high()
     .synonyms(&[broker_key("log.flush.interval.messages", ConfigType::Long, "1")]),
-    Key::long("flush.ms", FOR_EVER, "With flush.messages other than 1: the longest time a record waits for the background sync. The default leaves it to the operating system.")
+    Key::long("flush.ms", FOR_EVER, "With flush.messages other than 1: the longest time a record waits for the background sync, looked at once a second. By default that comes every 5 s.")
         .at_least(0)
         .synonyms(&[
             broker_key_unset("log.flush.interval.ms", ConfigType::Long),

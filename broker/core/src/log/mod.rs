@@ -6,7 +6,8 @@
 //!
 //! A [`Log`] belongs to one thread. It never syncs on that thread: [`Log::take_sync`] hands out a
 //! [`SyncJob`] that any thread may run, and [`Log::sync_finished`] takes its result. The only exceptions
-//! are opening, closing, and the small intent written before a truncation.
+//! are opening, closing, a truncation with the small intent before it, and a log made where an earlier one of
+//! its name may still be named by a checkpoint.
 //!
 //! Files of a log's directory, named by the segment's base offset in 20 digits:
 //!

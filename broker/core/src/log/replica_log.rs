@@ -73,6 +73,7 @@ impl<D: Disk> Log<D> {
                 }
                 Holding::Records => {
                     keep_aside(&disk, directory, topic_id.0)?;
+                    disk.sync_directory("").map_err(failed("sync directory", ""))?;
                 }
             }
         }
@@ -194,8 +195,8 @@ impl<D: Disk> Log<D> {
         self.failed
     }
 
-    /// Moves the log's directory out of the way, durably, under a name that a start recognises as removed
-    /// ([`removal_name`]), and returns that name: the caller removes it, on any thread. The log is no longer
+    /// Moves the log's directory out of the way, under a name that a start recognises as removed
+    /// ([`removal_name`]), and returns that name: the caller syncs the parent and then removes it, on any thread. The log is no longer
     /// usable. It must not be under sync, whose files could then end up in a later log of the same name.
     pub fn remove(&mut self, unique: Uuid) -> Result<String, ChangeError> {
         if self.running.is_some() {
@@ -257,24 +258,22 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Moves the directory of a log that is not in use out of the way, durably, and returns its new name: the
-/// caller removes it, on any thread.
+/// Moves the directory of a log that is not in use out of the way, and returns its new name: the caller makes
+/// that durable before it removes it, on any thread.
 pub fn move_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<String, DiskError> {
     let name = removal_name(directory, unique);
     disk.rename(directory, &name).map_err(failed("rename", directory))?;
-    disk.sync_directory("").map_err(failed("sync directory", ""))?;
     Ok(name)
 }
 
 /// Gives the directory of a log that is not in use a name that no start touches,
-/// `<topic>-<partition>.<unique>-stray`, durably, and returns it: its records are for a person to look at.
+/// `<topic>-<partition>.<unique>-stray`, and returns it: its records are for a person to look at. The caller makes it durable.
 pub fn keep_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<String, DiskError> {
     let taken = disk.list("").map_err(failed("list", ""))?;
     let numbers = (0..).map(|number| Uuid::from_u128(unique.as_u128().wrapping_add(number)));
     let mut names = numbers.map(|unique| stray_name(directory, unique));
     let name = names.find(|name| !taken.contains(name)).expect("there are more numbers than names");
     disk.rename(directory, &name).map_err(failed("keep aside", directory))?;
-    disk.sync_directory("").map_err(failed("sync directory", ""))?;
     Ok(name)
 }
 

@@ -111,14 +111,20 @@ pub struct Partition<T> {
 
 impl<T> Partition<T> {
     /// A replica whose log was just opened or made. What the log holds after recovery was synced by it, so
-    /// a replica that is its own whole ISR starts with everything committed.
-    pub fn new(me: NodeId, registration: Arc<image::Partition>, positions: Positions) -> Self {
+    /// a replica that is its own whole ISR starts with everything committed, unless the ISR is below its minimum.
+    pub fn new(
+        me: NodeId,
+        registration: Arc<image::Partition>,
+        positions: Positions,
+        durability: Durability,
+        min_insync_replicas: usize,
+    ) -> Self {
         let mut partition = Self {
             me,
             registration,
             positions,
-            durability: Durability::Synced,
-            min_insync_replicas: 1,
+            durability,
+            min_insync_replicas,
             high_watermark: positions.log_start,
             parked: ParkedAcks::default(),
             failed: false,

@@ -33,7 +33,7 @@ fn positions(log_end: i64, flushed_end: i64) -> Positions {
 }
 
 fn leader(log_end: i64) -> Partition<u32> {
-    Partition::new(ME, registration(Some(1), &[1], 3), positions(log_end, log_end))
+    Partition::new(ME, registration(Some(1), &[1], 3), positions(log_end, log_end), Durability::Synced, 1)
 }
 
 fn ok(waiting: u32) -> Vec<Released<u32>> {
@@ -76,7 +76,8 @@ fn acks_0_parks_nothing() {
 
 #[test]
 fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_after_it() {
-    let mut partition = Partition::new(ME, replicated(&[1, 2], Some(1), &[1], 3), positions(0, 0));
+    let mut partition =
+        Partition::new(ME, replicated(&[1, 2], Some(1), &[1], 3), positions(0, 0), Durability::Synced, 1);
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7), []);
     let released = partition.configure(Durability::Synced, 2);
     let error = PartitionError::NotEnoughReplicasAfterAppend { isr: 1, min: 2 };
@@ -118,7 +119,8 @@ fn a_new_epoch_of_the_sole_replica_keeps_what_is_parked() {
 
 #[test]
 fn a_second_in_sync_replica_holds_the_high_watermark() {
-    let partition: Partition<u32> = Partition::new(ME, registration(Some(1), &[1, 2], 3), positions(5, 5));
+    let partition: Partition<u32> =
+        Partition::new(ME, registration(Some(1), &[1, 2], 3), positions(5, 5), Durability::Synced, 1);
     assert_eq!(partition.high_watermark(), Offset(0));
 }
 
@@ -153,4 +155,12 @@ fn a_failed_directory_answers_everything_with_a_storage_error() {
     assert_eq!(partition.fail(), refused);
     assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::Storage));
     assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::Storage));
+}
+
+#[test]
+fn a_restart_shows_nothing_that_the_minimum_of_the_isr_has_held_back() {
+    let new = |min| -> Partition<u32> {
+        Partition::new(ME, replicated(&[1, 2], Some(1), &[1], 3), positions(5, 5), Durability::Synced, min)
+    };
+    assert_eq!((new(1).high_watermark(), new(2).high_watermark()), (Offset(5), Offset(0)));
 }

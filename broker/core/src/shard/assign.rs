@@ -42,16 +42,17 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let positions = replica.positions();
         let registration = Arc::clone(&assignment.registration);
         let led_before = replica.partition.as_ref().is_some_and(Partition::is_leader);
+        let min_isr = usize::try_from(assignment.config.min_insync_replicas).unwrap_or(usize::MAX);
+        let durability = assignment.config.durability;
         let mut released = match &mut replica.partition {
             Some(partition) => partition.register(registration),
             empty @ None => {
-                *empty = Some(Partition::new(me, registration, positions));
+                *empty = Some(Partition::new(me, registration, positions, durability, min_isr));
                 Vec::new()
             }
         };
         let partition = replica.partition.as_mut().expect("it was just set");
-        let min_isr = usize::try_from(assignment.config.min_insync_replicas).unwrap_or(usize::MAX);
-        released.extend(partition.configure(assignment.config.durability, min_isr));
+        released.extend(partition.configure(durability, min_isr));
         if partition.is_leader() {
             replica.log.assign_epoch(partition.registration().leader_epoch);
         }
@@ -103,19 +104,26 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
             let Leaving { mut replica, stray, .. } = self.removing.swap_remove(index);
             let topic_id = replica.log.topic_id().0;
-            let left = if stray && replica.log.holds_records() {
-                let from = replica.log.directory().to_owned();
-                replica.log.set_aside(topic_id).map(|to| Effect::SetAside { from, to })
-            } else {
-                replica.log.remove(topic_id).map(Effect::Remove)
-            };
-            match left {
-                Ok(effect) => self.effects.push(effect),
+            let keep = stray && replica.log.holds_records();
+            let from = replica.log.directory().to_owned();
+            let to = if keep { replica.log.set_aside(topic_id) } else { replica.log.remove(topic_id) };
+            match to {
+                Ok(to) => self.moved(from, to, keep),
                 Err(error) => self.fail(&error),
             }
         }
         for assignment in std::mem::take(&mut self.postponed).into_values() {
             self.assign(assignment);
+        }
+    }
+
+    /// A log's directory has another name, not durably yet.
+    pub(super) fn moved(&mut self, from: String, to: String, keep: bool) {
+        self.moved = true;
+        if keep {
+            self.effects.push(Effect::SetAside { from, to });
+        } else {
+            self.unwanted.push(to);
         }
     }
 

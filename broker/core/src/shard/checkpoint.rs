@@ -28,9 +28,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return;
         }
         let due = now.since(self.checkpointed_at) >= INTERVAL;
-        if due || self.unflushed_bytes >= BYTES {
-            self.flush_page_cache(due);
-        }
+        let all = due || self.unflushed_bytes >= BYTES;
+        self.flush_page_cache(now, all);
         if due && !self.checkpoint_running {
             self.checkpointed_at = now;
             self.begin_checkpoint();
@@ -39,16 +38,27 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// Topics that leave their records in the page cache are synced in the background, so that the recovery
-    /// point advances for them too; sooner, if the topic asks for it.
-    fn flush_page_cache(&mut self, due: bool) {
-        self.unflushed_bytes = 0;
-        for (id, replica) in &self.replicas {
-            let Some(partition) = &replica.partition else { continue };
-            let asked = match partition.durability() {
-                Durability::Synced => false,
-                Durability::PageCache { flush_wait, .. } => matches!(flush_wait, Limit::AtMost(_)) || due,
+    /// point advances for them too; sooner, where the topic says so. What the next tick would find too late is
+    /// synced now; so a record waits for `flush.ms`, or for one tick if that is less.
+    fn flush_page_cache(&mut self, now: Monotonic, all: bool) {
+        let before = std::mem::replace(&mut self.ticked_at, now);
+        if all {
+            self.unflushed_bytes = 0;
+        }
+        for (id, replica) in &mut self.replicas {
+            let Some(Durability::PageCache { flush_wait, .. }) =
+                replica.partition.as_ref().map(Partition::durability)
+            else {
+                continue;
             };
-            if (asked || !due) && replica.log.needs_sync() {
+            if !replica.log.needs_sync() {
+                replica.unflushed_since = None;
+                continue;
+            }
+            let since = *replica.unflushed_since.get_or_insert(before);
+            let late = |wait: Duration| now.since(since) + now.since(before) > wait;
+            if all || matches!(flush_wait, Limit::AtMost(wait) if late(wait)) {
+                replica.unflushed_since = None;
                 self.commit.want_sync(*id);
             }
         }

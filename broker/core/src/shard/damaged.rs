@@ -5,7 +5,6 @@
 //! KAFKA_STORAGE_ERROR, and no empty log takes its place while its topic is there.
 
 use super::Shard;
-use super::effect::Effect;
 use crate::disk::Disk;
 use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use crate::log::{DiskError, keep_aside, move_aside};
@@ -62,12 +61,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     fn move_damaged(&mut self, at: usize, stray: bool) -> Result<(), DiskError> {
         let Damaged { directory: from, topic_id, .. } = self.damaged.swap_remove(at);
         let unique = topic_id.unwrap_or_default().0;
-        let effect = if stray {
-            keep_aside(&self.disk, &from, unique).map(|to| Effect::SetAside { from, to })?
+        let to = if stray {
+            keep_aside(&self.disk, &from, unique)?
         } else {
-            Effect::Remove(move_aside(&self.disk, &from, unique)?)
+            move_aside(&self.disk, &from, unique)?
         };
-        self.effects.push(effect);
+        self.moved(from, to, stray);
         Ok(())
     }
 }

@@ -36,13 +36,13 @@ pub enum Effect<D: Disk, T, W> {
     Sync(Vec<(TopicPartition, SyncJob<D>)>),
     /// Write the checkpoints; then call [`super::Shard::checkpoint_finished`].
     Checkpoint(CheckpointJob<D>),
-    /// Remove this directory of a removed log, in its own time.
-    Remove(String),
+    /// Finish off what was moved out of the way, in its own time, on no thread that others wait for.
+    Remove(RemovalJob<D>),
     /// Say that a log that belongs to no replica here was moved aside, records and all.
     SetAside {
         /// The directory it had.
         from: String,
-        /// The one it has, which nothing touches from now on.
+        /// The one it has, durably with the next [`RemovalJob`], and which nothing touches from then on.
         to: String,
     },
     /// The directory has failed: report it, and expect nothing more of it.
@@ -50,6 +50,26 @@ pub enum Effect<D: Disk, T, W> {
         /// Why, with the name of the log where there is one.
         error: io::Error,
     },
+}
+
+/// Makes durable that logs were moved out of the way, and removes those that nobody wants.
+#[derive(Clone)]
+pub struct RemovalJob<D: Disk> {
+    pub(super) disk: D,
+    pub(super) directories: Vec<String>,
+}
+
+impl<D: Disk> RemovalJob<D> {
+    /// First this: a log of which some files are gone must not come back under its old name after a crash. An
+    /// error is one of the disk, and fails the directory.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.sync_directory("")
+    }
+
+    /// Then this, which may take long. What cannot be removed the next start tries again.
+    pub fn remove(&self) -> impl Iterator<Item = (&str, io::Result<()>)> {
+        self.directories.iter().map(|directory| (directory.as_str(), self.disk.remove(directory)))
+    }
 }
 
 /// Writes a directory's checkpoints. Blocks on the disk.

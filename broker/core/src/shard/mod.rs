@@ -31,7 +31,7 @@ use crate::time::Monotonic;
 
 pub use assign::Assignment;
 use damaged::Damaged;
-pub use effect::{CheckpointJob, Effect, Produced};
+pub use effect::{CheckpointJob, Effect, Produced, RemovalJob};
 pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
 pub use open::{Opened, OpenedLog};
 pub use produce::Batch;
@@ -47,10 +47,14 @@ pub struct Shard<D: Disk, T, W> {
     damaged: Vec<Damaged>,
     /// Logs whose removal waits for their sync to end.
     removing: Vec<Leaving<D, T, W>>,
+    /// What was moved out of the way since the last [`RemovalJob`], and what of it is to be removed.
+    moved: bool,
+    unwanted: Vec<String>,
     /// Replicas whose directory still belongs to a log that waits for its removal.
     postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,
+    ticked_at: Monotonic,
     checkpoint_running: bool,
     /// The recovery points that are on the disk.
     written: Offsets,
@@ -72,6 +76,11 @@ struct Leaving<D: Disk, T, W> {
 impl<D: Disk, T, W> Shard<D, T, W> {
     /// What is to be done now, in order.
     pub fn take_effects(&mut self) -> Vec<Effect<D, T, W>> {
+        // One sync for all of a deleted topic's partitions.
+        if std::mem::take(&mut self.moved) && !self.has_failed() {
+            let (disk, directories) = (self.disk.clone(), std::mem::take(&mut self.unwanted));
+            self.effects.push(Effect::Remove(RemovalJob { disk, directories }));
+        }
         std::mem::take(&mut self.effects)
     }
 

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::ids::Offset;
 use crate::log::{Log, LogConfig};
 use crate::partition::{Partition, PartitionError, Positions};
+use crate::time::Monotonic;
 
 /// A producer's token and where its batch went.
 #[derive(Debug)]
@@ -26,11 +27,13 @@ pub(super) struct Replica<D: Disk, T, W> {
     /// `None` until the metadata says what this replica is: a log found at the start.
     pub(super) partition: Option<Partition<Parked<T>>>,
     pub(super) watchers: Vec<Watcher<W>>,
+    /// Since when, at the most, its log has bytes that are not synced, as the last tick found it.
+    pub(super) unflushed_since: Option<Monotonic>,
 }
 
 impl<D: Disk, T, W> Replica<D, T, W> {
     pub(super) fn new(log: Log<D>) -> Self {
-        Self { log, partition: None, watchers: Vec::new() }
+        Self { log, partition: None, watchers: Vec::new(), unflushed_since: None }
     }
 
     /// Where the log begins and ends, for the machine.

@@ -177,13 +177,14 @@ fn a_recovery_point_of_an_earlier_topic_of_the_name_does_not_condemn_the_new_one
 }
 
 #[test]
-fn a_removed_log_is_out_of_the_way_durably_and_not_while_it_is_synced() {
+fn a_removed_log_is_out_of_the_way_and_not_while_it_is_synced() {
     let disk = disk(1);
     let mut log = create(&disk, &LogConfig::default());
     let job = log.take_sync().unwrap();
     assert!(matches!(log.remove(uuid::Uuid::nil()), Err(ChangeError::SyncRunning(_))));
     log.sync_finished(job.number(), job.run()).unwrap();
     let name = log.remove(uuid::Uuid::nil()).unwrap();
+    disk.sync_directory("").unwrap();
     let disk = disk.crash(CrashKind::PowerAllLost);
     assert_eq!(disk.list("").unwrap(), [name]);
     assert_eq!(create(&disk, &LogConfig::default()).log_end(), Offset(0));

@@ -109,10 +109,12 @@ impl Rig {
                     let result = job.run();
                     self.shard.checkpoint_finished(job.logs(), result);
                 }
-                Effect::Remove(directory) => {
-                    use ottla_core::disk::Disk;
-                    self.disk.remove(&directory).unwrap();
-                    seen.push(Seen::Removed);
+                Effect::Remove(job) => {
+                    job.sync().unwrap();
+                    for (_, result) in job.remove() {
+                        result.unwrap();
+                        seen.push(Seen::Removed);
+                    }
                 }
                 Effect::SetAside { .. } => seen.push(Seen::SetAside),
                 Effect::Failed { .. } => seen.push(Seen::Failed),

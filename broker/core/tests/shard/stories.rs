@@ -1,7 +1,10 @@
+use std::time::Duration;
+
+use ottla_core::config::{Durability, Limit};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::shard::{FetchPosition, OffsetFound, OffsetTarget};
+use ottla_core::shard::{Effect, FetchPosition, OffsetFound, OffsetTarget};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::CrashKind;
 use uuid::Uuid;
@@ -247,4 +250,40 @@ fn a_consumer_that_has_records_of_a_log_that_went_another_way_is_told_where_they
     assert_eq!(ask(9, 2), Ok(Some((2, 4))), "a tail that was lost");
     assert_eq!(ask(9, 3), out_of_range(9), "an epoch never heard of");
     assert_eq!(ask(-1, 2), out_of_range(-1), "out of range comes before divergence");
+}
+
+#[test]
+fn a_deleted_topic_is_one_sync_whatever_its_partitions_and_it_comes_first() {
+    let mut rig = Rig::leading();
+    let others = (1..50).map(|index| TopicPartition { partition: PartitionIndex(index), ..TOPIC });
+    let all: Vec<TopicPartition> = others.chain([TOPIC]).collect();
+    all.iter().for_each(|id| rig.shard.assign(assignment(*id, Some(ME), 0)));
+    rig.sync();
+    let before = rig.disk.counts();
+    all.iter().for_each(|id| rig.shard.remove(*id));
+    assert_eq!(rig.disk.counts().syncs, before.syncs, "the shard's thread does not wait for the disk");
+    let mut effects = rig.shard.take_effects();
+    assert!(matches!(effects[..], [Effect::Remove(_)]));
+    let Some(Effect::Remove(job)) = effects.pop() else { return };
+    job.sync().unwrap();
+    let names = rig.disk.crash(CrashKind::PowerAllLost).list("").unwrap();
+    assert!(!names.contains(&"orders-0".to_owned()) && names.len() >= 50, "{names:?}");
+}
+
+#[test]
+fn records_in_the_page_cache_wait_as_long_as_their_topic_says() {
+    let at_most = |ms| Limit::AtMost(Duration::from_millis(ms));
+    for (flush_wait, seconds) in [(at_most(100), 1), (at_most(3000), 3), (Limit::Unlimited, 5)] {
+        let mut rig = Rig::leading();
+        let mut cached = assignment(TOPIC, Some(ME), 0);
+        cached.config.durability = Durability::PageCache { flush_records: Limit::Unlimited, flush_wait };
+        rig.shard.assign(cached);
+        rig.produce(&["a"], AckLevel::Leader, 1);
+        let synced = (1..=10).find(|second| {
+            rig.shard.tick(Monotonic(second * 1000));
+            rig.effects();
+            !rig.jobs.is_empty()
+        });
+        assert_eq!(synced, Some(seconds), "{flush_wait:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use ottla_core::ids::{Offset, TopicPartition};
 use ottla_core::log::{SyncJob, SyncNumber};
-use ottla_core::shard::CheckpointJob;
+use ottla_core::shard::{CheckpointJob, RemovalJob};
 use tokio::sync::mpsc;
 
 use super::handle::Message;
@@ -21,18 +21,20 @@ const THREADS: usize = 4;
 pub(super) enum Finished {
     Sync(TopicPartition, SyncNumber, io::Result<()>),
     Checkpoint(Vec<(TopicPartition, Offset)>, io::Result<()>),
+    /// The names of removed logs could not be made durable.
+    Removal(io::Error),
 }
 
 /// One thing to do.
 pub(super) enum Job {
     Sync(TopicPartition, SyncJob<RealDisk>),
     Checkpoint(CheckpointJob<RealDisk>),
-    Remove(RealDisk, String),
 }
 
 /// The sending end; dropping it ends the threads when they have done what was sent.
 pub(super) struct Syncer {
     jobs: Option<blocking::Sender<Job>>,
+    removals: Option<blocking::Sender<RemovalJob<RealDisk>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -48,19 +50,34 @@ impl Syncer {
                 .stack_size(super::thread::STACK_BYTES)
                 .spawn(move || work(&queue, &shard))
         });
-        let threads = threads.collect::<io::Result<_>>()?;
-        Ok(Self { jobs: Some(jobs), threads })
+        let mut threads: Vec<JoinHandle<()>> = threads.collect::<io::Result<_>>()?;
+        let (removals, unwanted) = blocking::channel();
+        let shard = shard.downgrade();
+        let remover = std::thread::Builder::new()
+            .name(format!("{name}-remove"))
+            .stack_size(super::thread::STACK_BYTES)
+            .spawn(move || remove(&unwanted, &shard))?;
+        threads.push(remover);
+        Ok(Self { jobs: Some(jobs), removals: Some(removals), threads })
     }
 
     pub(super) fn send(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("taken only when dropped");
         jobs.send(job).expect("the threads live as long as this does");
     }
+
+    /// Removals have a thread of their own: to unlink large files takes seconds on some file systems, and no
+    /// sync shall wait for that.
+    pub(super) fn remove(&self, job: RemovalJob<RealDisk>) {
+        let removals = self.removals.as_ref().expect("taken only when dropped");
+        removals.send(job).expect("the thread lives as long as this does");
+    }
 }
 
 impl Drop for Syncer {
     fn drop(&mut self) {
         self.jobs.take();
+        self.removals.take();
         for thread in self.threads.drain(..) {
             // A panic was printed by its own thread, and the process aborts on it.
             let _panicked = thread.join();
@@ -76,17 +93,26 @@ fn work(queue: &Mutex<blocking::Receiver<Job>>, shard: &mpsc::WeakUnboundedSende
         let finished = match job {
             Job::Sync(id, job) => Finished::Sync(id, job.number(), job.run()),
             Job::Checkpoint(job) => Finished::Checkpoint(job.logs(), job.run()),
-            Job::Remove(disk, directory) => {
-                use ottla_core::disk::Disk;
-                if let Err(error) = disk.remove(&directory) {
-                    tracing::warn!(%directory, %error, "a removed log could not be deleted; the next start tries again");
-                }
-                continue;
-            }
         };
         if let Some(shard) = shard.upgrade() {
             // The shard's thread is gone only when the process ends.
             let _gone = shard.send(Message::SyncFinished(finished));
+        }
+    }
+}
+
+fn remove(queue: &blocking::Receiver<RemovalJob<RealDisk>>, shard: &mpsc::WeakUnboundedSender<Message>) {
+    for job in queue {
+        if let Err(error) = job.sync() {
+            if let Some(shard) = shard.upgrade() {
+                let _gone = shard.send(Message::SyncFinished(Finished::Removal(error)));
+            }
+            continue;
+        }
+        for (directory, result) in job.remove() {
+            if let Err(error) = result {
+                tracing::warn!(%directory, %error, "a removed log could not be deleted; the next start tries again");
+            }
         }
     }
 }

@@ -189,6 +189,7 @@ impl Driver<'_> {
             Message::SyncFinished(Finished::Sync(id, number, result)) => {
                 self.shard.sync_finished(id, number, result);
             }
+            Message::SyncFinished(Finished::Removal(error)) => self.shard.disk_failed(&error),
             Message::SyncFinished(Finished::Checkpoint(logs, result)) => {
                 self.shard.checkpoint_finished(logs, result);
             }
@@ -292,7 +293,7 @@ impl Driver<'_> {
                     jobs.into_iter().for_each(|(id, job)| self.syncer.send(Job::Sync(id, job)));
                 }
                 Effect::Checkpoint(job) => self.syncer.send(Job::Checkpoint(job)),
-                Effect::Remove(directory) => self.syncer.send(Job::Remove(self.disk.clone(), directory)),
+                Effect::Remove(job) => self.syncer.remove(job),
                 Effect::SetAside { from, to } => {
                     warn!(log = %from, kept_as = %to, "no replica of this broker: its records are kept aside; remove them when nobody misses them");
                 }

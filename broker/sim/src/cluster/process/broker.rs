@@ -9,14 +9,13 @@ use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, NewTopic, RegisterBroker, TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
-use ottla_core::disk::Disk;
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
 use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
 use ottla_core::log::{OpenError, SyncJob, SyncNumber};
 use ottla_core::metadata::image::{Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
-use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, Shard};
+use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, RemovalJob, Shard};
 use ottla_core::time::Monotonic;
 
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
@@ -52,7 +51,7 @@ type SimShard = Shard<SimDisk, Producer, ()>;
 pub(crate) enum ShardWork {
     Sync(TopicPartition, SyncJob<SimDisk>),
     Checkpoint(CheckpointJob<SimDisk>),
-    Remove(String),
+    Remove(RemovalJob<SimDisk>),
 }
 
 /// That it was done.
@@ -60,7 +59,7 @@ pub(crate) enum ShardWork {
 pub(crate) enum ShardDone {
     Synced(TopicPartition, SyncNumber, io::Result<()>),
     Checkpointed(Vec<(TopicPartition, Offset)>, io::Result<()>),
-    Removed,
+    Removed(io::Result<()>),
 }
 
 /// What a request to a controller is for.
@@ -73,7 +72,6 @@ enum Purpose {
 /// See the module's text.
 pub(crate) struct Broker {
     rng: Rng,
-    disk: SimDisk,
     lifecycle: Lifecycle,
     shard: SimShard,
     replicas: Replicas,
@@ -137,7 +135,6 @@ impl Broker {
         lifecycle.recovered();
         Ok(Self {
             rng,
-            disk,
             state: lifecycle.state(),
             lifecycle,
             shard: opened.shard,
@@ -301,10 +298,12 @@ impl Broker {
         match work {
             ShardWork::Sync(partition, job) => ShardDone::Synced(*partition, job.number(), job.run()),
             ShardWork::Checkpoint(job) => ShardDone::Checkpointed(job.logs(), job.run()),
-            ShardWork::Remove(directory) => {
-                // The next start tries again.
-                let _may_fail = self.disk.remove(directory);
-                ShardDone::Removed
+            ShardWork::Remove(job) => {
+                let synced = job.sync();
+                if synced.is_ok() {
+                    job.remove().for_each(|(_, _may_fail)| ());
+                }
+                ShardDone::Removed(synced)
             }
         }
     }
@@ -315,7 +314,8 @@ impl Broker {
                 self.shard.sync_finished(partition, number, result);
             }
             ShardDone::Checkpointed(logs, result) => self.shard.checkpoint_finished(logs, result),
-            ShardDone::Removed => {}
+            ShardDone::Removed(Ok(())) => {}
+            ShardDone::Removed(Err(error)) => self.shard.disk_failed(&error),
         }
     }
 
@@ -366,7 +366,7 @@ impl Broker {
                     }
                 }
                 Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
-                Effect::Remove(directory) => self.give_disk(ShardWork::Remove(directory), outputs),
+                Effect::Remove(job) => self.give_disk(ShardWork::Remove(job), outputs),
                 Effect::Failed { error } => {
                     let end = self.replicas.failed(0).expect("the only directory is the last one");
                     return Err(Died(format!("{end}: {error}")));

@@ -246,7 +246,7 @@ impl DiskDone {
             Self::Shard(ShardDone::Checkpointed(logs, result)) => {
                 format!("wrote checkpoints of {} logs {}", logs.len(), result.is_ok())
             }
-            Self::Shard(ShardDone::Removed) => "removed a log".to_owned(),
+            Self::Shard(ShardDone::Removed(result)) => format!("removed logs: {}", result.is_ok()),
         }
     }
 }
