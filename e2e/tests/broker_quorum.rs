@@ -166,8 +166,8 @@ fn acknowledged(said: &str) -> BTreeSet<String> {
 
 #[test]
 fn killing_all_three_while_records_are_produced_loses_none_that_was_acknowledged() -> Result<()> {
-    const RECORDS: &str = "6000";
     const PER_SECOND: &str = "600";
+    const KILLS: usize = 2;
     story("quorum-kill", |bench| {
         let kafka = bench.kafka()?;
         let mut nodes = cluster::start(bench, &[Role::Combined; 3])?;
@@ -180,28 +180,26 @@ fn killing_all_three_while_records_are_produced_loses_none_that_was_acknowledged
         fs::write(&settings, text).context("write the producer's settings")?;
         let mut words = kafka.tool_words("org.apache.kafka.tools.VerifiableProducer");
         words.extend(["--bootstrap-server", &bootstrap, "--topic", "orders", "--acks", "-1"].map(Into::into));
-        words.extend(["--max-messages", RECORDS, "--throughput", PER_SECOND].map(Into::into));
+        words.extend(["--max-messages", "-1", "--throughput", PER_SECOND].map(Into::into));
         words.extend(["--command-config".into(), settings.into()]);
         let mut producer = bench.beside("producer", "java", words);
         producer.spawn()?;
-        for _ in 0..2 {
+        // It goes on and on: before each kill, and after the last, some hundred records are acknowledged.
+        for kill in 0..=KILLS {
             let before = acknowledged(&producer.log()?).len();
             producer.wait_until("gets acknowledgements", || {
                 let count = acknowledged(&producer_log(bench)?).len() - before;
                 ensure!(count > 500, "{count} since the last kill");
                 Ok(())
             })?;
-            for node in &mut nodes {
-                node.server.kill()?;
+            if kill < KILLS {
+                nodes.iter_mut().try_for_each(|node| node.server.kill())?;
+                cluster::spawn_all(&mut nodes)?;
+                cluster::wait_until_ready(&mut nodes)?;
             }
-            cluster::spawn_all(&mut nodes)?;
-            cluster::wait_until_ready(&mut nodes)?;
         }
-        producer.wait_until_it_ends(Duration::from_secs(120))?;
+        producer.kill()?;
         let acknowledged = acknowledged(&producer.log()?);
-        let total: usize = RECORDS.parse()?;
-        ensure!(acknowledged.len() < total, "no record was under way when the brokers were killed");
-        ensure!(acknowledged.len() > total / 4, "only {} were acknowledged", acknowledged.len());
         let read = bench.kcat.consume_values(&bootstrap, "orders")?;
         let read: BTreeSet<&str> = read.iter().map(String::as_str).collect();
         let lost: Vec<&String> = acknowledged.iter().filter(|value| !read.contains(value.as_str())).collect();

@@ -30,8 +30,9 @@ const CONTROL: &str = "control";
 const PEAK_KIB_MAX: u64 = 512 * 1024;
 /// How long an answer is waited for that may never come: a flipped bit can make a fetch wait for an hour.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long another client may wait meanwhile, on a debug build.
-const SERVED_WITHIN: Duration = Duration::from_secs(10);
+/// How long another client may wait meanwhile, on a debug build and a busy machine. A connection that only holds
+/// something up is closed after 60 s, so one that blocks others shows.
+const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What came back on a connection that we closed for writing.
 #[derive(Debug, PartialEq, Eq)]
@@ -285,8 +286,71 @@ fn a_thousand_half_frames_and_readers_that_never_read_cost_little_and_block_nobo
     })
 }
 
+/// A batch of gzip whose one record is half a gigabyte of zeros.
+fn bomb(bench: &Bench) -> Result<Vec<u8>> {
+    const ZEROS: usize = 512 << 20;
+    let zigzag = |number: usize| {
+        let (mut rest, mut bytes) = (number * 2, Vec::new());
+        while rest > 0x7f {
+            bytes.push(u8::try_from(rest & 0x7f | 0x80).expect("one byte"));
+            rest >>= 7;
+        }
+        bytes.push(u8::try_from(rest).expect("one byte"));
+        bytes
+    };
+    // Attributes, time and offset deltas, no key, the value's length; the value; no headers.
+    let mut record = vec![0, 0, 0, 1];
+    record.extend(zigzag(ZEROS));
+    let mut beginning = zigzag(record.len() + ZEROS + 1);
+    beginning.extend(record);
+    let file = bench.path("beginning");
+    fs::write(&file, beginning).with_context(|| format!("write {}", file.display()))?;
+    let script = format!("(cat '{}'; head -c {} /dev/zero) | gzip -9", file.display(), ZEROS + 1);
+    let packed = program("sh").args(["-c", &script]).output()?;
+    ensure!(packed.status.success() && packed.stdout.len() < 1 << 20, "gzip: {}", packed.status);
+    const HEADER: usize = 61;
+    const GZIP: u8 = 1;
+    let mut batch = wire::batch_of_one(b"");
+    batch.truncate(HEADER);
+    batch[22] = GZIP;
+    batch.extend(packed.stdout);
+    let length = u32::try_from(batch.len() - 12)?;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    sign(&mut batch);
+    Ok(batch)
+}
+
+#[test]
+fn batches_that_swell_a_thousandfold_cost_little() -> Result<()> {
+    const SENDERS: usize = 3;
+    story("wire-bombs", |bench| {
+        let (mut server, topic_id, _) = start(bench)?;
+        let frame = framed(&requests::frame(0, 9, &requests::produce(9, topic_id, bomb(bench)?))?);
+        let before = size_of(&bench.path(&format!("data/{TOPIC}-0")))?;
+        while_another_is_served(bench, &mut server, |address| {
+            let mut held = Vec::new();
+            for _ in 0..SENDERS {
+                let mut stream = connect(address)?;
+                stream.set_read_timeout(Some(SERVED_WITHIN)).context("limit the wait")?;
+                stream.write_all(&frame).context("send a batch")?;
+                held.push(stream);
+            }
+            for mut stream in held {
+                let mut answer = vec![0; 4 + 4 + 1 + 1 + 1 + TOPIC.len() + 1 + 4 + 2];
+                stream.read_exact(&mut answer).context("an answer")?;
+                let code = code_of(9, &answer[4..])?;
+                ensure!(code == MESSAGE_TOO_LARGE, "error {code}");
+            }
+            Ok(())
+        })?;
+        ensure!(size_of(&bench.path(&format!("data/{TOPIC}-0")))? == before, "something is in the log");
+        server.stop()
+    })
+}
+
 /// Kafka's codes.
 const CORRUPT_MESSAGE: i16 = 2;
+const MESSAGE_TOO_LARGE: i16 = 10;
 const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 const INVALID_RECORD: i16 = 87;
 
@@ -331,10 +395,14 @@ fn sign(batch: &mut [u8]) {
     batch[17..21].copy_from_slice(&checksum);
 }
 
+/// The bytes of all segments: indexes and checkpoints are written in their own time.
 fn size_of(log: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(log).with_context(|| format!("list {}", log.display()))? {
-        bytes += entry?.metadata().context("look at a file")?.len();
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "log") {
+            bytes += entry.metadata().context("look at a segment")?.len();
+        }
     }
     Ok(bytes)
 }
