@@ -1,10 +1,9 @@
 //! Measurements: how quick, how small, how quiet. Each says what it did, so that a number can be repeated.
 
+pub mod beside_kafka;
+
 use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,76 +18,6 @@ use crate::site::Site;
 
 /// How many topics the operator's memory is measured with.
 const TOPICS: usize = 100;
-/// How long a broker idles before its memory is read.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// How long `ottla dev` takes from its start to the first acknowledged record, in a loop of a few.
-pub fn first_record(binary: &Path) -> Result<Vec<Duration>> {
-    const RUNS: usize = 5;
-    (0..RUNS).map(|_| one_first_record(binary)).collect()
-}
-
-fn one_first_record(binary: &Path) -> Result<Duration> {
-    let broker = DevBroker::start(binary)?;
-    // A client that was there before the broker and tries again at once; its own start is not measured.
-    let mut client = Command::new("kcat")
-        .args(["-b", &broker.address, "-P", "-t", "first", "-X", "reconnect.backoff.ms=1"])
-        .args(["-X", "reconnect.backoff.max.ms=5", "-X", "topic.metadata.refresh.fast.interval.ms=10"])
-        .args(["-X", "retry.backoff.ms=5", "-X", "linger.ms=0"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start kcat")?;
-    client.stdin.take().context("no standard input")?.write_all(b"a\n")?;
-    let acknowledged = client.wait().context("wait for kcat")?.success();
-    anyhow::ensure!(acknowledged, "kcat could not produce to {}", broker.address);
-    Ok(broker.started.elapsed())
-}
-
-/// The memory of an idle `ottla dev` after a minute, in KiB.
-pub fn idle_broker_kib(binary: &Path) -> Result<u64> {
-    let broker = DevBroker::start(binary)?;
-    thread::sleep(IDLE);
-    resident_kib(broker.child.id())
-}
-
-#[derive(Debug)]
-struct DevBroker {
-    child: Child,
-    address: String,
-    started: Instant,
-    directory: std::path::PathBuf,
-}
-
-impl DevBroker {
-    fn start(binary: &Path) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .context("find a port")?
-            .port();
-        let address = format!("127.0.0.1:{port}");
-        let directory = std::env::temp_dir().join(format!("ottla-figures-{}-{port}", std::process::id()));
-        let started = Instant::now();
-        let child = Command::new(binary)
-            .args(["dev", "--listen", &address, "--data"])
-            .arg(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        Ok(Self { child, address, started, directory })
-    }
-}
-
-impl Drop for DevBroker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
 
 /// From `kubectl apply` of three brokers until the cluster is Ready.
 pub fn apply_until_ready(lane: &Lane) -> Result<Duration> {
@@ -162,6 +91,13 @@ fn resident_kib(process: u32) -> Result<u64> {
     let line =
         text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process without memory")?;
     line.trim().trim_end_matches(" kB").parse().context("a size that is no number")
+}
+
+/// KiB as MiB.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+pub fn mebi(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 /// The size of a file in bytes.

@@ -57,6 +57,12 @@ pub fn binaries(steps: &Steps) -> Result<[PathBuf; 2]> {
     Ok([BROKER, OPERATOR].map(|(_, binary)| context.join("out").join(binary)))
 }
 
+/// Compiles the broker alone, as it is in its image, and returns where it lies.
+pub fn broker(steps: &Steps) -> Result<PathBuf> {
+    let title = "compile the broker (release, static)";
+    Ok(steps.run(title, |log| build(&[BROKER.1], log))?.join(BROKER.1))
+}
+
 fn compile_step(steps: &Steps) -> Result<PathBuf> {
     steps.run("compile broker and operator (release, static)", compile)
 }
@@ -68,35 +74,33 @@ pub fn push(image: &Image, log: &Log) -> Result<()> {
 
 /// Builds static binaries and gathers them in the shape of the Dockerfile's build stage.
 fn compile(log: &Log) -> Result<PathBuf> {
+    let built = build(&[BROKER.1, OPERATOR.1], log)?;
+    let context = repository::target().join("images/context");
+    let out = context.join("out");
+    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
+    for (_, binary) in [BROKER, OPERATOR] {
+        let built = built.join(binary);
+        fs::copy(&built, out.join(binary)).with_context(|| format!("copy {}", built.display()))?;
+    }
+    Ok(context)
+}
+
+/// Builds static binaries and returns the directory where cargo leaves them. Both packages are named whichever binary
+/// is wanted, so that their dependencies are compiled once, with the same features.
+fn build(binaries: &[&str], log: &Log) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let target = repository::target();
     // The target is named although it is the host's: only then are the flags kept away from build scripts
     // and procedural macros, which cannot be static.
     program(repository::cargo())
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            &triple,
-            "--package",
-            BROKER.1,
-            "--package",
-            OPERATOR.1,
-        ])
-        .args(["--bin", BROKER.1, "--bin", OPERATOR.1])
+        .args(["build", "--locked", "--release", "--target", &triple])
+        .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
+        .args([BROKER.1, OPERATOR.1].iter().flat_map(|package| ["--package", package]))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", &target)
         .directory(&repository::root())
         .log(log)?;
-    let context = target.join("images/context");
-    let out = context.join("out");
-    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-    for (_, binary) in [BROKER, OPERATOR] {
-        let built = target.join(&triple).join("release").join(binary);
-        fs::copy(&built, out.join(binary)).with_context(|| format!("copy {}", built.display()))?;
-    }
-    Ok(context)
+    Ok(target.join(&triple).join("release"))
 }
 
 fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log: &Log) -> Result<Image> {

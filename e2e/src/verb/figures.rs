@@ -1,12 +1,16 @@
 //! `cargo xtask figures`: measures what the project promises and prints it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::figures;
+use crate::figures::beside_kafka::{self, Broker};
+use crate::figures::{self, mebi};
 use crate::images;
+use crate::kafka::Kafka;
 use crate::lane::node;
+use crate::packages;
 use crate::repository;
 use crate::step::{Steps, say};
 
@@ -15,19 +19,38 @@ const REST: Duration = Duration::from_secs(300);
 /// How often a start is measured.
 const RUNS: usize = 3;
 
-/// Measures on the site of the node lane, which it starts if it does not run.
+/// Measures everything: a broker beside Apache Kafka's, then a cluster.
 pub fn run() -> Result<()> {
+    broker(None)?;
+    cluster()
+}
+
+/// Measures a broker alone, without Kubernetes, beside Apache Kafka's: `binary`, or what this checkout makes.
+pub fn broker(binary: Option<&str>) -> Result<()> {
+    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let ottla = match binary {
+        Some(path) => PathBuf::from(path),
+        None => {
+            packages::ensure(&steps, &[packages::IMAGES])?;
+            images::broker(&steps)?
+        }
+    };
+    let kafka = Kafka::ensure(&steps)?;
+    let mut figures = Vec::new();
+    for broker in [Broker::Ottla(ottla), Broker::Kafka(kafka)] {
+        figures.extend(broker.measure(&steps)?);
+    }
+    say(&format!("\n{}", beside_kafka::table(&figures)));
+    Ok(())
+}
+
+/// Measures on the site of the node lane, which it starts if it does not run.
+fn cluster() -> Result<()> {
     let steps = Steps::new(repository::target().join("xtask-logs"));
     let made = images::ensure(&steps, images::LOCAL_PREFIX)?;
-    let [broker, _] = images::binaries(&steps)?;
     for image in [&made.broker, &made.operator] {
         say(&format!("{}: {:.1} MB", image.name, mega(figures::file_bytes(&image.archive)?)));
     }
-    for took in steps.run("broker start to first acknowledged record", |_| figures::first_record(&broker))? {
-        say(&format!("broker start to first acknowledged record: {:.3} s", took.as_secs_f64()));
-    }
-    let idle = steps.run("an idle broker for 60 s", |_| figures::idle_broker_kib(&broker))?;
-    say(&format!("broker VmRSS after 60 s idle: {:.1} MiB", mebi(idle)));
     let lane = node::ensure()?;
     for _ in 0..RUNS {
         let took = steps.run("apply three brokers until Ready", |_| figures::apply_until_ready(&lane))?;
@@ -49,9 +72,4 @@ pub fn run() -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
 fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-fn mebi(kib: u64) -> f64 {
-    kib as f64 / 1024.0
 }

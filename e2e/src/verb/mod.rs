@@ -29,7 +29,9 @@ cargo xtask VERB
           builds both images from the Dockerfile and prints the paths of their archives
   check   formatting, clippy, licences, unit tests
   test    everything CI runs: check, the simulator, and the lanes against a real Kubernetes
-  figures how quick, how small, how quiet: measures what the project promises
+  figures [broker [--binary OTTLA]]
+          how quick, how small, how quiet: measures what the project promises; `figures broker` only a broker
+          alone, in one run with Apache Kafka's, without Kubernetes
   sim [--seeds N] [--start S] [...]
           the simulator on all cores; `cargo xtask sim --help` says the rest
   help    this text";
@@ -48,6 +50,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"images", options)) => make_images(options),
         Some((&"check", [])) => check::run(),
         Some((&"figures", [])) => figures::run(),
+        Some((&"figures", ["broker"])) => figures::broker(None),
+        Some((&"figures", ["broker", "--binary", path])) => figures::broker(Some(path)),
         Some((&"test", [])) => test::run(),
         // Not for people: a test starts it and breaks it off.
         Some((&"start", [name])) => {
