@@ -9,18 +9,19 @@ use crate::site::{self, Site};
 use crate::step::{Steps, say};
 use crate::verb::{check, down, sim};
 
-/// A lane: the feature that turns its tests on and the site they leave behind.
+/// A lane: the feature that turns its tests on and the site they leave behind, if they need one.
 #[derive(Debug, Clone, Copy)]
 struct Lane {
     feature: &'static str,
-    site: &'static str,
+    site: Option<&'static str>,
 }
 
 /// In order of what they cost: what fails first is what is learnt soonest.
-const LANES: [Lane; 3] = [
-    Lane { feature: "api-lane", site: site::API },
-    Lane { feature: "process-lane", site: site::PROCESS },
-    Lane { feature: "node-lane", site: site::TEST },
+const LANES: [Lane; 4] = [
+    Lane { feature: "api-lane", site: Some(site::API) },
+    Lane { feature: "broker-lane", site: None },
+    Lane { feature: "process-lane", site: Some(site::PROCESS) },
+    Lane { feature: "node-lane", site: Some(site::TEST) },
 ];
 
 /// Checks the source, runs the simulator, then the lanes one after the other.
@@ -36,25 +37,36 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Runs a lane from nothing, and removes its site whatever came of it. After a failure the logs stay.
 fn run_lane(lane: Lane) -> Result<()> {
     say(&format!("        {}", lane.feature));
-    let site = Site::new(lane.site);
-    down::remove(&site)?;
-    let before = teardown::traces()?;
-    let tests = program(repository::cargo())
-        .args(["test", "--locked", "--package", "e2e", "--features", lane.feature])
-        .args(tests_of(lane)?.iter().flat_map(|name| ["--test", name]))
-        .directory(&repository::root())
-        .show();
-    if tests.is_err() {
-        keep_logs(&site)?;
+    match lane.site {
+        None => run_tests(lane),
+        Some(site) => run_on_site(lane, &Site::new(site)),
     }
-    let removed = down::remove(&site).and_then(|()| teardown::traces());
-    tests.with_context(|| format!("{} failed", lane.feature))?;
+}
+
+/// Runs a lane from nothing, and removes its site whatever came of it. After a failure the logs stay.
+fn run_on_site(lane: Lane, site: &Site) -> Result<()> {
+    down::remove(site)?;
+    let before = teardown::traces()?;
+    let tests = run_tests(lane);
+    if tests.is_err() {
+        keep_logs(site)?;
+    }
+    let removed = down::remove(site).and_then(|()| teardown::traces());
+    tests?;
     let left: Vec<String> = removed?.difference(&before).cloned().collect();
     anyhow::ensure!(left.is_empty(), "the site {} is removed, but this is left: {left:#?}", site.name());
     Ok(())
+}
+
+fn run_tests(lane: Lane) -> Result<()> {
+    program(repository::cargo())
+        .args(["test", "--locked", "--package", "e2e", "--features", lane.feature])
+        .args(tests_of(lane)?.iter().flat_map(|name| ["--test", name]))
+        .directory(&repository::root())
+        .show()
+        .with_context(|| format!("{} failed", lane.feature))
 }
 
 /// The names of a lane's test files, in order: `api-lane` has those that begin with `api_`. Cargo refuses a
