@@ -16,6 +16,8 @@ pub enum Happening {
     PowerLossOfAll,
     /// The same just after a vote.
     PowerLossAtVote,
+    /// A machine lost power while its disk worked.
+    PowerLossAtWork,
     /// A node was told to stop in order.
     Restart,
     /// All of them were.
@@ -74,6 +76,8 @@ pub enum Happening {
     TopicMade,
     /// A client deleted one.
     TopicDeleted,
+    /// A client changed a setting of one.
+    TopicConfigured,
     /// A batch was acknowledged.
     BatchAcknowledged,
     /// A batch was refused.
@@ -86,12 +90,13 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
         Self::PowerLossOfAll,
         Self::PowerLossAtVote,
+        Self::PowerLossAtWork,
         Self::Restart,
         Self::RestartOfAll,
         Self::OrderlyStop,
@@ -121,6 +126,7 @@ impl Happening {
         Self::TailCut,
         Self::TopicMade,
         Self::TopicDeleted,
+        Self::TopicConfigured,
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
@@ -135,6 +141,7 @@ impl Happening {
             Self::CrashWhileWriting => "crashed while writing",
             Self::PowerLossOfAll => "all machines lost power",
             Self::PowerLossAtVote => "all lost power at a vote",
+            Self::PowerLossAtWork => "lost power amid disk work",
             Self::Restart => "told to stop in order",
             Self::RestartOfAll => "all told to stop in order",
             Self::OrderlyStop => "stopped in order",
@@ -164,6 +171,7 @@ impl Happening {
             Self::TailCut => "torn tail cut",
             Self::TopicMade => "topic made",
             Self::TopicDeleted => "topic deleted",
+            Self::TopicConfigured => "setting changed",
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",

@@ -25,6 +25,8 @@ pub(crate) enum ClientRequest {
     CreateTopic { name: TopicName, partitions: i32 },
     /// Delete a topic.
     DeleteTopic { id: TopicId },
+    /// Change how densely a topic's logs are indexed.
+    Configure { name: TopicName, index_interval_bytes: u32 },
     /// Append a batch, acks=all.
     Produce { partition: TopicPartition, batch: Bytes },
     /// Read committed records.
@@ -37,7 +39,7 @@ pub(crate) enum ClientRequest {
 #[derive(Debug, Clone)]
 pub(crate) enum ClientReply {
     Metadata(Box<Image>),
-    /// A topic was made, or deleted.
+    /// A topic was made, deleted or configured.
     Done(Happening),
     Produced {
         base_offset: Offset,
@@ -198,6 +200,11 @@ impl Client {
                 self.remake = Some(at);
                 return (anyone, Doing::Admin, ClientRequest::DeleteTopic { id: topic.id });
             }
+        }
+        if self.mode == Mode::Work && self.rng.permille(10) {
+            let (name, _) = self.rng.pick(&self.topics).clone();
+            let index_interval_bytes = *self.rng.pick(&[0, 300, 5_000]);
+            return (anyone, Doing::Admin, ClientRequest::Configure { name, index_interval_bytes });
         }
         let mut led = partitions(&image);
         led.retain(|(partition, leader)| leader.is_some() && !excused(*partition));

@@ -17,6 +17,9 @@ use crate::network::Conditions;
 /// How long a node that was to stop while writing may go on without writing.
 const PLANNED_CRASH_MS: u64 = 1_000;
 
+/// How often in a thousand a piece of work at the disk is aimed at.
+const AIMED_PERMILLE: u32 = 5;
+
 /// How long a node may take to stop in order.
 const PATIENCE_MS: u64 = 5_000;
 
@@ -52,6 +55,23 @@ impl Simulation {
         if let Some(candidate) = candidate.map(|node| node.identity.node_id) {
             self.events.after_micros(1, Event::PowerLossAtVote { candidate });
         }
+    }
+
+    /// The same for a disk at work: the power goes in the middle of it.
+    pub(super) fn aim_at_work(&mut self, id: NodeId, life: u64) {
+        let allowed = self.options.faults.power_loss && !self.calm && self.lives(id, life);
+        if !allowed || self.nodes[&id].planned.is_some() || !self.rng.permille(AIMED_PERMILLE) {
+            return;
+        }
+        let kind = *self.rng.pick(&[CrashKind::PowerAllLost, CrashKind::PowerSomeLost]);
+        let (operations, down_ms) = (self.rng.below(4), self.rng.range(30..2_000));
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        node.planned = Some(Planned { kind, down_ms, in_order: false });
+        node.disk.crash_after(operations);
+        self.trace.line(self.events.now(), format_args!("FAULT {id} loses power while its disk works"));
+        self.checks.coverage.note(Happening::PowerLossAtWork);
+        let late = self.events.now().plus_millis(PLANNED_CRASH_MS);
+        self.events.at(late, Event::CrashNow { node: id, life });
     }
 
     pub(super) fn power_loss_at_vote(&mut self, candidate: NodeId) {

@@ -48,6 +48,7 @@ impl Simulation {
     }
 
     pub(super) fn disk_begins(&mut self, id: NodeId, life: u64, work: DiskWork) -> Result<(), Violation> {
+        self.aim_at_work(id, life);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         let Some(process) = node.process.as_mut().filter(|_| node.life == life) else { return Ok(()) };
         let done = process.run(work);

@@ -14,10 +14,10 @@ impl Simulation {
         let directory = self.nodes[&id].identity.directory_id;
         for observation in observations {
             match observation {
-                Observation::Voted { term, candidate } => {
+                Observation::Voted { term, voter, candidate } => {
                     self.trace.line(self.events.now(), format_args!("{id} votes for {candidate} in {term}"));
-                    self.checks.votes.voted(directory, term, candidate)?;
-                    self.aim_at_vote(directory, candidate);
+                    self.checks.votes.voted(voter, term, candidate)?;
+                    self.aim_at_vote(voter, candidate);
                 }
                 Observation::Leads { term } => self.checks.leaders.leads_quorum(term, id, directory)?,
                 Observation::LeadsPartition { partition, epoch } => {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::config::Settings;
+use ottla_core::config::{AlterOp, Alteration, Settings};
 use ottla_core::controller::operation::{
-    CreateTopics, DeleteTopics, NewTopic, RegisterBroker, TopicReference,
+    CreateTopics, DeleteTopics, IncrementalAlterConfigs, NewTopic, RegisterBroker, TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
 use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
 use ottla_core::log::{OpenError, SyncJob, SyncNumber};
-use ottla_core::metadata::image::{Endpoint, Image};
+use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
 use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, RemovalJob, Shard};
@@ -199,6 +199,9 @@ impl Broker {
                     Some(Ok(Reply::DeleteTopics(gone))) if gone.iter().all(Result::is_ok) => {
                         ClientReply::Done(Happening::TopicDeleted)
                     }
+                    Some(Ok(Reply::IncrementalAlterConfigs(set))) if set.iter().all(Result::is_ok) => {
+                        ClientReply::Done(Happening::TopicConfigured)
+                    }
                     other => refused(false, &format!("{other:?}")),
                 };
                 outputs.push(Output::Client { client, number, reply });
@@ -233,6 +236,18 @@ impl Broker {
             ClientRequest::DeleteTopic { id } => {
                 let operation =
                     Operation::DeleteTopics(DeleteTopics { topics: vec![TopicReference::Id(id)] });
+                return self.forward(client, number, operation, outputs);
+            }
+            ClientRequest::Configure { name, index_interval_bytes } => {
+                let value = Alteration {
+                    key: "index.interval.bytes".to_owned(),
+                    op: AlterOp::Set,
+                    value: Some(index_interval_bytes.to_string()),
+                };
+                let operation = Operation::IncrementalAlterConfigs(IncrementalAlterConfigs {
+                    resources: vec![(ConfigResource::Topic(name), vec![value])],
+                    validate_only: false,
+                });
                 return self.forward(client, number, operation, outputs);
             }
             ClientRequest::Produce { partition, batch } => {

@@ -178,7 +178,9 @@ fn send(outgoing: Outgoing, outputs: &mut Vec<Output>, observations: &mut Vec<Ob
     debug_assert_eq!(outgoing.address.port, CONTROLLER_PORT);
     let envelope = Envelope::decode(&outgoing.bytes).expect("what a node sends can be read");
     if let Some((term, candidate)) = vote_in(&envelope) {
-        observations.push(Observation::Voted { term, candidate });
+        // Who votes is what the message says, not what the node should be.
+        let voter = envelope.from.directory_id;
+        observations.push(Observation::Voted { term, voter, candidate });
     }
     outputs.push(Output::Raft { to, bytes: outgoing.bytes });
 }

@@ -56,8 +56,8 @@ pub(crate) enum Output {
 
 /// What can be seen of a process and must be checked.
 pub(crate) enum Observation {
-    /// It says that its directory votes for another's candidacy.
-    Voted { term: Term, candidate: DirectoryId },
+    /// It says, as this voter, that it votes for a candidate.
+    Voted { term: Term, voter: DirectoryId, candidate: DirectoryId },
     /// It leads the quorum.
     Leads { term: Term },
     /// It serves a partition as its leader.
