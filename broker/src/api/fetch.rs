@@ -1,18 +1,19 @@
 //! Fetch, key 1, versions 4–18.
 //!
 //! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, any partition
-//! has an error or diverges, or a read ended with a segment and more lies in the next. The first partition with data yields at least one whole batch whatever the
-//! limits, later ones obey what is left (rule 46). Reads stop at the high watermark; an offset between it
-//! and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
+//! has an error or diverges, or a read ended with a segment and more lies in the next. The first partition
+//! with data yields at least one whole batch whatever the limits, later ones obey what is left (rule 46).
+//! Reads stop at the high watermark; an offset between it and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
 //! that goes on with a session is FETCH_SESSION_ID_NOT_FOUND, upon which clients name all their partitions.
 //! Authorization: Read on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
 //! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown).
 //! Version notes: 5 brings the log start offset; 7 sessions; 9 the leader epoch (rule 50); 11 rack id; 12
-//! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the new leader's endpoint with
-//! NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of followers.
-//! Not done: sessions; followers (a replica id is
-//! refused); `isolation_level` is accepted, and as there are no transactions, read_committed sees what
-//! read_uncommitted sees.
+//! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the
+//! new leader's endpoint with NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of
+//! followers.
+//! Not done: sessions; followers (a replica id closes the connection), and so `rack_id`, which is ignored: no
+//! replica could be preferred; `isolation_level` is accepted, and as there are no transactions, read_committed
+//! sees what read_uncommitted sees. A `min_bytes` above `MIN_BYTES_MAX` counts as that.
 
 use std::sync::Arc;
 use std::time::Duration;

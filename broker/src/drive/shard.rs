@@ -5,8 +5,9 @@
 //! on threads beside it, so that it keeps appending meanwhile; what arrives during a sync round is covered by
 //! the next.
 //!
-//! The queue to a shard has no bound of its own: each message belongs to a request whose bytes are
-//! reserved in the memory budget, and each connection has at most `PRODUCE_IN_FLIGHT_MAX` of them.
+//! The queue to a shard has no bound of its own. A message of a client belongs to a request whose bytes are
+//! reserved in the memory budget, and each connection has at most `PRODUCE_IN_FLIGHT_MAX` of them; what the
+//! broker itself sends is one message for each replica that an image changes, and a tick each second.
 
 mod handle;
 mod pulse;

@@ -5,7 +5,7 @@
 pub struct LogConfig {
     /// `segment.bytes`: a segment is not grown beyond it, unless one batch alone is larger.
     pub segment_bytes: u32,
-    /// `segment.ms`, less the jitter its owner drew for this log.
+    /// `segment.ms`, exactly: there is no jitter.
     pub segment_ms: i64,
     /// `segment.index.bytes`: a full index rolls the segment.
     pub segment_index_bytes: u32,
