@@ -12,6 +12,7 @@ pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
         PartitionError::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
         PartitionError::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
         PartitionError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
+        PartitionError::OffsetNotAvailable => ResponseError::OffsetNotAvailable,
         PartitionError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
         PartitionError::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
         PartitionError::Storage | PartitionError::DirectoryFull => ResponseError::KafkaStorageError,

@@ -3,13 +3,16 @@
 //! Behaviour (rule 53): −1 the high watermark, −2 the log's start, −3 the record with the greatest
 //! timestamp, −4 the local log's start (the same, without tiering), −5 the last tiered offset and −6 the
 //! earliest pending upload (none: offset −1), 0 or more the first record whose timestamp is at least that.
+//! While the high watermark of a new leader lies before its epoch, what lies beyond is OFFSET_NOT_AVAILABLE.
 //! Authorization: Describe on each topic.
-//! Version notes: 2 isolation level; 4 leader epochs (rule 50); 7 brings −3, 8 −4, 9 −5, 11 −6; 10 a
-//! time-out, which nothing here needs. A special time below its version is UNSUPPORTED_VERSION.
+//! Version notes: 2 isolation level; 4 leader epochs (rule 50); 5 OFFSET_NOT_AVAILABLE, before it
+//! LEADER_NOT_AVAILABLE; 7 brings −3, 8 −4, 9 −5, 11 −6; 10 a time-out, which nothing here needs. A special
+//! time below its version is UNSUPPORTED_VERSION.
 //! Not done: followers' requests; read_committed equals read_uncommitted, as there are no transactions.
 
 use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use ottla_core::partition::PartitionError;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -22,6 +25,9 @@ use crate::drive::shard::{OffsetFound, OffsetTarget};
 
 /// What Kafka answers where it has nothing to say.
 const UNKNOWN: i64 = -1;
+
+/// Below this version the code OFFSET_NOT_AVAILABLE is unknown.
+const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
 
 /// From here on leader epochs travel.
 const EPOCHS_FROM: i16 = 4;
@@ -79,11 +85,14 @@ async fn list_partition(
         })
         .ok_or(ResponseError::UnknownTopicOrPartition)?;
     let epoch = (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch));
-    call.node
-        .shards
-        .list_offset(TopicPartition { topic_id, partition: index }, epoch, target)
-        .await
-        .map_err(|error| error_code::of_partition_error(&error))
+    let found = call.node.shards.list_offset(TopicPartition { topic_id, partition: index }, epoch, target);
+    found.await.map_err(|error| {
+        if error == PartitionError::OffsetNotAvailable && call.version < OFFSET_NOT_AVAILABLE_FROM {
+            ResponseError::LeaderNotAvailable
+        } else {
+            error_code::of_partition_error(&error)
+        }
+    })
 }
 
 fn target(version: i16, timestamp: i64) -> Result<OffsetTarget, ResponseError> {

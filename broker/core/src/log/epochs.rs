@@ -38,6 +38,11 @@ impl Epochs {
         self.starts.last().map(|start| start.epoch)
     }
 
+    /// Where the latest epoch begins.
+    pub(super) fn latest_start(&self) -> Option<Offset> {
+        self.starts.last().map(|start| start.offset)
+    }
+
     /// Where the first known epoch begins: the log start, when it was last written.
     pub(super) fn first_start(&self) -> Option<Offset> {
         self.starts.first().map(|start| start.offset)

@@ -172,6 +172,11 @@ impl<D: Disk> Log<D> {
         self.epochs.latest()
     }
 
+    /// Where the latest leader epoch begins.
+    pub fn latest_epoch_start(&self) -> Option<Offset> {
+        self.epochs.latest_start()
+    }
+
     /// The leader epoch of the record at `offset`, or of the one that would follow the last.
     pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
         self.epochs.epoch_at(offset)

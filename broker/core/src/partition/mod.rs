@@ -61,6 +61,10 @@ pub enum PartitionError {
         /// Where it ends.
         log_end: Offset,
     },
+    /// OFFSET_NOT_AVAILABLE (rule 53): what the answer is was committed by earlier leaders, and this one does not
+    /// know yet.
+    #[error("the high watermark has not reached the beginning of the current leader epoch yet")]
+    OffsetNotAvailable,
     /// NOT_ENOUGH_REPLICAS (rule 28): nothing was written.
     #[error("the partition has {isr} in-sync replicas and needs {min}")]
     NotEnoughReplicas {

@@ -147,7 +147,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 epoch: Some(found.epoch),
             })
         };
+        // A leader that has just begun may not know yet how much of what came before it is committed.
+        let lags = log.latest_epoch_start().is_some_and(|start| high_watermark < start);
         let looked_up = match target {
+            OffsetTarget::Latest if lags => return Err(PartitionError::OffsetNotAvailable),
             OffsetTarget::Latest => Ok(at(high_watermark)),
             OffsetTarget::Earliest => Ok(at(log.log_start())),
             OffsetTarget::EarliestLocal => Ok(at(log.local_log_start())),
@@ -155,10 +158,15 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             OffsetTarget::MaxTimestamp => log.max_timestamp().map(record),
             OffsetTarget::Timestamp(timestamp) => log.offset_for_timestamp(timestamp).map(record),
         };
-        looked_up.map_err(|error| match error {
+        let found = looked_up.map_err(|error| match error {
             LookupError::Read(error) => self.read_failed(&error),
             LookupError::Records { .. } => PartitionError::Storage,
-        })
+        })?;
+        let beyond = matches!(target, OffsetTarget::MaxTimestamp | OffsetTarget::Timestamp(_));
+        if lags && beyond && found.offset.is_none() {
+            return Err(PartitionError::OffsetNotAvailable);
+        }
+        Ok(found)
     }
 
     /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).

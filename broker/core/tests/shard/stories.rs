@@ -287,3 +287,19 @@ fn records_in_the_page_cache_wait_as_long_as_their_topic_says() {
         assert_eq!(synced, Some(seconds), "{flush_wait:?}");
     }
 }
+
+#[test]
+fn a_new_leader_epoch_does_not_know_the_latest_offset_before_what_precedes_it_is_committed() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+    let ask = |rig: &mut Rig, target| rig.shard.list_offset(TOPIC, None, target).map(|found| found.offset);
+    let not_yet = Err(PartitionError::OffsetNotAvailable);
+    assert_eq!(ask(&mut rig, OffsetTarget::Latest), not_yet);
+    assert_eq!(ask(&mut rig, OffsetTarget::Timestamp(0)), not_yet);
+    assert_eq!(ask(&mut rig, OffsetTarget::Earliest), Ok(Some(Offset(0))));
+    rig.sync();
+    assert_eq!(ask(&mut rig, OffsetTarget::Latest), Ok(Some(Offset(1))));
+    assert_eq!(ask(&mut rig, OffsetTarget::Timestamp(0)), Ok(Some(Offset(0))));
+    assert_eq!(ask(&mut rig, OffsetTarget::Timestamp(2_000)), Ok(None));
+}

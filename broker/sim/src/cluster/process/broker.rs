@@ -444,6 +444,7 @@ fn never_written(error: &PartitionError) -> bool {
         PartitionError::FencedLeaderEpoch { .. }
         | PartitionError::UnknownLeaderEpoch { .. }
         | PartitionError::OffsetOutOfRange { .. }
+        | PartitionError::OffsetNotAvailable
         | PartitionError::NotEnoughReplicas { .. }
         | PartitionError::DirectoryFull => true,
         PartitionError::NotLeader
