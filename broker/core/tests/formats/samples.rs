@@ -55,6 +55,7 @@ fn partition() -> Partition {
 }
 
 /// Records that can be replayed in this order, each kind at least once.
+#[expect(clippy::too_many_lines, reason = "one sample for each kind of record")]
 pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let name = TopicName::parse("orders.eu").unwrap();
     let broker = RegisterBroker {

@@ -185,6 +185,7 @@ impl Simulation {
         self.checks.judge_history()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of event")]
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
         let event = match self.delay_if_paused(event) {
             Some(event) => event,

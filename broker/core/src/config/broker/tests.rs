@@ -163,6 +163,7 @@ fn zookeeper_mode_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one case for each rule")]
 fn rules_between_keys() {
     for (change, to, problem) in [
         (
