@@ -67,6 +67,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     fn flushed(&mut self, id: TopicPartition, number: SyncNumber) {
+        // One that was removed since its job ended, while others of the round ran: nobody else tells its log.
+        let leaving = self.removing.iter_mut().find(|leaving| leaving.id == id);
+        if let Some(leaving) = leaving.filter(|leaving| leaving.replica.log.sync_running()) {
+            let _nobody_waits = leaving.replica.log.sync_finished(number, Ok(()));
+            return;
+        }
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let flushed_end = match replica.log.sync_finished(number, Ok(())) {
             Ok(flushed_end) => flushed_end,

@@ -127,6 +127,24 @@ fn a_new_leader_epoch_alone_is_not_worth_a_sync() {
 }
 
 #[test]
+fn a_log_removed_between_its_sync_and_the_end_of_the_round_leaves_its_directory() {
+    let mut rig = Rig::leading();
+    let other = TopicPartition { partition: PartitionIndex(1), ..TOPIC };
+    rig.shard.assign(assignment(other, Some(ME), 0));
+    rig.produce(&["old"], AckLevel::All, 1);
+    rig.begin();
+    let at = rig.jobs.iter().position(|(id, _)| *id == TOPIC).expect("both are synced");
+    let (id, job) = rig.jobs.remove(at);
+    rig.finish_one(id, job.number(), job.run());
+    rig.shard.remove(TOPIC);
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.assign(assignment(again, Some(ME), 0));
+    rig.finish();
+    rig.sync();
+    assert!(rig.shard.partition(again).is_some(), "the directory is never free");
+}
+
+#[test]
 fn a_topic_made_again_begins_empty() {
     let mut rig = Rig::leading();
     rig.produce(&["old"], AckLevel::All, 1);
