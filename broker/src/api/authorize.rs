@@ -3,7 +3,7 @@
 //!
 //! Not done: access control lists and super users (`authorizer.class.name` is refused at start).
 
-use super::Principal;
+use super::{Call, Principal};
 
 /// What an operation is done on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Operation {
 }
 
 /// The operations Kafka knows on a topic, for `topic_authorized_operations`.
-pub(crate) const TOPIC_OPERATIONS: &[Operation] = &[
+const TOPIC_OPERATIONS: &[Operation] = &[
     Operation::Read,
     Operation::Write,
     Operation::Create,
@@ -67,7 +67,7 @@ pub(crate) const TOPIC_OPERATIONS: &[Operation] = &[
 ];
 
 /// The operations Kafka knows on the cluster, for `cluster_authorized_operations`.
-pub(crate) const CLUSTER_OPERATIONS: &[Operation] = &[
+const CLUSTER_OPERATIONS: &[Operation] = &[
     Operation::Create,
     Operation::Alter,
     Operation::Describe,
@@ -75,6 +75,9 @@ pub(crate) const CLUSTER_OPERATIONS: &[Operation] = &[
     Operation::DescribeConfigs,
     Operation::AlterConfigs,
 ];
+
+/// "Not asked for" in the fields of authorized operations.
+pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 /// Decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,17 +104,22 @@ impl Authorizer {
             Self::DenyAll => false,
         }
     }
+}
 
-    /// The bit field of what is allowed among `operations`.
-    pub(crate) fn authorized_operations(
-        self,
-        principal: &Principal,
-        operations: &[Operation],
-        resource: Resource,
-        name: &str,
-    ) -> i32 {
-        let allowed =
-            operations.iter().filter(|operation| self.allows(principal, **operation, resource, name));
+impl Call {
+    /// The bit field of what the caller may do on a resource, if it `asked` for that; `name` is the topic's, or
+    /// empty for the cluster.
+    pub(crate) fn authorized_operations(&self, asked: bool, resource: Resource, name: &str) -> i32 {
+        if !asked {
+            return OPERATIONS_NOT_ASKED;
+        }
+        let operations = match resource {
+            Resource::Topic => TOPIC_OPERATIONS,
+            Resource::Cluster => CLUSTER_OPERATIONS,
+        };
+        let allowed = operations.iter().filter(|operation| {
+            self.node.authorizer.allows(&self.context.principal, **operation, resource, name)
+        });
         allowed.fold(0, |bits, operation| bits | (1 << operation.code()))
     }
 }

@@ -16,7 +16,7 @@ use ottla_wire::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_wire::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 use ottla_wire::protocol::StrBytes;
 
-use super::authorize::{CLUSTER_OPERATIONS, Resource};
+use super::authorize::Resource;
 use super::{Call, Reply};
 
 /// Endpoint type of brokers (KIP-919).
@@ -53,16 +53,8 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
                     .with_is_fenced(broker.fencing == Fencing::Fenced),
             )
         });
-    let operations = if request.include_cluster_authorized_operations {
-        call.node.authorizer.authorized_operations(
-            &call.context.principal,
-            CLUSTER_OPERATIONS,
-            Resource::Cluster,
-            "",
-        )
-    } else {
-        i32::MIN
-    };
+    let operations =
+        call.authorized_operations(request.include_cluster_authorized_operations, Resource::Cluster, "");
     let response = DescribeClusterResponse::default()
         .with_endpoint_type(BROKERS)
         .with_cluster_id(StrBytes::from_string(call.node.cluster_id.to_string()))

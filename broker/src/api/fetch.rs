@@ -29,12 +29,12 @@ use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use ottla_wire::messages::{BrokerId, FetchRequest, FetchResponse};
-use ottla_wire::protocol::StrBytes;
+use ottla_wire::messages::{FetchRequest, FetchResponse};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::authorize::{Operation, Resource};
+use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
 use crate::server::memory::Reservation;
@@ -222,7 +222,6 @@ fn respond(
     results: Vec<Result<Fetched, PartitionError>>,
 ) -> Option<Chunks> {
     let mut results = results.into_iter();
-    let image = call.node.image();
     let mut topics: Vec<FetchableTopicResponse> = request
         .topics
         .iter()
@@ -230,21 +229,24 @@ fn respond(
             FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_topic_id(topic.topic_id)
         })
         .collect();
-    let mut hinted: Vec<NodeEndpoint> = Vec::new();
+    let mut hints = LeaderHints::new(call);
     for wanted in wanted {
         let data = match wanted.item {
             Err(error) => failed(error.code()),
             Ok(item) => match results.next()? {
                 Ok(fetched) => found(fetched),
                 Err(error) => {
-                    let data = failed(error_code::of_partition_error(&error).code());
+                    let mut data = failed(error_code::of_partition_error(&error).code());
                     let moved =
                         matches!(error, PartitionError::NotLeader | PartitionError::FencedLeaderEpoch { .. });
-                    if moved && call.version >= LEADER_HINTS_FROM {
-                        with_leader_hint(call, &image, item.partition, data, &mut hinted)
-                    } else {
-                        data
+                    if moved
+                        && call.version >= LEADER_HINTS_FROM
+                        && let Some((leader, epoch)) = hints.of(item.partition)
+                    {
+                        data.current_leader =
+                            LeaderIdAndEpoch::default().with_leader_id(leader).with_leader_epoch(epoch.0);
                     }
+                    data
                 }
             },
         };
@@ -253,7 +255,10 @@ fn respond(
     let records = topics.iter().flat_map(|topic| &topic.partitions).filter_map(|data| data.records.as_ref());
     let bytes: usize = records.map(Bytes::len).sum();
     call.node.metrics.fetched_bytes.inc_by(u64::try_from(bytes).unwrap_or(0));
-    let response = FetchResponse::default().with_responses(topics).with_node_endpoints(hinted);
+    let endpoints = hints.endpoints().map(|(leader, host, port)| {
+        NodeEndpoint::default().with_node_id(leader).with_host(host).with_port(port)
+    });
+    let response = FetchResponse::default().with_responses(topics).with_node_endpoints(endpoints.collect());
     call.checked(ottla_wire::fetch_response::encode(call.version, call.correlation_id, &response))
 }
 
@@ -276,31 +281,6 @@ fn found(fetched: Fetched) -> PartitionData {
         .with_last_stable_offset(fetched.readable.high_watermark.0)
         .with_log_start_offset(fetched.readable.log_start.0)
         .with_records(Some(fetched.records))
-}
-
-fn with_leader_hint(
-    call: &Call,
-    image: &Image,
-    partition: TopicPartition,
-    data: PartitionData,
-    hinted: &mut Vec<NodeEndpoint>,
-) -> PartitionData {
-    let Some(hint) = call.node.leader_hint(image, partition, &call.context.listener.name) else {
-        return data;
-    };
-    if let Some(endpoint) = hint.endpoint
-        && !hinted.iter().any(|known| known.node_id.0 == hint.leader.0)
-    {
-        hinted.push(
-            NodeEndpoint::default()
-                .with_node_id(BrokerId(hint.leader.0))
-                .with_host(StrBytes::from_string(endpoint.host.clone()))
-                .with_port(i32::from(endpoint.port)),
-        );
-    }
-    data.with_current_leader(
-        LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.leader.0)).with_leader_epoch(hint.epoch.0),
-    )
 }
 
 #[cfg(test)]

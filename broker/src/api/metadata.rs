@@ -24,11 +24,8 @@ use ottla_wire::messages::metadata_response::{
 use ottla_wire::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use ottla_wire::protocol::StrBytes;
 
-use super::authorize::{CLUSTER_OPERATIONS, Operation, Resource, TOPIC_OPERATIONS};
+use super::authorize::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use super::{Call, Reply, forward};
-
-/// "Not asked for" in the fields of authorized operations.
-const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: MetadataRequest = ottla_wire::request::decode_body(call.version, body)?;
@@ -36,16 +33,8 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let listener = call.context.listener.name.as_str();
     let brokers: Vec<MetadataResponseBroker> =
         image.reachable_brokers().filter_map(|broker| described(broker, listener)).collect();
-    let cluster_operations = if request.include_cluster_authorized_operations {
-        call.node.authorizer.authorized_operations(
-            &call.context.principal,
-            CLUSTER_OPERATIONS,
-            Resource::Cluster,
-            "",
-        )
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let cluster_operations =
+        call.authorized_operations(request.include_cluster_authorized_operations, Resource::Cluster, "");
     let response = MetadataResponse::default()
         .with_controller_id(BrokerId(call.node.any_live_broker(&image).map_or(-1, |id| id.0)))
         .with_cluster_id(Some(StrBytes::from_string(call.node.cluster_id.to_string())))
@@ -123,16 +112,8 @@ fn failed(error: ResponseError) -> MetadataResponseTopic {
 }
 
 fn found(call: &Call, image: &Image, request: &MetadataRequest, topic: &Arc<Topic>) -> MetadataResponseTopic {
-    let operations = if request.include_topic_authorized_operations {
-        call.node.authorizer.authorized_operations(
-            &call.context.principal,
-            TOPIC_OPERATIONS,
-            Resource::Topic,
-            topic.name.as_str(),
-        )
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let asked = request.include_topic_authorized_operations;
+    let operations = call.authorized_operations(asked, Resource::Topic, topic.name.as_str());
     let partitions = topic
         .partitions
         .iter()

@@ -19,6 +19,7 @@ mod error_code;
 mod fetch;
 mod forward;
 mod incremental_alter_configs;
+mod leader_hints;
 mod list_offsets;
 mod metadata;
 mod private;

@@ -30,12 +30,13 @@ use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceDa
 use ottla_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use ottla_wire::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use ottla_wire::messages::{ProduceRequest, ProduceResponse};
 use ottla_wire::protocol::StrBytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::authorize::{Operation, Resource};
+use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Later, Reply, error_code};
 use crate::clock;
 
@@ -212,7 +213,7 @@ fn topic_settings(config: &TopicConfig) -> TopicSettings {
 }
 
 async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<PendingTopic>) -> Option<Chunks> {
-    let mut hinted = Vec::new();
+    let mut hints = LeaderHints::new(call);
     let mut refused = false;
     let mut responses = Vec::with_capacity(topics.len());
     for topic in topics {
@@ -221,14 +222,14 @@ async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<Pend
             let response = match pending {
                 Pending::Refused(refusal) => describe_refusal(call, &refusal),
                 Pending::Elsewhere(partition) => {
-                    describe_result(call, partition, Err(PartitionError::NotLeader), &mut hinted)
+                    describe_result(call, partition, Err(PartitionError::NotLeader), &mut hints)
                 }
                 Pending::Submitted(partition, answer) => {
                     match tokio::time::timeout_at(deadline, answer).await {
                         // A shard that is gone is one whose directory has failed.
                         Ok(result) => {
                             let result = result.unwrap_or(Err(PartitionError::Storage));
-                            describe_result(call, partition, result, &mut hinted)
+                            describe_result(call, partition, result, &mut hints)
                         }
                         Err(_) => failed(ResponseError::RequestTimedOut),
                     }
@@ -247,7 +248,11 @@ async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<Pend
     if acks == AckLevel::None {
         return if refused { None } else { Some(Chunks::new()) };
     }
-    let response = ProduceResponse::default().with_responses(responses).with_node_endpoints(hinted);
+    let endpoints = hints.endpoints().map(|(leader, host, port)| {
+        NodeEndpoint::default().with_node_id(leader).with_host(host).with_port(port)
+    });
+    let response =
+        ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints.collect());
     call.encode::<ProduceRequest>(&response)
 }
 
@@ -282,7 +287,7 @@ fn describe_result(
     call: &Call,
     partition: TopicPartition,
     result: Result<Produced, PartitionError>,
-    hinted: &mut Vec<NodeEndpoint>,
+    hints: &mut LeaderHints<'_>,
 ) -> PartitionProduceResponse {
     match result {
         Ok(produced) => PartitionProduceResponse::default()
@@ -294,37 +299,16 @@ fn describe_result(
             if call.version >= RECORD_ERRORS_FROM {
                 response.error_message = Some(StrBytes::from_string(error.to_string()));
             }
-            if error == PartitionError::NotLeader && call.version >= LEADER_HINTS_FROM {
-                response = with_leader_hint(call, partition, response, hinted);
+            if error == PartitionError::NotLeader
+                && call.version >= LEADER_HINTS_FROM
+                && let Some((leader, epoch)) = hints.of(partition)
+            {
+                response.current_leader =
+                    LeaderIdAndEpoch::default().with_leader_id(leader).with_leader_epoch(epoch.0);
             }
             response
         }
     }
-}
-
-fn with_leader_hint(
-    call: &Call,
-    partition: TopicPartition,
-    response: PartitionProduceResponse,
-    hinted: &mut Vec<NodeEndpoint>,
-) -> PartitionProduceResponse {
-    let image = call.node.image();
-    let Some(hint) = call.node.leader_hint(&image, partition, &call.context.listener.name) else {
-        return response;
-    };
-    if let Some(endpoint) = hint.endpoint
-        && !hinted.iter().any(|known| known.node_id.0 == hint.leader.0)
-    {
-        hinted.push(
-            NodeEndpoint::default()
-                .with_node_id(BrokerId(hint.leader.0))
-                .with_host(StrBytes::from_string(endpoint.host.clone()))
-                .with_port(i32::from(endpoint.port)),
-        );
-    }
-    response.with_current_leader(
-        LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.leader.0)).with_leader_epoch(hint.epoch.0),
-    )
 }
 
 fn refuse_all(call: &Call, request: &ProduceRequest, error: ResponseError) -> Reply {
