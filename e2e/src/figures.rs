@@ -14,6 +14,7 @@ use crate::command::{Answer, program, wait_until};
 use crate::control_group;
 use crate::helm;
 use crate::lane::Lane;
+use crate::lane::namespace::THREE_BROKERS;
 use crate::site::Site;
 
 /// How many topics the operator's memory is measured with.
@@ -23,7 +24,7 @@ const TOPICS: usize = 100;
 pub fn apply_until_ready(lane: &Lane) -> Result<Duration> {
     let namespace = lane.namespace("figures")?;
     let started = Instant::now();
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
     let elapsed = started.elapsed();
     namespace.remove()?;
@@ -33,7 +34,7 @@ pub fn apply_until_ready(lane: &Lane) -> Result<Duration> {
 /// The operator's memory with one cluster and a hundred topics, in KiB.
 pub fn operator_kib(lane: &Lane) -> Result<u64> {
     let namespace = lane.namespace("figures-topics")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
     let topics: String = (0..TOPICS)
         .map(|number| {

@@ -114,6 +114,13 @@ pub fn records(count: usize) -> Vec<Record> {
         .collect()
 }
 
+/// The same, told apart from those of other rounds by a `mark` at the beginning of each value.
+#[must_use]
+pub fn marked_records(count: usize, mark: &str) -> Vec<Record> {
+    let records = records(count).into_iter();
+    records.map(|record| Record { value: format!("{mark} {}", record.value), ..record }).collect()
+}
+
 /// Fails unless `read` is what was `written`: each record once, and in order within each key.
 pub fn compare(written: &[Record], read: &[Record]) -> Result<()> {
     let by_key = |records: &[Record]| {

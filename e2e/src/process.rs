@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::command::{Answer, program, wait_until};
+use crate::command::{Answer, wait_until};
 use crate::control_group;
 use crate::site::{Network, Site};
 
@@ -19,14 +19,13 @@ pub struct Process<'a> {
     name: String,
     network: Network,
     words: Vec<String>,
-    environment: Vec<(String, String)>,
 }
 
 impl<'a> Process<'a> {
     /// A process called `name` that runs `executable` in `network`.
     pub fn new(site: &'a Site, name: &str, network: Network, executable: &Path) -> Self {
         let words = vec![executable.display().to_string()];
-        Self { site, name: name.to_owned(), network, words, environment: Vec::new() }
+        Self { site, name: name.to_owned(), network, words }
     }
 
     /// Adds `--name=value`.
@@ -40,13 +39,6 @@ impl<'a> Process<'a> {
     #[must_use]
     pub fn arg(mut self, argument: impl std::fmt::Display) -> Self {
         self.words.push(argument.to_string());
-        self
-    }
-
-    /// Sets an environment variable.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: impl std::fmt::Display) -> Self {
-        self.environment.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -71,7 +63,6 @@ impl<'a> Process<'a> {
             .arg(files.join(" "))
             .arg(self.network.path())
             .args(&self.words)
-            .envs(self.environment.iter().cloned())
             .env(MARK, mark(self.site, &self.name))
             .current_dir(self.site.directory())
             .stdin(Stdio::null())
@@ -141,14 +132,6 @@ fn is_zombie(id: u32) -> bool {
 #[must_use]
 pub fn is_running(site: &Site, name: &str) -> bool {
     running_id(site, name).is_some()
-}
-
-/// Sends `signal` to the process `name`, if it runs.
-pub fn signal(site: &Site, name: &str, signal: &str) -> Result<()> {
-    match running_id(site, name) {
-        Some(id) => program("kill").arg(format!("-{signal}")).arg(id.to_string()).read().map(|_| ()),
-        None => Ok(()),
-    }
 }
 
 /// Waits until the process `name` answers `question`; gives up at once when it has ended.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::kcat::{self, Kcat, Record};
+use crate::kcat::{self, Kcat};
 use crate::kubectl::Kubectl;
 use crate::repository;
 use crate::step::Steps;
@@ -117,16 +117,13 @@ pub fn bootstrap_address(cluster: &str, namespace: &str) -> String {
 /// records name their run: those of an earlier one, which a volume may have kept, do not count.
 fn prove(kcat: &Kcat) -> Result<usize> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
-    let mark = format!(" of run {run}");
-    let written: Vec<Record> = kcat::records(RECORDS)
-        .into_iter()
-        .map(|record| Record { value: record.value + &mark, ..record })
-        .collect();
+    let mark = format!("run {run}:");
+    let written = kcat::marked_records(RECORDS, &mark);
     kcat.produce(&broker_address(CLUSTER, NAMESPACE, 0), TOPIC, &written)
         .context("produce through broker 0")?;
     let mut read =
         kcat.consume(&broker_address(CLUSTER, NAMESPACE, 1), TOPIC).context("consume through broker 1")?;
-    read.retain(|record| record.value.ends_with(&mark));
+    read.retain(|record| record.value.starts_with(&mark));
     kcat::compare(&written, &read)?;
     Ok(read.len())
 }

@@ -110,19 +110,6 @@ pub fn delete_topic(name: &str) -> Request {
     Request { key: 20, version: 1, body }
 }
 
-/// The request `CreatePartitions`, version 0, that raises the partitions of a topic.
-#[must_use]
-pub fn raise_partitions(topic: &str, count: u32) -> Request {
-    let mut body = Vec::new();
-    put_count(&mut body, 1);
-    put_text(&mut body, topic);
-    body.extend(count.to_be_bytes());
-    put_count(&mut body, -1);
-    put_timeout(&mut body);
-    body.push(0);
-    Request { key: 37, version: 0, body }
-}
-
 /// The request `IncrementalAlterConfigs`, version 0, that sets a key of a topic.
 #[must_use]
 pub fn set_topic_config(topic: &str, key: &str, value: &str) -> Request {

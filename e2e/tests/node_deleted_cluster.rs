@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::command::{Answer, wait_until};
 use e2e::kcat;
-use e2e::lane::namespace::{LIMIT, Namespace};
+use e2e::lane::namespace::{LIMIT, Namespace, THREE_BROKERS};
 use e2e::lane::node;
 
-const SPEC: &str = "{replicas: 3, storage: {size: 1Gi}}";
 const KINDS: &str = "kafkaclusters,kafkatopics,statefulsets,pods,services,configmaps,secrets,serviceaccounts,\
                      poddisruptionbudgets.policy,networkpolicies,roles,rolebindings,endpointslices,leases,controllerrevisions";
 
@@ -37,7 +36,7 @@ fn claims(namespace: &Namespace<'_>) -> Result<usize> {
 fn volumes_outlive_the_cluster_and_bring_it_back() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-deleted")?;
-    namespace.apply_cluster(SPEC)?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.apply_topic("orders", 6)?;
     namespace.wait_ready("kafkacluster/my")?;
     namespace.wait_ready("kafkatopic/orders")?;
@@ -52,7 +51,7 @@ fn volumes_outlive_the_cluster_and_bring_it_back() -> Result<()> {
     wait_for_nothing(&namespace)?;
     assert_eq!(claims(&namespace)?, 3);
 
-    namespace.apply_cluster(SPEC)?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
     let second = namespace.object(&["kafkacluster/my"])?["status"]["clusterId"].to_string();
     assert_eq!(second, first);

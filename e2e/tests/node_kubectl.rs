@@ -12,10 +12,7 @@ fn row(table: &str) -> Vec<&str> {
 fn columns_conditions_and_events_tell_the_state() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-kubectl")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
+    namespace.start_cluster()?;
 
     let clusters = namespace.kubectl(&["get", "kafkacluster"])?;
     assert_eq!(row(&clusters)[..5], ["my", "3", "3", VERSION, "True"], "{clusters}");

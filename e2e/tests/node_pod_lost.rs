@@ -21,25 +21,15 @@ fn wait_for_return(namespace: &Namespace<'_>, pod: &str, before: &Value) -> Resu
     namespace.wait_ready("kafkacluster/my")
 }
 
-fn round(number: usize) -> Vec<Record> {
-    kcat::records(300)
-        .into_iter()
-        .map(|record| Record { value: format!("round {number} {}", record.value), ..record })
-        .collect()
-}
-
 #[test]
 fn every_acknowledged_record_survives_lost_pods() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-pod-lost")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
+    namespace.start_cluster()?;
     let cluster_id = namespace.object(&["kafkacluster/my"])?["status"]["clusterId"].to_string();
     let mut written = Vec::new();
     let mut produce = |number| -> Result<Vec<Record>> {
-        let records = round(number);
+        let records = kcat::marked_records(300, &format!("round {number}"));
         lane.kcat.produce(&namespace.bootstrap(), "orders", &records)?;
         written.extend(records);
         Ok(written.clone())

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use e2e::kcat;
-use e2e::lane::namespace::condition;
+use e2e::lane::namespace::{THREE_BROKERS, condition};
 use e2e::lane::node;
 
 #[test]
 fn scaling_up_adds_brokers_that_serve_and_scaling_down_is_refused() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-scale")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
 
     namespace.kubectl(&["scale", "kc/my", "--replicas", "4"])?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::command::{Answer, wait_until};
-use e2e::lane::namespace::{LIMIT, Namespace};
+use e2e::lane::namespace::{LIMIT, Namespace, THREE_BROKERS};
 use e2e::lane::{Lane, node};
 use e2e::shim;
 use e2e::wire::{self, Wire};
@@ -33,7 +33,7 @@ fn wait_for_partitions(lane: &Lane, namespace: &Namespace<'_>, wanted: usize) ->
 fn a_declared_topic_is_created_grown_restored_and_deleted() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-topic")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.apply_topic("orders", 3)?;
     namespace.wait_ready("kafkatopic/orders")?;
     assert_eq!(partitions(&lane, &namespace, "orders")?, 3);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use e2e::kcat::{self, Record};
+use e2e::kcat;
 use e2e::lane::process;
 
 /// How many times one or more brokers are killed; `OTTLA_CRASH_ROUNDS` asks for another number.
@@ -15,13 +15,6 @@ const PODS: [&str; 3] = ["my-nodes-0", "my-nodes-1", "my-nodes-2"];
 fn victims(round: usize) -> Vec<&'static str> {
     let set = 1 + round % 7;
     (0..PODS.len()).filter(|bit| set & (1 << bit) != 0).map(|bit| PODS[bit]).collect()
-}
-
-fn batch(round: usize) -> Vec<Record> {
-    kcat::records(50)
-        .into_iter()
-        .map(|record| Record { value: format!("{round} {}", record.value), ..record })
-        .collect()
 }
 
 fn rounds() -> Result<usize> {
@@ -35,16 +28,13 @@ fn rounds() -> Result<usize> {
 fn acknowledged_records_survive_crash_after_crash() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-crashes")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
-    let bootstrap = [0, 1, 2].map(|ordinal| namespace.broker(ordinal)).join(",");
+    namespace.start_cluster()?;
+    let bootstrap = namespace.brokers();
     let rounds = rounds()?;
     let mut written = Vec::new();
     let mut crashes = 0;
     for round in 0..rounds {
-        let records = batch(round);
+        let records = kcat::marked_records(50, &round.to_string());
         thread::scope(|scope| -> Result<()> {
             // The client is at work while its brokers die; it waits until every record is acknowledged.
             let producing = scope.spawn(|| lane.kcat.produce(&bootstrap, "orders", &records));

@@ -61,11 +61,8 @@ fn wait_for_topic(lane: &Lane, namespace: &Namespace<'_>, victim: usize, topic: 
 fn a_frozen_or_cut_off_broker_stops_neither_the_controllers_nor_its_clients_for_good() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-faults")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
-    let bootstrap = [0, 1, 2].map(|ordinal| namespace.broker(ordinal)).join(",");
+    namespace.start_cluster()?;
+    let bootstrap = namespace.brokers();
     let mut written: Vec<Record> = Vec::new();
     // Every broker once in both ways: one of them is the active controller.
     for (round, fault) in
@@ -74,10 +71,7 @@ fn a_frozen_or_cut_off_broker_stops_neither_the_controllers_nor_its_clients_for_
         let pod = PODS[round];
         let what = || format!("{pod} {fault:?}");
         let topic = format!("while-{}-{}", round, format!("{fault:?}").to_lowercase());
-        let records: Vec<Record> = kcat::records(50)
-            .into_iter()
-            .map(|record| Record { value: format!("{topic} {}", record.value), ..record })
-            .collect();
+        let records = kcat::marked_records(50, &topic);
         thread::scope(|scope| -> Result<()> {
             fault.begin(&namespace, pod)?;
             let producing = scope.spawn(|| lane.kcat.produce(&bootstrap, "orders", &records));

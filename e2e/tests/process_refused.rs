@@ -4,17 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use e2e::kcat;
-use e2e::lane::namespace::{condition, message};
+use e2e::lane::namespace::{THREE_BROKERS, condition, message};
 use e2e::lane::process;
 
 #[test]
 fn a_bad_config_key_is_named_and_changes_nothing() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-refused")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
+    namespace.start_cluster()?;
     let written = kcat::records(100);
     lane.kcat.produce(&namespace.bootstrap(), "orders", &written)?;
     let pods = |namespace: &e2e::lane::namespace::Namespace<'_>| -> Result<Vec<String>> {
@@ -44,7 +41,7 @@ fn a_bad_config_key_is_named_and_changes_nothing() -> Result<()> {
     assert_eq!(pods(&namespace)?, before);
     kcat::compare(&written, &lane.kcat.consume(&namespace.bootstrap(), "orders")?)?;
 
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_for("the spec is valid again", "kafkacluster/my", |cluster| {
         condition(cluster, "Valid") == "True" && condition(cluster, "Ready") == "True"
     })?;
@@ -55,7 +52,7 @@ fn a_bad_config_key_is_named_and_changes_nothing() -> Result<()> {
 fn a_topic_with_more_replicas_than_this_release_can_do_is_refused() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-refused-topic")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
     namespace.apply(
         "{apiVersion: ottla.dev/v1alpha1, kind: KafkaTopic, metadata: {name: wide}, \

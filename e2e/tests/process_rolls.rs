@@ -34,11 +34,8 @@ fn pods(namespace: &Namespace<'_>) -> Result<BTreeMap<String, (String, bool)>> {
 fn a_changed_configuration_rolls_through_the_brokers_one_by_one() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-rolls")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
-    let bootstrap = [0, 1, 2].map(|ordinal| namespace.broker(ordinal)).join(",");
+    namespace.start_cluster()?;
+    let bootstrap = namespace.brokers();
     let before = pods(&namespace)?;
     assert_eq!(before.len(), 3);
 
@@ -62,10 +59,7 @@ fn a_changed_configuration_rolls_through_the_brokers_one_by_one() -> Result<()> 
         });
         while !rolled.is_finished() {
             round += 1;
-            let records: Vec<Record> = kcat::records(40)
-                .into_iter()
-                .map(|record| Record { value: format!("{round} {}", record.value), ..record })
-                .collect();
+            let records = kcat::marked_records(40, &round.to_string());
             lane.kcat.produce(&bootstrap, "orders", &records).with_context(|| format!("round {round}"))?;
             written.extend(records);
         }

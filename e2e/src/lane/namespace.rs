@@ -11,6 +11,8 @@ use crate::control_group;
 use crate::lane::Lane;
 use crate::quickstart;
 
+/// The spec of the cluster that most tests begin with.
+pub const THREE_BROKERS: &str = "{replicas: 3, storage: {size: 1Gi}}";
 /// Far more than anything takes: a machine that compiles at the same time is slow.
 pub const LIMIT: Duration = Duration::from_secs(180);
 /// How often a test asks again.
@@ -69,6 +71,15 @@ impl<'a> Namespace<'a> {
         self.apply(&manifest("KafkaTopic", name, &spec))
     }
 
+    /// Applies what most tests begin with, three brokers called `my` and the topic `orders` of six partitions, and
+    /// waits until both are Ready.
+    pub fn start_cluster(&self) -> Result<()> {
+        self.apply_cluster(THREE_BROKERS)?;
+        self.apply_topic("orders", 6)?;
+        self.wait_ready("kafkacluster/my")?;
+        self.wait_ready("kafkatopic/orders")
+    }
+
     /// Waits for an object's condition `Ready`.
     pub fn wait_ready(&self, object: &str) -> Result<()> {
         self.lane.kubectl.wait(&self.name, object, "condition=Ready", LIMIT).or_else(|error| {
@@ -97,6 +108,13 @@ impl<'a> Namespace<'a> {
     #[must_use]
     pub fn broker(&self, ordinal: u32) -> String {
         quickstart::broker_address("my", &self.name, ordinal)
+    }
+
+    /// The addresses of the three brokers that [`Namespace::start_cluster`] starts: of these a client finds one
+    /// whichever are away.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        [0, 1, 2].map(|ordinal| self.broker(ordinal)).join(",")
     }
 
     /// The address clients start from.

@@ -9,6 +9,7 @@ use crate::figures::beside_kafka::{self, Broker};
 use crate::figures::{self, mebi};
 use crate::images;
 use crate::kafka::Kafka;
+use crate::lane::namespace::THREE_BROKERS;
 use crate::lane::node;
 use crate::packages;
 use crate::repository;
@@ -59,7 +60,7 @@ fn cluster() -> Result<()> {
     let operator = steps.run("one cluster and 100 topics", |_| figures::operator_kib(&lane))?;
     say(&format!("operator VmRSS with 1 cluster and 100 topics: {:.1} MiB", mebi(operator)));
     let namespace = lane.namespace("figures-rest")?;
-    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    namespace.apply_cluster(THREE_BROKERS)?;
     namespace.apply_topic("orders", 6)?;
     namespace.wait_ready("kafkatopic/orders")?;
     namespace.wait_ready("kafkacluster/my")?;
