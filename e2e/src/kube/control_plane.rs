@@ -39,8 +39,8 @@ pub fn ensure_api_server(site: &Site, programs: &Programs, certificates: &Certif
         .flag("service-account-key-file", certificates.public_key("service-accounts").display())
         .flag("service-account-signing-key-file", certificates.key("service-accounts").display())
         // A pod leaves a dead node after this many seconds (300 by default): tests wait for it.
-        .flag("default-not-ready-toleration-seconds", 60)
-        .flag("default-unreachable-toleration-seconds", 60)
+        .flag("default-not-ready-toleration-seconds", 15)
+        .flag("default-unreachable-toleration-seconds", 15)
         .flag("audit-policy-file", write_audit_policy(site)?)
         .flag("audit-log-path", site.logs().join("audit.log").display())
         .flag("audit-log-maxsize", 100)

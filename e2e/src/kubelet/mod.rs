@@ -56,17 +56,22 @@ pub fn run(site: &Site) -> Result<()> {
     }
     let mut instances: BTreeMap<String, Instance> = BTreeMap::new();
     let mut next_pod_number = 0;
-    let mut renewed: Option<Instant> = None;
+    // On a thread of its own: whatever pods keep the loop below waiting for, the nodes live.
+    thread::spawn(report_nodes);
     loop {
         let started = Instant::now();
-        if renewed.is_none_or(|renewed| renewed.elapsed() > node::LEASE_RENEWAL) {
-            for node in Node::first(NODES) {
-                report(node::renew_lease(&api, node));
-            }
-            renewed = Some(started);
-        }
         report(round(site, &api, &mut instances, &mut next_pod_number));
         thread::sleep(ROUND.saturating_sub(started.elapsed()));
+    }
+}
+
+/// Says of every node again and again that it lives.
+fn report_nodes() {
+    loop {
+        for node in Node::first(NODES) {
+            report(node::report_alive(&Api, node));
+        }
+        thread::sleep(node::LEASE_RENEWAL);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::kube::Node;
 /// The controller manager gives a node 16 s.
 pub(super) const LEASE_RENEWAL: Duration = Duration::from_secs(4);
 
-/// Makes the node known as ready.
+/// Makes the node known.
 pub(super) fn register(api: &Api, node: Node) -> Result<()> {
     let name = node.name();
     let labels = json!({
@@ -22,7 +22,13 @@ pub(super) fn register(api: &Api, node: Node) -> Result<()> {
     });
     let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
     api.create("/api/v1/nodes", &object).with_context(|| format!("register {name}"))?;
-    let now = now()?;
+    report_alive(api, node)
+}
+
+/// Says that the node lives and is ready. Both each time: the controller manager takes the readiness of a node whose
+/// lease ran out, and gives it back to nobody who does not ask.
+pub(super) fn report_alive(api: &Api, node: Node) -> Result<()> {
+    let (name, now) = (node.name(), now()?);
     let room = json!({"cpu": "16", "memory": "64Gi", "pods": "200"});
     let status = json!({"status": {
         "capacity": room,
@@ -37,8 +43,7 @@ pub(super) fn register(api: &Api, node: Node) -> Result<()> {
     renew_lease(api, node)
 }
 
-/// Says that the node lives.
-pub(super) fn renew_lease(api: &Api, node: Node) -> Result<()> {
+fn renew_lease(api: &Api, node: Node) -> Result<()> {
     let name = node.name();
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
     let spec = json!({"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now_precise()?});
