@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{Answer, program, wait_until};
+use crate::command::{Answer, kill, wait_until};
 
 /// How long a start may take; a debug build on a busy machine is far from the second's fraction it should be.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -93,7 +93,7 @@ impl Attached {
 
     /// Asks it to stop with SIGTERM and waits until it has; anything but exit code 0 is an error.
     pub fn stop(&mut self) -> Result<()> {
-        program("kill").args(["-TERM", &self.id()?.to_string()]).read()?;
+        kill("TERM", [self.id()?])?;
         let status = self.wait_until_it_ends(STOP_LIMIT)?;
         ensure!(status.success(), "{} ended with {status}; read {}", self.name, self.log.display());
         Ok(())

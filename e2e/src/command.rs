@@ -26,6 +26,13 @@ pub fn program(name: impl AsRef<OsStr>) -> Program {
     Program { command, stdin: None }
 }
 
+/// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to processes; an error if one of them has ended. By the shell's own
+/// `kill`: a Debian without procps has no program of that name.
+pub fn kill(signal: &str, ids: impl IntoIterator<Item = u32>) -> Result<()> {
+    let ids = ids.into_iter().map(|id| id.to_string());
+    program("sh").args(["-c", "kill \"$@\"", "sh", &format!("-{signal}")]).args(ids).read().map(|_| ())
+}
+
 impl Program {
     /// Adds one argument.
     #[must_use]

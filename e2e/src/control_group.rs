@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::program;
+use crate::command::kill;
 
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
 /// How long processes may take to vanish after SIGKILL before tear-down gives up.
@@ -111,9 +111,8 @@ pub fn remove(name: &str) -> Result<()> {
                 "processes {left:?} of the control group {name} do not die, or its groups {busy:?} stay busy"
             );
         }
-        let ids = left.iter().map(u32::to_string);
-        // One that ended in between makes `kill` fail; the next round tells.
-        let _ = program("kill").arg("-KILL").args(ids).output()?;
+        // It fails if one ended in between; the next round tells.
+        let _ = kill("KILL", left);
         thread::sleep(Duration::from_millis(50));
     }
 }

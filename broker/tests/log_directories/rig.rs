@@ -137,7 +137,8 @@ impl Node {
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let id = self.process.as_ref().expect("it runs").id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        // The shell's own: a Debian without procps has no program of that name.
+        Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status().expect("a shell");
         self.wait()
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::api::Api;
 use super::sandbox::{Sandbox, entrypoint};
 use super::volume::pod_field;
-use crate::command::program;
+use crate::command::{kill, program};
 use crate::control_group;
 use crate::kube::API_SERVICE_ADDRESS;
 use crate::site::Site;
@@ -92,7 +92,7 @@ impl Container {
 
     /// Sends a signal.
     pub(super) fn signal(&self, signal: &str) -> Result<()> {
-        program("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).read().map(|_| ())
+        kill(signal, [self.child.id()])
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::command::{Answer, Program, program, wait_until};
+use crate::command::{Answer, Program, kill, program, wait_until};
 use crate::control_group;
 use crate::lane::Lane;
 use crate::quickstart;
@@ -131,7 +131,7 @@ impl<'a> Namespace<'a> {
     /// Sends a signal to the process of a broker: `STOP` freezes it, `CONT` lets it go on.
     pub fn signal(&self, pod: &str, signal: &str) -> Result<()> {
         let id = self.process(pod)?;
-        program("kill").arg(format!("-{signal}")).arg(id.to_string()).read().map(|_| ())
+        kill(signal, [id])
     }
 
     /// Cuts a broker off: no packet reaches it or leaves it. Connections stay open on both sides.
