@@ -9,6 +9,7 @@ mod drive;
 mod http;
 mod metrics;
 mod node;
+mod open_files;
 mod peer;
 mod process;
 mod properties;

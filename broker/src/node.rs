@@ -58,7 +58,10 @@ pub(crate) struct Node {
     pub(crate) memory: MemoryBudgets,
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
+    /// Those that `max.connections` counts.
     pub(crate) connections: OpenConnections,
+    /// Those where brokers and controllers meet.
+    pub(crate) peer_connections: OpenConnections,
     /// As many validations of large or compressed batches at once as there are processors: more would only take
     /// more memory.
     pub(crate) validations: Arc<Semaphore>,

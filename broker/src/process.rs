@@ -29,11 +29,12 @@ use crate::api::Scope;
 use crate::api::authorize::Authorizer;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
-use crate::drive::controller;
+use crate::drive::controller::{self, ControllerHandle};
 use crate::drive::shard::{self, Shards, Stalls};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
+use crate::open_files::OpenFiles;
 use crate::peer::ControllerClient;
 use crate::random::random_uuid;
 use crate::server::listener::{self, Bound, ListenerContext, OpenConnections};
@@ -191,13 +192,11 @@ async fn start(
 ) -> Result<Started, RunError> {
     let (stop_broker, broker_stops) = watch::channel(false);
     let (stop_listeners, listeners_stop) = watch::channel(false);
-    let controller = if config.roles.is_controller() {
-        let node_config = node_config(&config, directories);
-        let (metadata, voters) = (directories.metadata(), directories.bootstrap_voters.as_ref());
-        Some(controller::start((&metadata.path, metadata.id), voters, node_config, fatal.clone())?)
-    } else {
-        None
-    };
+    let log_directories = if config.roles.is_broker() { directories.logs.len() } else { 0 };
+    let open_files = OpenFiles::claim(log_directories);
+    let controller = config.roles.is_controller();
+    let controller =
+        controller.then(|| start_controller(&config, directories, open_files, fatal)).transpose()?;
     let (active, known_active) = watch::channel(None);
     // A node without the broker role learns both from its controller.
     let known_active = match &controller {
@@ -212,7 +211,7 @@ async fn start(
     let (shard_events, shards_report) = mpsc::unbounded_channel();
     let shards = if config.roles.is_broker() {
         let paths: Vec<_> = directories.logs.iter().map(|directory| directory.path.clone()).collect();
-        shard::start(config.node_id, &paths, known_routes, &shard_events)
+        shard::start(config.node_id, &paths, open_files.log_directory, known_routes, &shard_events)
             .map_err(system("start the shards"))?
     } else {
         Shards::none()
@@ -225,7 +224,8 @@ async fn start(
         memory: MemoryBudgets::from_cgroup(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
-        connections: OpenConnections::default(),
+        connections: OpenConnections::new(open_files.clients),
+        peer_connections: OpenConnections::new(open_files.peers),
         validations: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
         images: match &controller {
             Some(controller) if !config.roles.is_broker() => controller.images(),
@@ -256,6 +256,17 @@ async fn start(
     let broker = broker.transpose()?;
     let listeners = serve(listening, &node, statuses, &listeners_stop);
     Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+fn start_controller(
+    config: &BrokerConfig,
+    directories: &LoadedDirectories,
+    open_files: OpenFiles,
+    fatal: &mpsc::UnboundedSender<String>,
+) -> Result<ControllerHandle, controller::StartError> {
+    let (metadata, voters) = (directories.metadata(), directories.bootstrap_voters.as_ref());
+    let (place, open_max) = ((&*metadata.path, metadata.id), open_files.metadata_log);
+    controller::start(place, open_max, voters, node_config(config, directories), fatal.clone())
 }
 
 fn shard_directories(config: &BrokerConfig, directories: &LoadedDirectories) -> Vec<Directory> {

@@ -5,8 +5,36 @@
 //! is durable only after [`DiskFile::sync`] returned `Ok`; a name made, renamed or removed is durable only
 //! after [`Disk::sync_directory`] of its directory. After a failed sync nothing may be assumed about any
 //! byte written since the last good one, and syncing again proves nothing.
+//!
+//! An operation may also fail for want of a descriptor ([`NoDescriptor`]): then the disk was not asked at all,
+//! nothing is lost, and the same may be tried again.
 
+use std::error::Error;
 use std::io;
+
+/// Neither this process nor the machine has a descriptor to spare; nothing was attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many files are open; raise the limit of open files (ulimit -n)")]
+pub struct NoDescriptor;
+
+impl From<NoDescriptor> for io::Error {
+    fn from(error: NoDescriptor) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Whether an error is, or comes of, [`NoDescriptor`]: no reason to think ill of the disk.
+pub fn is_no_descriptor(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<NoDescriptor>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
 
 /// Whether [`Disk::open`] makes a file that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,16 +6,25 @@
 //! successfully although its bytes are lost. For the same reason a file whose sync has failed stays failed.
 //!
 //! Locks: the table's before a node's, never the other way round. Reading and writing take only the node's,
-//! and not while the disk works.
+//! and neither is held while the disk works, but to open, rename or remove a file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use ottla_core::disk::OpenMode;
+use ottla_core::disk::{NoDescriptor, OpenMode, is_no_descriptor};
+use rustix::io::Errno;
+use tracing::warn;
+
+/// How often somebody else may take the descriptor that was given up for whoever wants one.
+const TRIES_MAX: u32 = 64;
+
+/// Between two tries of those who wait for one.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One file, open or not.
 #[derive(Debug)]
@@ -52,7 +61,8 @@ enum Durability {
 
 impl State {
     fn may_close(&self) -> bool {
-        self.begun == self.ended && matches!(self.durability, Durability::Unknown | Durability::Synced)
+        // After a failed sync it does not matter any more what the kernel remembers.
+        self.begun == self.ended && self.durability != Durability::Dirty
     }
 }
 
@@ -70,16 +80,22 @@ struct Table {
 pub(super) struct Descriptors {
     root: PathBuf,
     open_max: usize,
+    /// How long whoever wants a descriptor waits where there is none.
+    patience: Duration,
+    /// The last who wanted one has got none.
+    starved: AtomicBool,
     table: Mutex<Table>,
     /// Set once the file system has said that it cannot read without waiting.
     pub(super) nowait_unsupported: AtomicBool,
 }
 
 impl Descriptors {
-    pub(super) fn new(root: PathBuf, open_max: usize) -> Self {
+    pub(super) fn new(root: PathBuf, open_max: usize, patience: Duration) -> Self {
         Self {
             root,
             open_max: open_max.max(1),
+            patience,
+            starved: AtomicBool::new(false),
             table: Mutex::default(),
             nowait_unsupported: AtomicBool::new(false),
         }
@@ -87,6 +103,12 @@ impl Descriptors {
 
     /// The file at a path, which is made if it is not there and `mode` says so.
     pub(super) fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<Node>> {
+        let node = self.with_descriptor(|| self.open_once(path, mode))?;
+        self.close_some();
+        Ok(node)
+    }
+
+    fn open_once(&self, path: &str, mode: OpenMode) -> io::Result<Arc<Node>> {
         let mut table = lock(&self.table);
         if let Some(node) = table.nodes.get(path).and_then(Weak::upgrade) {
             return Ok(node);
@@ -105,7 +127,7 @@ impl Descriptors {
         };
         let node = Arc::new(Node { state: Mutex::new(state) });
         table.insert(path, &node);
-        self.opened(&mut table, &node)?;
+        table.open.push_back(Arc::downgrade(&node));
         Ok(node)
     }
 
@@ -116,25 +138,28 @@ impl Descriptors {
 
     /// A node's descriptor, opened again if need be.
     pub(super) fn file(&self, node: &Arc<Node>) -> io::Result<Arc<File>> {
-        if let Some(file) = lock(&node.state).take_descriptor() {
+        if let Some(file) = self.file_if_open(node) {
             return Ok(file);
         }
+        let file = self.with_descriptor(|| self.file_once(node))?;
+        self.close_some();
+        Ok(file)
+    }
+
+    fn file_once(&self, node: &Arc<Node>) -> io::Result<Arc<File>> {
         let mut table = lock(&self.table);
-        let file = {
-            let mut state = lock(&node.state);
-            // Another thread may have been quicker.
-            if let Some(file) = state.take_descriptor() {
-                return Ok(file);
-            }
-            if state.removed {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.full(&state.path))?);
-            state.descriptor = Some(Arc::clone(&file));
-            state.used = true;
-            file
-        };
-        self.opened(&mut table, node)?;
+        let mut state = lock(&node.state);
+        // Another thread may have been quicker.
+        if let Some(file) = state.take_descriptor() {
+            return Ok(file);
+        }
+        if state.removed {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.full(&state.path))?);
+        state.descriptor = Some(Arc::clone(&file));
+        state.used = true;
+        table.open.push_back(Arc::downgrade(node));
         Ok(file)
     }
 
@@ -173,7 +198,11 @@ impl Descriptors {
             // A change under way may or may not be covered.
             (state.begun == state.ended).then_some(state.begun)
         };
-        let result = self.file(node).and_then(|file| file.sync_data());
+        let result = match self.file(node) {
+            // The disk was not asked; and what this process has written has its descriptor.
+            Err(error) if is_no_descriptor(&error) => return Err(error),
+            file => file.and_then(|file| file.sync_data()),
+        };
         let mut state = lock(&node.state);
         match &result {
             // Removed in between: nobody can see it.
@@ -205,7 +234,7 @@ impl Descriptors {
         let full = self.full(path);
         if fs::symlink_metadata(&full)?.is_dir() {
             lock(&self.table).forget(path);
-            return fs::remove_dir_all(&full);
+            return self.with_descriptor(|| fs::remove_dir_all(&full));
         }
         let mut table = lock(&self.table);
         fs::remove_file(&full)?;
@@ -217,52 +246,62 @@ impl Descriptors {
         Path::new(&self.root).join(path)
     }
 
-    /// Notes that a node has a descriptor, and closes others if there are too many.
-    fn opened(&self, table: &mut Table, node: &Arc<Node>) -> io::Result<()> {
-        table.open.push_back(Arc::downgrade(node));
-        // Twice around: once to take the marks of use away, once to find one without.
-        let mut looks = 2 * table.open.len();
-        while table.open.len() > self.open_max && looks > 0 {
-            looks -= 1;
-            let Some(next) = table.open.pop_front() else { break };
-            let Some(other) = next.upgrade() else { continue };
-            let mut state = lock(&other.state);
-            if state.descriptor.is_none() {
+    /// Does something that takes a descriptor. Where there is none left (others of this process have them, or of
+    /// the machine), files that are not in use are closed for it.
+    pub(super) fn with_descriptor<R>(&self, open: impl Fn() -> io::Result<R>) -> io::Result<R> {
+        let until = Instant::now() + self.patience;
+        let mut tries = 0;
+        loop {
+            let error = match open() {
+                Err(error) if wants_descriptor(&error) => error,
+                result => {
+                    self.starved.store(false, Ordering::Relaxed);
+                    return result;
+                }
+            };
+            tries += 1;
+            // What is closed here somebody else may be quicker to take.
+            if tries < TRIES_MAX && self.close_one() {
                 continue;
             }
-            if state.used || !state.may_close() {
-                state.used = false;
-                drop(state);
-                table.open.push_back(next);
-            } else {
-                state.descriptor = None;
+            if Instant::now() >= until {
+                if !self.starved.swap(true, Ordering::Relaxed) {
+                    let root = self.root.display();
+                    warn!(directory = %root, %error, "no file can be opened for now; raise the limit of open files (ulimit -n)");
+                }
+                return Err(NoDescriptor.into());
             }
+            std::thread::sleep(PAUSE);
         }
-        if table.open.len() > self.open_max { self.close_a_dirty_one(table, node) } else { Ok(()) }
     }
 
-    /// All descriptors but perhaps those in use have unsynced bytes: one is synced to be closed.
-    fn close_a_dirty_one(&self, table: &mut Table, opened: &Arc<Node>) -> io::Result<()> {
-        for at in 0..table.open.len() {
-            let Some(node) = table.open[at].upgrade() else { continue };
-            let mut state = lock(&node.state);
-            if Arc::ptr_eq(&node, opened) || state.begun != state.ended {
-                continue;
-            }
-            if state.durability == Durability::Dirty
-                && let Some(file) = &state.descriptor
+    /// Closes files until there are no more than there may be, or all are in use.
+    fn close_some(&self) {
+        loop {
+            let mut table = lock(&self.table);
+            if table.open.len() <= self.open_max
+                || (!table.close_a_synced_one() && !self.close_a_dirty_one(table))
             {
-                // The file's own next sync reports it.
-                let synced = file.sync_data().is_ok();
-                state.durability = if synced { Durability::Synced } else { Durability::Failed };
+                return;
             }
-            state.descriptor = None;
-            drop(state);
-            table.open.remove(at);
-            return Ok(());
         }
-        // Every one is in use by some thread: there are not many threads.
-        Ok(())
+    }
+
+    /// Closes a file; false if all are in use.
+    fn close_one(&self) -> bool {
+        let mut table = lock(&self.table);
+        table.open.retain(|node| node.strong_count() > 0);
+        table.close_a_synced_one() || self.close_a_dirty_one(table)
+    }
+
+    /// All files but perhaps those in use have unsynced bytes: one is synced to be closed. Nobody else waits
+    /// meanwhile.
+    fn close_a_dirty_one(&self, table: MutexGuard<'_, Table>) -> bool {
+        let Some(node) = table.a_dirty_one() else { return false };
+        drop(table);
+        // The file's own next sync reports it.
+        let _reported_then = self.sync(&node);
+        lock(&self.table).close_a_synced_one()
     }
 }
 
@@ -283,6 +322,36 @@ impl Table {
         self.nodes.insert(path.to_owned(), Arc::downgrade(node));
     }
 
+    /// Closes a file whose bytes are synced, one that was not used lately if there is such a one.
+    fn close_a_synced_one(&mut self) -> bool {
+        // Twice around: once to take the marks of use away, once to find one without.
+        for _ in 0..2 * self.open.len() {
+            let Some(next) = self.open.pop_front() else { return false };
+            let Some(node) = next.upgrade() else { return true };
+            let mut state = lock(&node.state);
+            if state.descriptor.is_none() {
+                return true;
+            }
+            if !state.used && state.may_close() {
+                state.descriptor = None;
+                return true;
+            }
+            state.used = false;
+            drop(state);
+            self.open.push_back(next);
+        }
+        false
+    }
+
+    /// A file that a sync would make fit to be closed.
+    fn a_dirty_one(&self) -> Option<Arc<Node>> {
+        self.open.iter().filter_map(Weak::upgrade).find(|node| {
+            let state = lock(&node.state);
+            let is_at_rest = state.begun == state.ended && state.descriptor.is_some();
+            is_at_rest && state.durability == Durability::Dirty
+        })
+    }
+
     /// Takes out the nodes at a path and below it.
     fn take_under(&mut self, path: &str) -> Vec<(String, Arc<Node>)> {
         // In the order of bytes "/" is followed by "0".
@@ -298,6 +367,11 @@ impl Table {
             lock(&node.state).removed = true;
         }
     }
+}
+
+/// Whether an operation failed because this process, or the machine, has too many files open.
+fn wants_descriptor(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn failed_before(path: &str) -> io::Error {

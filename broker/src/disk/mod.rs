@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
@@ -23,23 +24,10 @@ use self::descriptors::{Descriptors, Node};
 use self::nowait::Attempt;
 pub(crate) use self::nowait::{Missed, without_waiting};
 
-/// What is assumed where the limit of descriptors cannot be read: the usual soft limit.
-const DESCRIPTORS_LIMIT_USUAL: usize = 1024;
-/// More than this many files are not kept open even where the limit is higher.
-const DESCRIPTORS_MAX: usize = 16_384;
-
 /// What is kept free of a file system is a twentieth of it, and no more than this: two snapshots of the
 /// metadata and the indexes of a segment being rolled fit well.
 const RESERVE_MAX: u64 = 64 << 20;
 const RESERVE_SHARE: u64 = 20;
-
-/// Half of the descriptors this process may have: the other half is for connections.
-fn descriptors_max() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
-    (soft.unwrap_or(DESCRIPTORS_LIMIT_USUAL) / 2).min(DESCRIPTORS_MAX)
-}
 
 /// A directory tree below one root. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -56,19 +44,15 @@ pub(crate) struct RealFile {
 }
 
 impl RealDisk {
-    /// The tree below `root`, which must be a directory. It keeps up to half of the process's descriptors.
-    pub(crate) fn new(root: &Path) -> io::Result<Self> {
-        Self::with_descriptors(root, descriptors_max())
-    }
-
-    /// As [`RealDisk::new`], with another number of descriptors.
-    pub(crate) fn with_descriptors(root: &Path, descriptors_max: usize) -> io::Result<Self> {
+    /// The tree below `root`, which must be a directory. It keeps so many files open, and whoever finds no
+    /// descriptor at all waits for one for as long as `patience` says.
+    pub(crate) fn new(root: &Path, open_max: usize, patience: Duration) -> io::Result<Self> {
         // Relative roots would follow the process when it changes its directory.
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let descriptors = Arc::new(Descriptors::new(root.clone(), descriptors_max));
+        let descriptors = Arc::new(Descriptors::new(root.clone(), open_max, patience));
         Ok(Self { root: Arc::new(root), descriptors })
     }
 
@@ -96,7 +80,8 @@ impl Disk for RealDisk {
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.full(directory))? {
+        let full = self.full(directory);
+        for entry in self.descriptors.with_descriptor(|| fs::read_dir(&full))? {
             // A name that is not UTF-8 is none of ours.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
@@ -122,7 +107,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
-        File::open(self.full(directory))?.sync_all()
+        let full = self.full(directory);
+        self.descriptors.with_descriptor(|| File::open(&full))?.sync_all()
     }
 }
 

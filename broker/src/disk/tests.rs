@@ -1,6 +1,15 @@
+use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
+
+use ottla_core::disk::is_no_descriptor;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
+
+fn disk_with(root: &Path, open_max: usize) -> RealDisk {
+    RealDisk::new(root, open_max, Duration::ZERO).unwrap()
+}
 
 fn read(file: &RealFile) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
@@ -19,7 +28,7 @@ fn descriptors_below(root: &Path) -> usize {
 #[test]
 fn many_files_share_few_descriptors() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::with_descriptors(root.path(), 4).unwrap();
+    let disk = disk_with(root.path(), 4);
     let files: Vec<RealFile> = (0..50)
         .map(|i| {
             let file = disk.open(&format!("f{i}"), OpenMode::Create).unwrap();
@@ -43,7 +52,7 @@ fn many_files_share_few_descriptors() {
 #[test]
 fn handles_follow_renames_of_files_and_directories() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    let disk = disk_with(root.path(), 1);
     disk.create_directory("a").unwrap();
     disk.create_directory("a").unwrap();
     let one = disk.open("a/1", OpenMode::Create).unwrap();
@@ -68,7 +77,7 @@ fn handles_follow_renames_of_files_and_directories() {
 #[test]
 fn a_removed_file_takes_changes_and_a_new_one_of_its_name_is_another() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    let disk = disk_with(root.path(), 1);
     let old = disk.open("a", OpenMode::Create).unwrap();
     old.write_at(b"old", 0).unwrap();
     old.sync().unwrap();
@@ -92,7 +101,7 @@ fn read_error(file: &RealFile) -> io::ErrorKind {
 #[test]
 fn reading_stops_at_the_end_and_lengths_are_set() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::new(root.path()).unwrap();
+    let disk = disk_with(root.path(), 100);
     assert_eq!(disk.open("a", OpenMode::Existing).unwrap_err().kind(), io::ErrorKind::NotFound);
     let file = disk.open("a", OpenMode::Create).unwrap();
     file.write_at(b"abc", 5).unwrap();
@@ -108,7 +117,7 @@ fn reading_stops_at_the_end_and_lengths_are_set() {
 #[test]
 fn the_same_path_is_the_same_file_whoever_opened_it() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::new(root.path()).unwrap();
+    let disk = disk_with(root.path(), 100);
     let one = disk.open("a", OpenMode::Create).unwrap();
     let two = disk.clone().open("a", OpenMode::Existing).unwrap();
     one.write_at(b"1", 0).unwrap();
@@ -119,7 +128,7 @@ fn the_same_path_is_the_same_file_whoever_opened_it() {
 #[test]
 fn a_read_that_must_not_wait_is_missed_until_it_was_warmed() {
     let root = tempfile::tempdir().unwrap();
-    let disk = RealDisk::with_descriptors(root.path(), 1).unwrap();
+    let disk = disk_with(root.path(), 1);
     let file = disk.open("a", OpenMode::Create).unwrap();
     file.write_at(b"bytes", 0).unwrap();
     file.sync().unwrap();
@@ -134,4 +143,53 @@ fn a_read_that_must_not_wait_is_missed_until_it_was_warmed() {
     assert_eq!((result.unwrap(), &bytes, missed.is_none()), (5, b"bytes", true));
     // Not every file system can tell whether it would wait.
     assert!(file.read_now(1, 4).unwrap().is_none_or(|bytes| bytes == "ytes"));
+}
+
+/// Takes every descriptor that is left.
+fn sockets_up_to_the_limit() -> Vec<UdpSocket> {
+    std::iter::from_fn(|| UdpSocket::bind("127.0.0.1:0").ok()).collect()
+}
+
+#[test]
+fn where_sockets_hold_every_descriptor_files_share_those_they_have() {
+    const IN_CHILD: &str = "OTTLA_TEST_FEW_DESCRIPTORS";
+    if std::env::var_os(IN_CHILD).is_none() {
+        // The limit is one for the whole process, and so for all the tests in it.
+        let name = "disk::tests::where_sockets_hold_every_descriptor_files_share_those_they_have";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let status = child.args(["--exact", name]).env(IN_CHILD, "1").status().unwrap();
+        return assert!(status.success());
+    }
+    let (one, other, third) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (disk, empty) = (disk_with(one.path(), 20), disk_with(other.path(), 20));
+    let patient = RealDisk::new(third.path(), 20, Duration::from_secs(60)).unwrap();
+    let files: Vec<RealFile> = (0..10)
+        .map(|i| {
+            let file = disk.open(&format!("f{i}"), OpenMode::Create).unwrap();
+            file.write_at(b"first", 0).unwrap();
+            file
+        })
+        .collect();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(100), ..getrlimit(Resource::Nofile) }).unwrap();
+    let mut sockets = sockets_up_to_the_limit();
+
+    let more: Vec<RealFile> =
+        (0..10).map(|i| disk.open(&format!("more{i}"), OpenMode::Create).unwrap()).collect();
+    for file in files.iter().chain(&more) {
+        file.write_at(b"again", 0).unwrap();
+        assert_eq!(read(file), b"again");
+    }
+    disk.sync_directory("").unwrap();
+    assert_eq!(disk.list("").unwrap().len(), 20);
+    files.iter().chain(&more).for_each(|file| file.sync().unwrap());
+
+    // What was given up for the directory, others may have taken.
+    sockets.extend(sockets_up_to_the_limit());
+    assert!(is_no_descriptor(&empty.open("a", OpenMode::Create).unwrap_err()));
+    assert!(is_no_descriptor(&empty.sync_directory("").unwrap_err()));
+    let waiting = std::thread::spawn(move || patient.open("a", OpenMode::Create).map(drop));
+    drop(sockets);
+    waiting.join().unwrap().unwrap();
+    empty.open("a", OpenMode::Create).unwrap();
 }

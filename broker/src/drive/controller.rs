@@ -135,14 +135,15 @@ pub(crate) enum StartError {
     Quorum(#[from] ottla_core::quorum::machine::OpenError),
 }
 
-/// Opens the metadata log in a log directory and starts the machine. `fatal` is told if it must end the process.
+/// Opens the metadata log in a log directory, with at most so many files, and starts the machine. `fatal` is told if it must end the process.
 pub(crate) fn start(
     directory: (&Path, DirectoryId),
+    open_max: usize,
     first_voters: Option<&BootstrapVoters>,
     config: NodeConfig,
     fatal: mpsc::UnboundedSender<String>,
 ) -> Result<ControllerHandle, StartError> {
-    let (store, recovered) = open_store(directory, first_voters, &config)?;
+    let (store, recovered) = open_store(directory, open_max, first_voters, &config)?;
     let (inputs, queue) = mpsc::channel(QUEUE_MAX);
     let persists = start_persister(store, inputs.clone())?;
     let node = ControllerNode::open(recovered, config.clone(), clock::monotonic())?;
@@ -169,10 +170,12 @@ pub(crate) fn start(
 
 fn open_store(
     (path, id): (&Path, DirectoryId),
+    open_max: usize,
     first_voters: Option<&BootstrapVoters>,
     config: &NodeConfig,
 ) -> Result<(RaftStore<RealDisk>, Recovered), StartError> {
-    let disk = RealDisk::new(path)?;
+    // Whoever waits for longer has the driver's time run out.
+    let disk = RealDisk::new(path, open_max, STALL_MAX)?;
     let log = path.join(DIRECTORY);
     let mark = MetaProperties::read(path)?;
     if is_new(&log)? {

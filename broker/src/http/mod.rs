@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::node::Node;
 
 /// More connections than probes, an operator and a few scrapers need.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 
 /// A client that sends its request slower than this is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

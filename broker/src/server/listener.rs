@@ -28,20 +28,35 @@ pub(crate) struct ListenerContext {
     pub(crate) scope: Scope,
 }
 
-/// How many connections are open on the listeners that count.
-#[derive(Debug, Default)]
-pub(crate) struct OpenConnections(Arc<AtomicUsize>);
+/// How many connections are open on some listeners, and how many may be: as many as there are descriptors for.
+#[derive(Debug)]
+pub(crate) struct OpenConnections {
+    open: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// There are so many already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) limit: usize,
+}
 
 /// One of them, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenConnection(Arc<AtomicUsize>);
 
 impl OpenConnections {
-    /// One more, unless there are so many.
-    pub(crate) fn open(&self, max: usize) -> Option<OpenConnection> {
-        let add = |open: usize| (open < max).then_some(open + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
-        Some(OpenConnection(Arc::clone(&self.0)))
+    /// None yet, and never more than this.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { open: Arc::default(), max }
+    }
+
+    /// One more, unless there are as many as there may be, or as the configuration allows.
+    pub(crate) fn open(&self, configured_max: usize) -> Result<OpenConnection, TooMany> {
+        let limit = self.max.min(configured_max);
+        let add = |open: usize| (open < limit).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_err(|_| TooMany { limit })?;
+        Ok(OpenConnection(Arc::clone(&self.open)))
     }
 }
 
@@ -95,6 +110,8 @@ impl Bound {
         info!(listener = %name, address = ?self.listener.local_addr().ok(), "listening");
         let is_counted = self.is_counted(&node);
         let mut connections = JoinSet::new();
+        // One line for each time that this begins, however many are refused.
+        let mut refuses = false;
         loop {
             // Cancel-safe: accept, join_next and a watch's wait_for all are.
             let accepted = tokio::select! {
@@ -104,12 +121,21 @@ impl Bound {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connections_max = if is_counted { node.connections_max() } else { usize::MAX };
-                    let counted = is_counted.then(|| node.connections.open(connections_max));
-                    if matches!(counted, Some(None)) {
-                        warn!(listener = %name, limit = connections_max, "too many connections");
-                        continue;
-                    }
+                    let counted = if is_counted {
+                        node.connections.open(node.connections_max())
+                    } else {
+                        node.peer_connections.open(usize::MAX)
+                    };
+                    let refused_before = std::mem::replace(&mut refuses, counted.is_err());
+                    let counted = match counted {
+                        Ok(counted) => counted,
+                        Err(TooMany { limit }) => {
+                            if !refused_before {
+                                warn!(listener = %name, limit, "too many connections: new ones are closed");
+                            }
+                            continue;
+                        }
+                    };
                     if let Err(error) = stream.set_nodelay(true) {
                         warn!(%peer, %error, "set_nodelay failed");
                     }
@@ -126,7 +152,9 @@ impl Bound {
                     });
                 }
                 Err(error) => {
-                    warn!(listener = %name, %error, "accept failed");
+                    if !std::mem::replace(&mut refuses, true) {
+                        warn!(listener = %name, %error, "no connection can be accepted for now");
+                    }
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }

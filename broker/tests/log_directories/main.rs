@@ -1,5 +1,5 @@
 //! A node with several log directories, as a real process: where partitions go, what a restart finds, and what
-//! is left when a directory is lost while the node runs.
+//! is left when a directory is lost while the node runs. And what a crowd of connections does to a directory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod rig;
@@ -122,4 +122,32 @@ async fn a_controller_whose_metadata_log_is_gone_does_not_vote_as_its_old_self()
     assert_eq!(status.code(), Some(1), "{output}");
     assert!(output.contains("cluster-metadata\" is gone") && output.contains("format it anew"), "{output}");
     assert!(!node.directory("a").join("cluster-metadata").exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn connections_up_to_the_limit_of_open_files_take_none_from_the_logs() {
+    let mut node = Node::formatted(&["a"]);
+    let client = node.start_limited(192).await;
+    // Three files each: more than there may be open at once.
+    assert_eq!(create(&client, "orders", 30).await, 0);
+    wait_until_led(&client, "orders", 30).await;
+    let crowds = [node.crowd(false, 100), node.crowd(true, 100)];
+    let held = crowds.each_ref().map(Vec::len);
+    assert!(held.iter().all(|held| (5..90).contains(held)), "{held:?}");
+
+    assert_eq!(create(&client, "payments", 10).await, 0);
+    wait_until_led(&client, "payments", 10).await;
+    for (topic, partitions) in [("orders", 30), ("payments", 10)] {
+        for partition in 0..partitions {
+            assert_eq!(produce(&client, topic, partition, "taken").await, 0, "{}", node.log());
+            assert!(fetch(&client, topic, partition).await.is_ok_and(|bytes| bytes > 0), "{}", node.log());
+        }
+    }
+    let log = node.log();
+    assert!(!log.contains("ERROR") && !log.contains("no file can be opened"), "{log}");
+    assert_eq!(log.matches("too many connections").count(), 2, "one line for each listener: {log}");
+    drop(crowds);
+    // There is room again as soon as the node has seen them go.
+    node.connect().await;
+    assert!(node.stop().success(), "{}", node.log());
 }

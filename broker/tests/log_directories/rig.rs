@@ -1,6 +1,6 @@
 //! One node as a process of its own, with several log directories, and a client of it.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +33,16 @@ pub(crate) struct Node {
 pub(crate) struct Shown {
     pub(crate) index: i32,
     pub(crate) leader: i32,
+}
+
+/// Whether the node has closed a connection on which nothing was asked; waits if the connection may wait.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    use std::io::{ErrorKind, Read};
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
 }
 
 fn free_port() -> u16 {
@@ -96,8 +106,20 @@ impl Node {
 
     /// Starts the node and waits until it serves.
     pub(crate) async fn start(&mut self) -> Connection {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_ottla"))).await
+    }
+
+    /// Starts it with so many open files as its limit.
+    pub(crate) async fn start_limited(&mut self, open_files: u32) -> Connection {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_ottla")]);
+        self.start_by(shell).await
+    }
+
+    async fn start_by(&mut self, mut ottla: Command) -> Connection {
         let log = std::fs::File::create(self.directory("log")).expect("a log file");
-        let process = Command::new(env!("CARGO_BIN_EXE_ottla"))
+        let process = ottla
             .arg("server")
             .arg(self.properties_file())
             .stdin(Stdio::null())
@@ -119,6 +141,21 @@ impl Node {
         }
     }
 
+    /// Opens so many connections to the controller's listener, or to the clients', and gives those that the node
+    /// has not closed.
+    pub(crate) fn crowd(&self, to_controller: bool, connections: usize) -> Vec<TcpStream> {
+        let port = if to_controller { self.controller_port } else { self.port };
+        let connect = |_| TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let mut streams: Vec<TcpStream> = (0..connections).map(connect).collect();
+        // They are taken in order: when the last one is closed, all have been.
+        assert_eq!(streams.last_mut().map(is_closed), Some(true), "{}", self.log());
+        streams.retain_mut(|stream| {
+            stream.set_nonblocking(true).expect("set");
+            !is_closed(stream)
+        });
+        streams
+    }
+
     /// What the node has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory("log")).unwrap_or_default()
@@ -127,7 +164,7 @@ impl Node {
     /// A text of its HTTP endpoint.
     pub(crate) fn http(&self, path: &str) -> String {
         use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.http_port)).expect("an endpoint");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("an endpoint");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");

@@ -55,9 +55,13 @@ pub(super) const KEYS: &[Key] = &[
         "600000",
         "After how long an idle connection is closed; -1 never closes it.",
     ),
-    Key::int("max.connections", "2147483647", "How many connections the broker accepts at once.")
-        .at_least(0)
-        .cluster_wide(),
+    Key::int(
+        "max.connections",
+        "2147483647",
+        "How many connections the broker accepts at once; never more than the limit of open files has room for beside the logs.",
+    )
+    .at_least(0)
+    .cluster_wide(),
     Key::int("max.connections.per.ip", "2147483647", "How many connections one address may have.")
         .at_least(0)
         .cluster_wide()

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::error::{AppendError, DiskError, failed};
 use super::header::{Header, batches};
+use super::recovery::remove_segment;
 use super::replica_log::Log;
 use super::segment::Segment;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_no_descriptor};
 use crate::ids::Offset;
 use crate::time::Wall;
 
@@ -33,7 +34,8 @@ impl<D: Disk> Log<D> {
     /// Appends whole batches, in format 2, with their offsets and leader epochs set. Each buffer holds one
     /// or more. They are checked first to follow the log's end and each other (offsets may leave gaps, as
     /// compaction makes them); their checksums are the caller's matter. `now` counts for `segment.ms` only
-    /// where batches carry no timestamp.
+    /// where batches carry no timestamp. Where there is no descriptor for it the log goes on as it is, with the
+    /// batches that came before the one in hand.
     pub fn append(&mut self, buffers: &[Bytes], now: Wall) -> Result<AppendOutcome, AppendError> {
         if self.failed {
             return Err(AppendError::Failed(self.directory.clone()));
@@ -44,7 +46,9 @@ impl<D: Disk> Log<D> {
         for buffer in buffers {
             bytes += buffer.len() as u64;
             if let Err(error) = self.append_buffer(buffer, now) {
-                return Err(self.fail(error).into());
+                // What is in the log is whole; the rest was not attempted.
+                let again = is_no_descriptor(&error);
+                return Err(if again { error } else { self.fail(error) }.into());
             }
         }
         let rolled = self.segments.len() > segments_before;
@@ -133,9 +137,26 @@ impl<D: Disk> Log<D> {
             // Nothing was ever in it.
             return Ok(());
         }
-        let segment = Segment::create(&self.disk, &self.directory, base)?;
+        let segment = match Segment::create(&self.disk, &self.directory, base) {
+            Ok(segment) => segment,
+            Err(error) => {
+                if is_no_descriptor(&error) {
+                    self.take_back_names(base)?;
+                }
+                return Err(error);
+            }
+        };
         self.active_mut().seal();
         self.segments.push(segment);
+        self.pending.names = true;
+        Ok(())
+    }
+
+    /// Some of a new segment's files were made, and then there was no descriptor for the next. What comes may
+    /// yet fit into the segment before: a start must not find these among its records.
+    fn take_back_names(&mut self, base: Offset) -> Result<(), DiskError> {
+        let removed = remove_segment(&self.disk, &self.directory, base);
+        removed.map_err(failed("remove a segment of", &self.directory))?;
         self.pending.names = true;
         Ok(())
     }

@@ -41,7 +41,9 @@ pub struct GroupCommit<K> {
     failed: bool,
     /// Rises with each round.
     rounds: u64,
-    stall: Stall<(u64, usize)>,
+    /// Rises whenever a job could not go on for want of a descriptor.
+    postponed: u64,
+    stall: Stall<(u64, usize, u64)>,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl<K: Ord + Copy> GroupCommit<K> {
             stray: BTreeSet::new(),
             failed: false,
             rounds: 0,
+            postponed: 0,
             stall: Stall::default(),
         }
     }
@@ -124,7 +127,7 @@ impl<K: Ord + Copy> GroupCommit<K> {
         }
         self.rounds += 1;
         // Its jobs begin now, and not when they are first looked at.
-        self.stall.tick(now, Some((self.rounds, 0)));
+        self.stall.tick(now, Some((self.rounds, 0, self.postponed)));
         let mut jobs = Vec::new();
         while jobs.len() < ROUND_LOGS_MAX {
             let Some(log) = self.line.pop_front() else { break };
@@ -165,11 +168,17 @@ impl<K: Ord + Copy> GroupCommit<K> {
 
     /// Fails the directory if its syncs take too long. Call it about once a second.
     pub fn tick(&mut self, now: Monotonic) {
-        let round = self.round.as_ref().map(|round| (self.rounds, round.synced.len()));
+        let round = self.round.as_ref().map(|round| (self.rounds, round.synced.len(), self.postponed));
         if self.stall.tick(now, round) > STALL_MAX {
             let text = format!("a sync takes more than {} s", STALL_MAX.as_secs());
             self.fail(None, io::Error::new(io::ErrorKind::TimedOut, text));
         }
+    }
+
+    /// A job waits for a descriptor, and is done again from its beginning: that it takes long is not the disk's
+    /// fault.
+    pub fn postponed(&mut self) {
+        self.postponed += 1;
     }
 
     /// Fails the directory for another reason: a write or a read that failed.

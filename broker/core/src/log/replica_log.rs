@@ -1,5 +1,7 @@
 //! The log itself: what it holds and where it begins and ends.
 
+use std::io;
+
 use uuid::Uuid;
 
 use super::config::LogConfig;
@@ -66,8 +68,11 @@ impl<D: Disk> Log<D> {
         if let Some(topic_id) = text.as_deref().and_then(partition_metadata::parse) {
             return Err(CreateError::Exists { directory: directory.to_owned(), topic_id });
         }
-        if disk.list(directory).is_ok() {
-            match holding(&disk, directory)? {
+        match disk.list(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Not to be taken for one that is not there.
+            Err(error) => return Err(failed("list", directory)(error).into()),
+            Ok(_) => match holding(&disk, directory)? {
                 Holding::Nothing => {
                     disk.remove(directory).map_err(failed("remove the unfinished log", directory))?;
                 }
@@ -75,7 +80,7 @@ impl<D: Disk> Log<D> {
                     keep_aside(&disk, directory, topic_id.0)?;
                     disk.sync_directory("").map_err(failed("sync directory", ""))?;
                 }
-            }
+            },
         }
         disk.create_directory(directory).map_err(failed("make directory", directory))?;
         // The recovery points on the disk may still name an earlier topic's log of the same name: what they

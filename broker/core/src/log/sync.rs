@@ -79,7 +79,8 @@ impl<D: Disk> SyncJob<D> {
         self.number
     }
 
-    /// Does the job; blocks until the disk has done its part. After an error nothing may be assumed.
+    /// Does the job; blocks until the disk has done its part. After an error nothing may be assumed, but after
+    /// [`crate::disk::NoDescriptor`] the job may be done again from its beginning.
     pub fn run(&self) -> io::Result<()> {
         self.files.iter().try_for_each(DiskFile::sync)?;
         self.index_writes.iter().try_for_each(IndexWrite::run)?;

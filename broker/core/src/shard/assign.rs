@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::replica::{Parked, Replica, log_config};
 use super::{Leaving, Shard};
 use crate::config::TopicConfig;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_no_descriptor};
 use crate::ids::{TopicName, TopicPartition};
 use crate::log::{Log, directory_name};
 use crate::metadata::image;
@@ -161,7 +161,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 true
             }
             Err(error) => {
-                self.fail(&error);
+                if is_no_descriptor(&error) {
+                    // The next tick tries again.
+                    self.postponed.insert(assignment.partition, assignment.clone());
+                }
+                self.fail_if_asked(&error);
                 false
             }
         }

@@ -27,6 +27,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if self.has_failed() {
             return;
         }
+        self.remove_idle();
         let due = now.since(self.checkpointed_at) >= INTERVAL;
         let all = due || self.unflushed_bytes >= BYTES;
         self.flush_page_cache(now, all);

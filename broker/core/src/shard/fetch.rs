@@ -174,7 +174,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         match error {
             // The driver asked the disk not to wait, and asks again.
             ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}
-            ReadError::Disk(_) => self.fail(error),
+            ReadError::Disk(_) => self.fail_if_asked(error),
             ReadError::Corrupt { .. } => {}
             ReadError::OutOfRange { offset, log_start, log_end } => {
                 return PartitionError::OffsetOutOfRange {

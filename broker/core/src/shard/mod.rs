@@ -50,7 +50,8 @@ pub struct Shard<D: Disk, T, W> {
     /// What was moved out of the way since the last [`RemovalJob`], and what of it is to be removed.
     moved: bool,
     unwanted: Vec<String>,
-    /// Replicas whose directory still belongs to a log that waits for its removal.
+    /// Replicas whose directory still belongs to a log that waits for its removal, or whose log could not be made
+    /// for want of a descriptor.
     postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Shard;
 use super::damaged::Damaged;
 use super::replica::Replica;
-use crate::disk::Disk;
+use crate::disk::{Disk, NoDescriptor, is_no_descriptor};
 use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
@@ -37,7 +37,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// off; anything that is not named like a log is left alone.
     ///
     /// # Errors
-    /// If the disk gives an error: the directory has failed.
+    /// If the disk gives an error: the directory has failed; or [`NoDescriptor`]: the same may be tried again, as
+    /// after a crash.
     pub fn open(me: NodeId, disk: D, now: Monotonic) -> std::io::Result<Opened<D, T, W>> {
         let clean = take_clean_shutdown(&disk)?.is_some();
         let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
@@ -102,5 +103,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
 /// The disk's error, with what was attempted.
 fn named(directory: &str, error: &DiskError) -> std::io::Error {
+    if is_no_descriptor(error) {
+        return NoDescriptor.into();
+    }
     std::io::Error::new(error.source.kind(), format!("log \"{directory}\": {error}: {}", error.source))
 }

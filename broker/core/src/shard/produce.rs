@@ -61,7 +61,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 })
             }
             Err(error @ (AppendError::Disk(_) | AppendError::Failed(_))) => {
-                self.fail(&error);
+                self.fail_if_asked(&error);
                 Err(PartitionError::Storage)
             }
             // The log knows a later leader than this broker does: its own knowledge is old.

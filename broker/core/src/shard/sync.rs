@@ -5,7 +5,7 @@ use std::io;
 
 use super::Shard;
 use super::effect::Effect;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_no_descriptor};
 use crate::ids::TopicPartition;
 use crate::log::SyncNumber;
 use crate::log::commit::RoundEnd;
@@ -41,9 +41,21 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.end_rounds();
     }
 
-    /// The driver could not run a read that was planned here: the disk has failed.
+    /// A job of the round waits for a descriptor; its acknowledgements wait with it.
+    pub fn sync_postponed(&mut self) {
+        self.commit.postponed();
+    }
+
+    /// The driver could not run a read that was planned here: the disk has failed, if it was asked at all.
     pub fn disk_failed(&mut self, error: &io::Error) {
-        self.fail(error);
+        self.fail_if_asked(error);
+    }
+
+    /// As [`Shard::fail`], but for want of a descriptor: then whoever asked may ask again.
+    pub(super) fn fail_if_asked(&mut self, error: &(dyn Error + 'static)) {
+        if !is_no_descriptor(error) {
+            self.fail(error);
+        }
     }
 
     /// The disk failed under an append, a read or a name: so has the directory.

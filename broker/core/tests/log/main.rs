@@ -13,4 +13,5 @@ mod damage;
 mod looking;
 mod model;
 mod rig;
+mod starving;
 mod storing;

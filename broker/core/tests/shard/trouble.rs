@@ -1,6 +1,6 @@
-//! Disks that are full, and logs that are no longer what they were.
+//! Disks that are full, or cannot be asked for want of a descriptor, and logs that are no longer what they were.
 
-use ottla_core::disk::{Disk, DiskFile, OpenMode};
+use ottla_core::disk::{Disk, DiskFile, NoDescriptor, OpenMode, is_no_descriptor};
 use ottla_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{OffsetTarget, Shard};
@@ -174,4 +174,66 @@ fn a_damaged_log_that_nobody_knows_is_kept_aside() {
     rig.shard.assign(assignment(again, Some(ME), 0));
     rig.sync();
     assert!(rig.shard.list_offset(again, None, OffsetTarget::Latest).is_ok());
+}
+
+#[test]
+fn without_descriptors_requests_are_refused_and_nothing_fails() {
+    let other = TopicPartition { partition: PartitionIndex(1), ..TOPIC };
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    rig.disk.set_descriptors(0);
+    assert_eq!(rig.produce(&["b"], AckLevel::All, 2), [Seen::Answer(2, Err(PartitionError::Storage))]);
+    let found = rig.shard.list_offset(TOPIC, None, OffsetTarget::Timestamp(0));
+    assert_eq!(found, Err(PartitionError::Storage));
+    rig.shard.disk_failed(&NoDescriptor.into());
+    rig.shard.assign(assignment(other, Some(ME), 0));
+    rig.shard.tick(Monotonic(1000));
+    assert_eq!(rig.sync(), [], "the other log is not made yet");
+    rig.disk.set_descriptors(u64::MAX);
+    rig.shard.tick(Monotonic(2000));
+    rig.effects();
+    assert_eq!(rig.finish(), [], "the other log is made and synced");
+    assert_eq!(rig.produce(&["c"], AckLevel::All, 3), []);
+    assert_eq!(rig.sync(), [Seen::Answer(3, Ok(1))]);
+    let end = rig.shard.list_offset(other, None, OffsetTarget::Latest).unwrap();
+    assert_eq!(end.offset, Some(Offset(0)));
+}
+
+#[test]
+fn a_sync_that_waits_for_a_descriptor_is_not_the_disks_fault() {
+    let fails = |postponed: bool| {
+        let mut rig = Rig::leading();
+        rig.produce(&["a"], AckLevel::All, 1);
+        rig.begin();
+        for second in 1..=30 {
+            if postponed {
+                rig.shard.sync_postponed();
+            }
+            rig.shard.tick(Monotonic(second * 1000));
+        }
+        let failed = rig.effects().contains(&Seen::Failed);
+        (failed, rig.finish().contains(&Seen::Answer(1, Ok(0))))
+    };
+    assert_eq!(fails(true), (false, true));
+    assert_eq!(fails(false), (true, false));
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_for_want_of_a_descriptor_is_opened_later() {
+    let mut rig = Rig::leading();
+    rig.produce(&["a"], AckLevel::All, 1);
+    rig.sync();
+    let disk = rig.disk.crash(CrashKind::Process);
+    for left in 0..40 {
+        disk.set_descriptors(left);
+        if let Err(error) = Shard::<_, u32, u32>::open(ME, disk.clone(), Monotonic(0)) {
+            assert!(is_no_descriptor(&error), "{left}: {error}");
+        }
+    }
+    disk.set_descriptors(u64::MAX);
+    let mut rig = Rig::open(disk);
+    rig.shard.assign(assignment(TOPIC, Some(ME), 1));
+    rig.sync();
+    assert_eq!(rig.read(0), values(&["a"]));
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ottla_core::disk::{Disk, DiskFile, OpenMode};
+use ottla_core::disk::{Disk, DiskFile, NoDescriptor, OpenMode};
 
 use self::content::{Content, Loss};
 use self::names::Names;
@@ -60,6 +60,8 @@ struct State {
     capacity_bytes: u64,
     /// How often in a thousand a sync of a file fails.
     sync_error_permille: u32,
+    /// How many descriptors are to be had; those of open files are as good as closed.
+    descriptors: u64,
     counts: Counts,
 }
 
@@ -92,6 +94,7 @@ impl SimDisk {
             stopped: false,
             capacity_bytes: u64::MAX,
             sync_error_permille: 0,
+            descriptors: u64::MAX,
             counts: Counts::default(),
         };
         Self { state: Arc::new(Mutex::new(state)), life: 0 }
@@ -142,6 +145,12 @@ impl SimDisk {
         self.lock().sync_error_permille = often;
     }
 
+    /// Sets how many more operations find a descriptor, where they need one; all, with `u64::MAX`. What was written
+    /// and not yet synced keeps its own.
+    pub fn set_descriptors(&self, left: u64) {
+        self.lock().descriptors = left;
+    }
+
     /// What the disk has done so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts
@@ -158,6 +167,15 @@ impl SimDisk {
             return Err(io::Error::other("the simulated node has crashed"));
         }
         Ok(state)
+    }
+
+    /// As [`SimDisk::living`], for what needs a descriptor.
+    fn with_descriptor(&self) -> io::Result<()> {
+        let mut state = self.living()?;
+        if state.descriptors < u64::MAX {
+            state.descriptors = state.descriptors.checked_sub(1).ok_or(NoDescriptor)?;
+        }
+        Ok(())
     }
 
     /// As [`SimDisk::living`], and counts down to a crash.
@@ -186,6 +204,7 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<SimFile> {
+        self.with_descriptor()?;
         let existing = self.living()?.names.file(path);
         let inode = match (existing, mode) {
             (Err(error), OpenMode::Create) if error.kind() == io::ErrorKind::NotFound => {
@@ -200,6 +219,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.with_descriptor()?;
         self.living()?.names.list(directory)
     }
 
@@ -216,16 +236,19 @@ impl Disk for SimDisk {
     }
 
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
+        self.with_descriptor()?;
         self.changing()?.names.sync_directory(directory)
     }
 }
 
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.disk.with_descriptor()?;
         Ok(self.disk.living()?.content(self.inode).read(buffer, position))
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.disk.with_descriptor()?;
         let mut state = self.disk.changing()?;
         let growth = state.content(self.inode).growth_bytes(position, bytes.len() as u64);
         if growth > 0 && state.capacity_bytes < u64::MAX {

@@ -25,7 +25,7 @@ fn controller(directory: &Path, voters: &[(i32, DirectoryId)]) -> ControllerHand
     let first = BootstrapVoters(voters.collect());
     let config = NodeConfig::new(QuorumConfig::new(cluster_id, me));
     let (fatal, _) = mpsc::unbounded_channel();
-    start((directory, DIRECTORY_ID), Some(&first), config, fatal).expect("a controller")
+    start((directory, DIRECTORY_ID), 100, Some(&first), config, fatal).expect("a controller")
 }
 
 #[tokio::test]

@@ -89,6 +89,8 @@ pub(super) enum Message {
     Barrier(oneshot::Sender<()>),
     Tick,
     SyncFinished(super::syncer::Finished),
+    /// A sync waits for a descriptor.
+    SyncPostponed,
     Close {
         epoch: Option<ottla_core::ids::BrokerEpoch>,
         done: oneshot::Sender<()>,

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use ottla_core::disk::is_no_descriptor;
 use ottla_core::ids::{Offset, TopicPartition};
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::shard::{CheckpointJob, RemovalJob};
@@ -15,6 +17,9 @@ use crate::disk::RealDisk;
 /// How many syncs of one directory run at once. A round of many small files gains from it up to about
 /// here: 64 files of 4 KB took 13–101 ms one by one and 7 ms on 16 threads; most rounds have few.
 const THREADS: usize = 4;
+
+/// Between two tries of a job for which there is no descriptor.
+pub(super) const DESCRIPTOR_WAIT: Duration = Duration::from_millis(100);
 
 /// What a thread has done.
 #[derive(Debug)]
@@ -91,8 +96,8 @@ fn work(queue: &Mutex<blocking::Receiver<Job>>, shard: &mpsc::WeakUnboundedSende
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let finished = match job {
-            Job::Sync(id, job) => Finished::Sync(id, job.number(), job.run()),
-            Job::Checkpoint(job) => Finished::Checkpoint(job.logs(), job.run()),
+            Job::Sync(id, job) => Finished::Sync(id, job.number(), patiently(shard, || job.run())),
+            Job::Checkpoint(job) => Finished::Checkpoint(job.logs(), patiently(shard, || job.run())),
         };
         if let Some(shard) = shard.upgrade() {
             // The shard's thread is gone only when the process ends.
@@ -101,9 +106,24 @@ fn work(queue: &Mutex<blocking::Receiver<Job>>, shard: &mpsc::WeakUnboundedSende
     }
 }
 
+/// Does a job, and again while there is no descriptor for it.
+fn patiently(shard: &mpsc::WeakUnboundedSender<Message>, job: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        let result = job();
+        let Some(shard) = shard.upgrade() else { return result };
+        match result {
+            Err(error) if is_no_descriptor(&error) => {
+                let _gone = shard.send(Message::SyncPostponed);
+                std::thread::sleep(DESCRIPTOR_WAIT);
+            }
+            result => return result,
+        }
+    }
+}
+
 fn remove(queue: &blocking::Receiver<RemovalJob<RealDisk>>, shard: &mpsc::WeakUnboundedSender<Message>) {
     for job in queue {
-        if let Err(error) = job.sync() {
+        if let Err(error) = patiently(shard, || job.sync()) {
             if let Some(shard) = shard.upgrade() {
                 let _gone = shard.send(Message::SyncFinished(Finished::Removal(error)));
             }

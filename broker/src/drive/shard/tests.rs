@@ -55,7 +55,7 @@ async fn filled(directory: &Path) -> Shards {
     let held = Held { shard: 0, config: None };
     let (_, routes) = watch::channel(Routes::unit(TOPIC, held));
     let (events, mut reports) = mpsc::unbounded_channel();
-    let shards = start(ME, &[directory.to_owned()], routes, &events).unwrap();
+    let shards = start(ME, &[directory.to_owned()], 100, routes, &events).unwrap();
     assert!(matches!(reports.recv().await, Some(ShardEvent::Opened { .. })));
     shards.order(assign());
     let answers: Vec<_> = (0..BATCHES)

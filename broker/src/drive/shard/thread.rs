@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use ottla_core::disk::is_no_descriptor;
 use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::partition::PartitionError;
 use ottla_core::replicas::Routes;
@@ -15,7 +17,7 @@ use super::handle::{FetchItem, Message};
 use super::pulse::{Pulse, SHARD_LANE};
 use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries, may_be_gone};
-use super::syncer::{Finished, Job, Syncer};
+use super::syncer::{DESCRIPTOR_WAIT, Finished, Job, Syncer};
 use crate::clock;
 use crate::disk::RealDisk;
 
@@ -45,6 +47,7 @@ pub(crate) enum ShardEvent {
 pub(crate) fn start(
     me: NodeId,
     directories: &[PathBuf],
+    open_max: usize,
     routes: tokio::sync::watch::Receiver<Routes>,
     events: &mpsc::UnboundedSender<ShardEvent>,
 ) -> io::Result<super::Shards> {
@@ -56,17 +59,16 @@ pub(crate) fn start(
         let reader = Reader::start(&format!("shard-{number}"), &queue, (&pulses, number))?;
         readers.push(reader.clone());
         let (events, pulses) = (events.clone(), Arc::clone(&pulses));
-        std::thread::Builder::new()
-            .name(format!("shard-{number}"))
-            .stack_size(STACK_BYTES)
-            .spawn(move || run(number, me, messages, &syncer, &reader, &events, &pulses[number]))?;
+        std::thread::Builder::new().name(format!("shard-{number}")).stack_size(STACK_BYTES).spawn(
+            move || run((number, open_max), me, messages, &syncer, &reader, &events, &pulses[number]),
+        )?;
         queues.push(queue);
     }
     Ok(super::Shards::new(queues, pulses, readers, events.clone(), routes))
 }
 
 fn run(
-    number: usize,
+    (number, open_max): (usize, usize),
     me: NodeId,
     mut messages: mpsc::UnboundedReceiver<Message>,
     syncer: &Syncer,
@@ -75,8 +77,8 @@ fn run(
     pulse: &Pulse,
 ) {
     let directory = &pulse.directory;
-    let opened = RealDisk::new(directory)
-        .and_then(|disk| Ok((disk.clone(), RealShard::open(me, disk, clock::monotonic())?)));
+    let opened = RealDisk::new(directory, open_max, Duration::ZERO)
+        .and_then(|disk| Ok((disk.clone(), open_patiently(me, &disk)?)));
     let (disk, shard) = match opened {
         Ok((disk, opened)) => (disk, report_opened(directory, opened)),
         Err(error) => {
@@ -117,6 +119,16 @@ fn run(
             driver.perform();
             let _nobody_waits = done.send(());
             return;
+        }
+    }
+}
+
+/// Opens every log, from the beginning again while there are no descriptors for it.
+fn open_patiently(me: NodeId, disk: &RealDisk) -> io::Result<Opened<RealDisk, Answer, Weak<Notify>>> {
+    loop {
+        match RealShard::open(me, disk.clone(), clock::monotonic()) {
+            Err(error) if is_no_descriptor(&error) => std::thread::sleep(DESCRIPTOR_WAIT),
+            opened => return opened,
         }
     }
 }
@@ -186,6 +198,7 @@ impl Driver<'_> {
                 self.measure_room();
                 self.shard.tick(clock::monotonic());
             }
+            Message::SyncPostponed => self.shard.sync_postponed(),
             Message::SyncFinished(Finished::Sync(id, number, result)) => {
                 self.shard.sync_finished(id, number, result);
             }
