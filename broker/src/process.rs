@@ -263,10 +263,11 @@ fn start_controller(
     directories: &LoadedDirectories,
     open_files: OpenFiles,
     fatal: &mpsc::UnboundedSender<String>,
-) -> Result<ControllerHandle, controller::StartError> {
+) -> Result<ControllerHandle, RunError> {
     let (metadata, voters) = (directories.metadata(), directories.bootstrap_voters.as_ref());
     let (place, open_max) = ((&*metadata.path, metadata.id), open_files.metadata_log);
-    controller::start(place, open_max, voters, node_config(config, directories), fatal.clone())
+    let config = node_config(config, directories)?;
+    Ok(controller::start(place, open_max, voters, config, fatal.clone())?)
 }
 
 fn shard_directories(config: &BrokerConfig, directories: &LoadedDirectories) -> Vec<Directory> {
@@ -325,7 +326,7 @@ fn serve(
     tasks
 }
 
-fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> NodeConfig {
+fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> Result<NodeConfig, RunError> {
     let own = config.advertised_listeners.iter().find(|listener| listener.name == config.controller_listener);
     let address = own.map_or_else(
         || {
@@ -338,7 +339,8 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> NodeCo
         |listener| listener.address.clone(),
     );
     let me = Peer { node_id: config.node_id, directory_id: directories.metadata().id, address };
-    let mut quorum = QuorumConfig::new(directories.cluster_id, me);
+    let seed = random_uuid().map_err(system("draw the seed of its elections"))?.as_u64_pair().0;
+    let mut quorum = QuorumConfig::new(directories.cluster_id, me, seed);
     quorum.bootstrap.clone_from(&config.controllers);
     let mut node = NodeConfig::new(quorum);
     node.snapshot_after_bytes = config.limits.snapshot_after.0;
@@ -349,7 +351,7 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> NodeCo
     controller.delete_topics = config.topics.delete;
     controller.session_timeout = config.timeouts.broker_session;
     controller.fixed = config.fixed.clone();
-    node
+    Ok(node)
 }
 
 fn lifecycle_config(

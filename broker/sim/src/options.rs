@@ -11,10 +11,12 @@ use crate::rng::Rng;
 pub struct Options {
     /// The seed.
     pub seed: u64,
-    /// How many nodes are controller and broker at once; their ids count from 0.
+    /// How many nodes are controller and broker at once; their ids come first.
     pub combined_count: u32,
     /// How many nodes are brokers alone; their ids follow.
     pub broker_count: u32,
+    /// How far ids lie apart; the first is 0.
+    pub id_step: u32,
     /// How many clients produce and read.
     pub client_count: u32,
     /// How many topics the clients make.
@@ -85,6 +87,7 @@ impl Options {
             faults,
             conditions: conditions(&mut rng),
             sync_micros_max: *rng.pick(&[500, 5_000, 50_000]),
+            id_step: *rng.pick(&[1, 1, 10]),
         }
     }
 
@@ -104,6 +107,7 @@ impl Options {
         Self {
             combined_count: 3,
             broker_count: 0,
+            id_step: 1,
             client_count: 2,
             topic_count: 2,
             deletes_topics: false,

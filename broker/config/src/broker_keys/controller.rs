@@ -18,10 +18,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::boolean("controller.quorum.auto.join.enable", "false", "Whether a controller that is caught up adds itself to the voters.")
         .inert("a controller whose volume was lost always replaces its old vote once it has caught up")
         .low(),
-    Key::int("controller.quorum.election.timeout.ms", "1000", "How long a controller waits for a leader before it starts an election. Each waits up to twice as long, at random.")
-        .at_least(10).inert("the quorum's timeouts are fixed"),
+    Key::int("controller.quorum.election.timeout.ms", "1000", "How long a controller waits for a leader before it starts an election. Each waits up to twice as long, at random, and no two equally long.")
+        .at_least(10).inert("each controller draws from 1 to 2 seconds"),
     Key::int("controller.quorum.election.backoff.max.ms", "1000", "The longest random wait before another election.")
-        .inert("the random part of the election timeout does this")
+        .inert("each attempt draws another election timeout")
         .low(),
     Key::int("controller.quorum.fetch.timeout.ms", "2000", "How long a controller may be without word from a majority before it looks for a new leader.")
         .inert("the election timeout does this"),

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, ReadOnlyOption};
 
-pub use super::config::{ELECTION_TICKS_MIN, QuorumConfig};
+pub use super::config::QuorumConfig;
 pub use super::effects::{
     Committed, MemberProgress, NotLeader, OpenError, Outgoing, QuorumEffects, QuorumEvent,
 };
@@ -25,6 +25,7 @@ use super::identity::{Peer, RaftId, check_voters};
 use super::log::MemoryLog;
 use super::members::{conf_change, conf_state, voters_of};
 use super::message::Envelope;
+use super::patience::{ELECTION_TICKS_MIN, Patience};
 use super::snapshot::SnapshotId;
 use super::store::{HardState, LogEntry, Persist, PersistAction, Recovered};
 use super::transfer::{Held, Incoming};
@@ -81,6 +82,7 @@ pub struct Quorum {
     raw: RawNode<MemoryLog>,
     config: QuorumConfig,
     table: Voters,
+    patience: Patience,
     /// Where members and strangers said that they are reached; newer than the table.
     heard_from: BTreeMap<RaftId, Peer>,
     waiting: VecDeque<Waiting>,
@@ -121,10 +123,11 @@ impl Quorum {
         log.append(&recovered.entries.iter().map(LogEntry::to_raft).collect::<Vec<_>>());
         let raft_config = raft::Config {
             id: id.0,
-            // The crate draws the time-out of each election from [min, max): one number, so nothing is drawn.
-            election_tick: ELECTION_TICKS_MIN.min(config.election_ticks),
-            min_election_tick: config.election_ticks,
-            max_election_tick: config.election_ticks + 1,
+            // The crate draws the time-out of each election from [min, max), out of the thread's generator. Ours
+            // is set before each tick, and only a tick looks at it: see `one_tick`.
+            election_tick: ELECTION_TICKS_MIN,
+            min_election_tick: ELECTION_TICKS_MIN,
+            max_election_tick: usize::MAX,
             heartbeat_tick: config.heartbeat_ticks,
             applied: snapshot.offset.0,
             max_size_per_msg: APPEND_BYTES_MAX,
@@ -143,10 +146,12 @@ impl Quorum {
             held.hold(recovered.image);
         }
         let next_tick = now.plus(config.tick);
+        let patience = Patience::new(config.seed, config.me.directory_id, &table);
         let mut quorum = Self {
             raw,
             config,
             table,
+            patience,
             heard_from: BTreeMap::new(),
             waiting: VecDeque::new(),
             outbox: Vec::new(),
@@ -348,7 +353,12 @@ impl Quorum {
         self.ticks += 1;
         // While a snapshot is on its way to the disk, raft's log has a hole that it must not campaign over.
         if !self.installing() {
+            self.raw.raft.set_randomized_election_timeout(self.patience.ticks());
             self.raw.tick();
+            if !self.leads() && self.raw.raft.election_elapsed == 0 {
+                // It stood.
+                self.patience.draw();
+            }
         }
         self.hasten_first_election();
         self.ask_to_join();
@@ -396,6 +406,7 @@ impl Quorum {
 
     fn set_table(&mut self, table: Voters) {
         self.table = table;
+        self.patience.follow(self.config.me.directory_id, &self.table);
         let nodes = |members: &[Voter]| members.iter().map(|member| member.node_id).collect();
         self.events.push(QuorumEvent::VotersChanged {
             voters: nodes(&self.table.voters),

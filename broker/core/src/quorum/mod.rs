@@ -21,6 +21,7 @@ mod log;
 pub mod machine;
 mod members;
 pub mod message;
+mod patience;
 pub mod snapshot;
 pub mod store;
 mod transfer;

@@ -55,3 +55,24 @@ fn another_one_leads_within_two_seconds_of_a_crash() {
     assert_ne!(first, second);
     assert!(cluster.now.since(before).as_millis() <= 2_000);
 }
+
+#[test]
+fn whatever_ids_voters_have_they_do_not_split_the_vote_again_and_again() {
+    for ids in [[10, 20, 30], [100, 200, 300], [0, 5, 10]] {
+        let mut cluster = Cluster::of(&ids.map(NodeId));
+        for id in cluster.ids() {
+            cluster.start(id);
+        }
+        for _ in 0..5 {
+            let first = cluster.wait_active();
+            cluster.stop(first, CrashKind::Process);
+            // Here the clocks of the survivors tick at the same moment, and no message is there before both did.
+            let before = cluster.now;
+            cluster.wait_active();
+            let took = cluster.now.since(before);
+            assert!(took.as_millis() <= 2_000, "{ids:?} took {took:?}");
+            cluster.start(first);
+            cluster.pass(500);
+        }
+    }
+}

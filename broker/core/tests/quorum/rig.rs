@@ -80,6 +80,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A cluster of so many voters, formatted and not yet started.
     pub(crate) fn new(voters: i32) -> Self {
+        Self::of(&(0..voters).map(NodeId).collect::<Vec<_>>())
+    }
+
+    /// A cluster of these voters.
+    pub(crate) fn of(ids: &[NodeId]) -> Self {
         let mut cluster = Self {
             members: BTreeMap::new(),
             now: Monotonic(1_000),
@@ -94,12 +99,13 @@ impl Cluster {
             rng: Rng::new(7),
             leaders: BTreeMap::new(),
         };
-        let ids = || (0..voters).map(NodeId);
         let directory_of = |id: NodeId| directory(100 + u128::try_from(id.0).unwrap());
-        let table =
-            Voters { voters: ids().map(|id| voter(id, directory_of(id))).collect(), learners: Vec::new() };
-        for id in ids() {
-            cluster.add(id, directory_of(id), Some(&table));
+        let table = Voters {
+            voters: ids.iter().map(|id| voter(*id, directory_of(*id))).collect(),
+            learners: Vec::new(),
+        };
+        for id in ids {
+            cluster.add(*id, directory_of(*id), Some(&table));
         }
         cluster
     }
@@ -143,7 +149,7 @@ impl Cluster {
         let host = member.host.clone();
         let me =
             Peer { node_id: id, directory_id: member.directory_id, address: Address { host, ..address(id) } };
-        let mut quorum = QuorumConfig::new(CLUSTER, me);
+        let mut quorum = QuorumConfig::new(CLUSTER, me, u64::try_from(id.0).unwrap());
         quorum.kept_bytes = usize::try_from(self.snapshot_after_bytes / 10).unwrap();
         quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();
         let config =

@@ -64,6 +64,9 @@ pub(crate) struct Node {
 pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
     let mut ids = rng.fork("identities");
     let cluster_id = ClusterId(ids.uuid());
+    let numbered = |range: std::ops::Range<u32>| -> Vec<NodeId> {
+        range.map(|number| NodeId(i32::try_from(number * options.id_step).expect("few nodes"))).collect()
+    };
     let controllers = numbered(0..options.combined_count);
     let brokers = numbered(options.combined_count..options.combined_count + options.broker_count);
     let mut nodes = BTreeMap::new();
@@ -102,10 +105,6 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
         node.format(Some(&voters));
     }
     nodes
-}
-
-fn numbered(range: std::ops::Range<u32>) -> Vec<NodeId> {
-    range.map(|id| NodeId(i32::try_from(id).expect("few nodes"))).collect()
 }
 
 /// The endpoint at which a controller is reached.

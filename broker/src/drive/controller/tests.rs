@@ -23,7 +23,7 @@ fn controller(directory: &Path, voters: &[(i32, DirectoryId)]) -> ControllerHand
         directory_id: *directory_id,
     });
     let first = BootstrapVoters(voters.collect());
-    let config = NodeConfig::new(QuorumConfig::new(cluster_id, me));
+    let config = NodeConfig::new(QuorumConfig::new(cluster_id, me, 1));
     let (fatal, _) = mpsc::unbounded_channel();
     start((directory, DIRECTORY_ID), 100, Some(&first), config, fatal).expect("a controller")
 }

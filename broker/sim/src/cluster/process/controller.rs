@@ -56,7 +56,7 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    pub(crate) fn start(identity: &Identity, disk: SimDisk, now: Now) -> Result<Self, StartError> {
+    pub(crate) fn start(identity: &Identity, disk: SimDisk, now: Now, seed: u64) -> Result<Self, StartError> {
         let opened = RaftStore::open(disk, METADATA_DIRECTORY, identity.directory_id);
         let (store, recovered) = opened.map_err(|error| match error {
             StoreError::Io(error) => StartError::Disk(error.to_string()),
@@ -69,7 +69,7 @@ impl Controller {
             directory_id: identity.directory_id,
             address: controller_address(identity.node_id),
         };
-        let mut quorum = QuorumConfig::new(identity.cluster_id, me);
+        let mut quorum = QuorumConfig::new(identity.cluster_id, me, seed);
         quorum.bootstrap = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let config = NodeConfig { snapshot_after_bytes: SNAPSHOT_AFTER_BYTES, ..NodeConfig::new(quorum) };
         let node = ControllerNode::open(recovered, config, now.monotonic)

@@ -98,7 +98,7 @@ pub(crate) fn start(node: &Node, now: Now, rng: Rng) -> Result<Process, StartErr
     let identity = &node.identity;
     let mut observations = Vec::new();
     let controller = match identity.is_controller {
-        true => Some(Controller::start(identity, node.disk.clone(), now)?),
+        true => Some(Controller::start(identity, node.disk.clone(), now, rng.fork("elections").bits())?),
         false => None,
     };
     let broker = Broker::start(identity, node.disk.clone(), now, rng, &mut observations)?;
