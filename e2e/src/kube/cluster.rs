@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use crate::command::{Answer, wait_until};
 use crate::control_group;
 use crate::kube::certificates::Certificates;
 use crate::kube::kubeconfig::write_if_changed;
@@ -18,6 +19,8 @@ use crate::step::{Log, Steps};
 pub const NODES: u8 = 3;
 /// Nodes are Ready in 13 s here; ten times that on a busy machine.
 const NODES_LIMIT: Duration = Duration::from_secs(130);
+/// How often kubelets are started again while the nodes come up.
+const KUBELET_STARTS_MAX: u32 = 5;
 
 /// Starts what does not run. `archives` are loaded into every node before its kubelet starts.
 pub fn ensure(site: &Site, programs: &Programs, archives: &[PathBuf], steps: &Steps) -> Result<Kubectl> {
@@ -50,17 +53,36 @@ pub fn ensure(site: &Site, programs: &Programs, archives: &[PathBuf], steps: &St
                 start.join().map_err(|_| anyhow!("the thread that starts a node panicked"))?
             })
         })?;
-        let limit = format!("--timeout={}s", NODES_LIMIT.as_secs());
-        let names: Vec<String> = Node::first(NODES).map(|node| format!("node/{}", node.name())).collect();
-        // `wait` gives up on an object that is not there yet, so first wait for them to register.
-        for name in &names {
-            kubectl.read(&["wait", "--for=create", name, &limit])?;
-        }
-        let mut words = vec!["wait", "--for=condition=Ready", &limit];
-        words.extend(names.iter().map(String::as_str));
-        kubectl.read(&words).map(|_| ())
+        wait_for_nodes(site, programs, &certificates, &kubectl)
     })?;
     Ok(kubectl)
+}
+
+/// Waits until every node is Ready. A kubelet that has ended is started again, as systemd does elsewhere: of kubelets
+/// that start in the same moment two may want the machine's one socket for device plugins, and the second gives up.
+fn wait_for_nodes(
+    site: &Site,
+    programs: &Programs,
+    certificates: &Certificates,
+    kubectl: &Kubectl,
+) -> Result<()> {
+    let mut starts_left = KUBELET_STARTS_MAX;
+    let columns = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=='Ready')].status}{'\\n'}{end}";
+    wait_until("all nodes are Ready", NODES_LIMIT, Duration::from_millis(300), || {
+        for node in Node::first(NODES).filter(|node| !node::kubelet_runs(site, *node)) {
+            let log = node::kubelet_log(site, node);
+            if starts_left == 0 {
+                return Answer::Never(format!("a kubelet ends again and again; read {}", log.display()));
+            }
+            starts_left -= 1;
+            if let Err(error) = node::ensure_agents(site, node, programs, certificates) {
+                return Answer::Never(format!("{error:#}"));
+            }
+        }
+        let table = kubectl.read(&["get", "nodes", "-o", columns]).unwrap_or_default();
+        let ready = table.lines().filter(|line| line.ends_with(" True")).count();
+        if ready == usize::from(NODES) { Answer::Yes } else { Answer::NotYet(table) }
+    })
 }
 
 fn start_node(

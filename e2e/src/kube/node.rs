@@ -51,7 +51,7 @@ pub fn ensure_agents(
     let config = directory.join("kubelet.yaml");
     write_if_changed(&config, &kubelet_config(site, node, certificates))?;
     let identity = kubeconfig::write(&directory.join("kubelet.kubeconfig"), certificates, &name)?;
-    Process::new(site, &format!("{name}-kubelet"), site.node_network(&name), &programs.kubernetes("kubelet"))
+    Process::new(site, &kubelet_name(node), site.node_network(&name), &programs.kubernetes("kubelet"))
         .flag("config", config.display())
         .flag("kubeconfig", identity.display())
         .flag("root-dir", directory.join("kubelet").display())
@@ -67,6 +67,20 @@ pub fn ensure_agents(
         .flag("hostname-override", &name)
         .ensure()
         .map(|_| ())
+}
+
+/// Whether the node's kubelet runs.
+pub fn kubelet_runs(site: &Site, node: Node) -> bool {
+    process::is_running(site, &kubelet_name(node))
+}
+
+/// The log of the node's kubelet.
+pub fn kubelet_log(site: &Site, node: Node) -> PathBuf {
+    process::log_path(site, &kubelet_name(node))
+}
+
+fn kubelet_name(node: Node) -> String {
+    format!("{}-kubelet", node.name())
 }
 
 /// Makes the image in `archive` known to the node's containerd, unless that very file is. Returns whether
