@@ -105,7 +105,9 @@ fn build(binaries: &[&str], log: &Log) -> Result<PathBuf> {
 
 fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log: &Log) -> Result<Image> {
     let name = format!("{prefix}/{stage}:{VERSION}");
-    let directory = repository::target().join("images");
+    // A directory for each prefix: two of them are two archives.
+    let directory = repository::target().join("images").join(prefix.replace(['/', ':'], "_"));
+    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let archive = directory.join(format!("{stage}-{VERSION}.tar"));
     let dockerfile = repository::root().join("Dockerfile");
     let digest = program("sha256sum").arg(context.join("out").join(binary)).arg(&dockerfile).read()?;
@@ -116,6 +118,7 @@ fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log
     }
     let mut flag = std::ffi::OsString::from("build=");
     flag.push(context);
+    let before = image_id(&name);
     buildah()?
         .args(["bud", "--isolation", "chroot", "--target", stage, "--tag", &name, "--build-context"])
         .arg(flag)
@@ -126,7 +129,19 @@ fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log
         .log(log)?;
     save(&name, &archive, log)?;
     fs::write(&stamp, input).with_context(|| format!("write {}", stamp.display()))?;
+    if let Some(before) = before
+        && image_id(&name).is_some_and(|now| now != before)
+    {
+        // Another prefix may still name it; then it stays.
+        let _ = buildah()?.args(["rmi", &before]).succeeds();
+    }
     Ok(Image { name, archive })
+}
+
+/// The image that carries `name` in our storage, if one does.
+fn image_id(name: &str) -> Option<String> {
+    let ids = buildah().ok()?.args(["images", "--quiet", "--no-trunc", name]).read().ok()?;
+    ids.lines().next().map(str::to_owned)
 }
 
 /// The archive of the image that holds a pod's namespaces: it reaps children and ends on SIGTERM.

@@ -23,6 +23,7 @@ pub mod packages;
 pub mod ports;
 pub mod process;
 pub mod quickstart;
+pub mod registry;
 pub mod repository;
 pub mod server;
 pub mod shim;

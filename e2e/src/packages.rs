@@ -26,6 +26,9 @@ pub const JAVA: &[Need] = &[("/usr/bin/java", "default-jre-headless")];
 /// What fetching them takes.
 pub const MAVEN: &[Need] = &[("/usr/bin/mvn", "maven")];
 
+/// What a registry for images takes.
+pub const REGISTRY: &[Need] = &[("/usr/bin/docker-registry", "docker-registry")];
+
 /// What running Kubernetes nodes takes.
 pub const KUBERNETES: &[Need] = &[
     ("/usr/bin/containerd", "containerd"),

@@ -14,6 +14,7 @@ use crate::kube::kubeconfig::{self, write_if_changed};
 use crate::kube::shared;
 use crate::kube::{FABRIC_ADDRESS, Node, POD_RANGE, Programs};
 use crate::process::{self, Process};
+use crate::registry;
 use crate::site::Site;
 use crate::step::Log;
 
@@ -30,6 +31,9 @@ pub fn ensure_containerd(site: &Site, node: Node) -> Result<()> {
     let config = directory.join("containerd.toml");
     write_if_changed(&config, &containerd_config(site, node)?)?;
     write_if_changed(&directory.join("cni/10-ottla.conflist"), &cni_config(node, &directory))?;
+    let plain_http =
+        format!("[host.\"http://{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n", registry::ADDRESS);
+    write_if_changed(&registries(&directory).join(registry::ADDRESS).join("hosts.toml"), &plain_http)?;
     let name = format!("{}-containerd", node.name());
     Process::new(site, &name, site.node_network(&node.name()), Path::new("/usr/bin/containerd"))
         .arg("--config")
@@ -107,6 +111,11 @@ fn directory(site: &Site, node: Node) -> PathBuf {
     site.path(&node.name())
 }
 
+/// What containerd knows of registries: a directory each.
+fn registries(directory: &Path) -> PathBuf {
+    directory.join("registries")
+}
+
 fn containerd_socket(site: &Site, node: Node) -> PathBuf {
     directory(site, node).join("containerd.sock")
 }
@@ -118,6 +127,7 @@ fn containerd_config(site: &Site, node: Node) -> Result<String> {
     let directory = directory(site, node).display().to_string();
     let socket = containerd_socket(site, node).display().to_string();
     let snapshotter = snapshotter(site)?;
+    let registries = registries(&self::directory(site, node)).display().to_string();
     Ok(format!(
         r#"version = 2
 root = "{directory}/containerd"
@@ -139,6 +149,8 @@ oom_score = 0
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{registries}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{directory}/cni"
