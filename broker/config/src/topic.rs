@@ -82,30 +82,20 @@ pub struct TopicConfig {
     pub compression: Compression,
     /// `flush.messages`, `flush.ms`
     pub durability: Durability,
-    /// `file.delete.delay.ms`
-    pub file_delete_delay: Duration,
     /// `index.interval.bytes`
     pub index_interval: ByteCount,
     /// `max.message.bytes`: the largest batch, compressed
     pub batch_size_max: ByteCount,
     /// `min.insync.replicas`
     pub min_insync_replicas: u32,
-    /// `retention.bytes` of a partition
-    pub retention_size: Limit<ByteCount>,
-    /// `retention.ms`
-    pub retention_time: Limit<Duration>,
     /// `segment.bytes`
     pub segment_size_max: ByteCount,
     /// `segment.index.bytes`
     pub segment_index_size_max: ByteCount,
     /// `segment.ms`
     pub segment_age_max: Duration,
-    /// `segment.jitter.ms`
-    pub segment_age_jitter: Duration,
     /// `message.timestamp.type` and its bounds
     pub timestamps: TimestampType,
-    /// `unclean.leader.election.enable`
-    pub unclean_leader_election: bool,
 }
 
 /// Why a topic's overrides are refused.
@@ -161,18 +151,13 @@ impl TopicConfig {
             },
             compression: read.compression(),
             durability: read.durability(),
-            file_delete_delay: read.duration("file.delete.delay.ms"),
             index_interval: read.bytes("index.interval.bytes"),
             batch_size_max: read.bytes("max.message.bytes"),
             min_insync_replicas: u32::try_from(read.number("min.insync.replicas")).unwrap_or(u32::MAX),
-            retention_size: unless_negative(read.number("retention.bytes"), ByteCount),
-            retention_time: unless_negative(read.number("retention.ms"), Duration::from_millis),
             segment_size_max: read.bytes("segment.bytes"),
             segment_index_size_max: read.bytes("segment.index.bytes"),
             segment_age_max: read.duration("segment.ms"),
-            segment_age_jitter: read.duration("segment.jitter.ms"),
             timestamps: read.timestamps(),
-            unclean_leader_election: read.value("unclean.leader.election.enable") == Value::Boolean(true),
         }
     }
 }
@@ -280,8 +265,6 @@ mod tests {
         let config = TopicConfig::default();
         assert_eq!(config.durability, Durability::Synced);
         assert_eq!(config.cleanup, CleanupPolicy { delete: true, compact: false });
-        assert_eq!(config.retention_time, Limit::AtMost(Duration::from_secs(7 * 24 * 3600)));
-        assert_eq!(config.retention_size, Limit::Unlimited);
         assert_eq!(config.batch_size_max, ByteCount(1_048_588));
         assert_eq!(config.segment_size_max, ByteCount(1 << 30));
         assert_eq!(config.compression, Compression::Producer);
@@ -304,7 +287,6 @@ mod tests {
             TopicConfig::validate(&settings(&[("segment.bytes", "1048576")]), &layers).expect("valid");
         assert_eq!(config.segment_size_max, ByteCount(1_048_576));
         assert_eq!(config.segment_age_max, Duration::from_secs(3600));
-        assert_eq!(config.segment_age_jitter, Duration::ZERO);
     }
 
     #[test]

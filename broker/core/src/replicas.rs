@@ -285,7 +285,7 @@ impl Replicas {
         };
         self.hold(partition, shard, Some(Arc::clone(&config)));
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
-        let config = TopicConfig::clone(&config);
+        let config = *config;
         let assignment = Box::new(Assignment { partition, topic, registration, config });
         Some(Order::Assign { shard, assignment })
     }

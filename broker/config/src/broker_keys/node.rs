@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::unset(
         "inter.broker.listener.name",
         ConfigType::String,
-        "The listener that brokers use among themselves. Unset: the first listener with the protocol that security.inter.broker.protocol names.",
+        "The listener that brokers use among themselves; max.connections does not count its connections where clients have another one. Unset: the first listener with the protocol that security.inter.broker.protocol names.",
     ),
     Key::string("security.inter.broker.protocol", "PLAINTEXT", "The protocol brokers use among themselves when inter.broker.listener.name is not set.")
         .valid(Validator::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])),

@@ -41,10 +41,6 @@ pub struct Timeouts {
     pub broker_heartbeat_interval: Duration,
     /// `broker.session.timeout.ms`
     pub broker_session: Duration,
-    /// `initial.broker.registration.timeout.ms`
-    pub broker_registration: Duration,
-    /// `controller.quorum.election.timeout.ms`
-    pub quorum_election: Duration,
     /// `controller.quorum.request.timeout.ms`
     pub quorum_request: Duration,
     /// `controller.quorum.retry.backoff.ms`
@@ -53,12 +49,6 @@ pub struct Timeouts {
     pub request: Duration,
     /// `connections.max.idle.ms`
     pub connection_idle: Limit<Duration>,
-    /// `metadata.max.idle.interval.ms`; zero writes no empty records
-    pub metadata_idle_interval: Duration,
-    /// `log.retention.check.interval.ms`
-    pub retention_check_interval: Duration,
-    /// `producer.id.expiration.ms`
-    pub producer_id_expiration: Duration,
 }
 
 /// How much of things there may be.
@@ -70,19 +60,15 @@ pub struct Limits {
     pub fetch_size_max: ByteCount,
     /// `metadata.log.max.record.bytes.between.snapshots`
     pub snapshot_after: ByteCount,
-    /// `metadata.log.max.snapshot.interval.ms`
-    pub snapshot_interval: Limit<Duration>,
 }
 
-/// What a topic gets when its creator does not say, and who may create and delete.
+/// What a topic gets when its creator does not say, and whether topics may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicRules {
     /// `num.partitions`
     pub partitions: u32,
     /// `default.replication.factor`
     pub replication_factor: u16,
-    /// `auto.create.topics.enable`
-    pub auto_create: bool,
     /// `delete.topic.enable`
     pub delete: bool,
 }
@@ -110,8 +96,6 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// `metadata.log.dir`
     pub metadata_log_dir: PathBuf,
-    /// `controlled.shutdown.enable`
-    pub controlled_shutdown: bool,
     /// `ottla.http.listener`
     pub http_listener: Option<Address>,
     /// `ottla.config.hash`
@@ -147,7 +131,6 @@ impl BrokerConfig {
         let (timeouts, limits, topics) = (timeouts(&file), limits(&file), topic_rules(&file));
         let rack = file.text("broker.rack");
         let config_hash = file.text("ottla.config.hash");
-        let controlled_shutdown = file.flag("controlled.shutdown.enable");
         let (fixed, problems, warnings) = file.into_parts();
         let (Some(listeners), Some(metadata_log_dir), true) =
             (listeners, metadata_log_dir, problems.is_empty())
@@ -165,7 +148,6 @@ impl BrokerConfig {
             controllers,
             log_dirs,
             metadata_log_dir,
-            controlled_shutdown,
             http_listener,
             config_hash,
             timeouts,
@@ -291,8 +273,6 @@ fn timeouts(file: &CheckedFile<'_>) -> Timeouts {
     Timeouts {
         broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
         broker_session: duration("broker.session.timeout.ms"),
-        broker_registration: duration("initial.broker.registration.timeout.ms"),
-        quorum_election: duration("controller.quorum.election.timeout.ms"),
         quorum_request: duration("controller.quorum.request.timeout.ms"),
         quorum_retry_backoff: duration("controller.quorum.retry.backoff.ms"),
         request: duration("request.timeout.ms"),
@@ -300,9 +280,6 @@ fn timeouts(file: &CheckedFile<'_>) -> Timeouts {
             ..0 => Limit::Unlimited,
             0.. => Limit::AtMost(duration("connections.max.idle.ms")),
         },
-        metadata_idle_interval: duration("metadata.max.idle.interval.ms"),
-        retention_check_interval: duration("log.retention.check.interval.ms"),
-        producer_id_expiration: duration("producer.id.expiration.ms"),
     }
 }
 
@@ -312,10 +289,6 @@ fn limits(file: &CheckedFile<'_>) -> Limits {
         request_size_max: ByteCount(unsigned("socket.request.max.bytes")),
         fetch_size_max: ByteCount(unsigned("fetch.max.bytes")),
         snapshot_after: ByteCount(unsigned("metadata.log.max.record.bytes.between.snapshots")),
-        snapshot_interval: match unsigned("metadata.log.max.snapshot.interval.ms") {
-            0 => Limit::Unlimited,
-            interval => Limit::AtMost(Duration::from_millis(interval)),
-        },
     }
 }
 
@@ -323,7 +296,6 @@ fn topic_rules(file: &CheckedFile<'_>) -> TopicRules {
     TopicRules {
         partitions: u32::try_from(file.number("num.partitions")).unwrap_or(1),
         replication_factor: u16::try_from(file.number("default.replication.factor")).unwrap_or(1),
-        auto_create: file.flag("auto.create.topics.enable"),
         delete: file.flag("delete.topic.enable"),
     }
 }

@@ -12,9 +12,7 @@ use std::collections::BTreeSet;
 use super::directories::replace_directories;
 use super::error::OperationError;
 use super::features::check_features;
-use super::operation::{
-    Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply, UnregisterBroker,
-};
+use super::operation::{Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply};
 use super::partitions::{broker_leaves, broker_returns, directories_fail, leads_anything};
 use super::state::{Outcome, State};
 use crate::ids::{BrokerEpoch, DirectoryId, NodeId};
@@ -62,15 +60,6 @@ impl State {
             offline_directories: Vec::new(),
         }));
         Ok(Outcome { records, reply: Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(-1) }) })
-    }
-
-    /// UnregisterBroker. What it alone replicated stays without a leader until it comes back.
-    pub(super) fn unregister_broker(&self, request: &UnregisterBroker) -> Result<Outcome, OperationError> {
-        let id = request.node_id;
-        let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
-        let mut records = broker_leaves(&self.image, id);
-        records.push(Record::UnregisterBroker(record::UnregisterBroker { node_id: id, epoch: broker.epoch }));
-        Ok(Outcome { records, reply: Reply::UnregisterBroker })
     }
 
     /// BrokerHeartbeat.

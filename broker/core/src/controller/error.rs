@@ -69,9 +69,6 @@ pub enum OperationError {
     /// The snapshot asked for is no longer there; begin anew.
     #[error("the snapshot is no longer there")]
     SnapshotNotFound,
-    /// A part of a snapshot beyond its end.
-    #[error("the position is beyond the end of the snapshot")]
-    PositionOutOfRange,
 }
 
 impl OperationError {
@@ -92,7 +89,6 @@ impl OperationError {
             Self::TopicDeletionDisabled => 73,
             Self::StaleBrokerEpoch { .. } => 77,
             Self::SnapshotNotFound => 98,
-            Self::PositionOutOfRange => 99,
             Self::UnknownTopicId(_) => 100,
             Self::DuplicateBrokerRegistration(_) => 101,
             Self::BrokerIdNotRegistered(_) => 102,

@@ -182,7 +182,6 @@ impl ControllerNode {
             Operation::RestartSafety(request) => self.read(ticket, request),
             operation @ (Operation::RegisterBroker(_)
             | Operation::Heartbeat(_)
-            | Operation::UnregisterBroker(_)
             | Operation::CreateTopics(_)
             | Operation::DeleteTopics(_)
             | Operation::CreatePartitions(_)

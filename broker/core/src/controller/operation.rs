@@ -25,7 +25,6 @@ pub struct Ticket(pub u64);
 pub enum Operation {
     RegisterBroker(RegisterBroker),
     Heartbeat(Heartbeat),
-    UnregisterBroker(UnregisterBroker),
     CreateTopics(CreateTopics),
     DeleteTopics(DeleteTopics),
     CreatePartitions(CreatePartitions),
@@ -43,7 +42,6 @@ pub enum Operation {
 pub enum Reply {
     RegisterBroker(RegisteredBroker),
     Heartbeat(HeartbeatReply),
-    UnregisterBroker,
     /// In the order of the request.
     CreateTopics(Vec<Result<CreatedTopic, OperationError>>),
     /// In the order of the request.
@@ -110,13 +108,6 @@ pub struct HeartbeatReply {
     pub fenced: bool,
     /// Whether it may stop now.
     pub should_shut_down: bool,
-}
-
-/// A broker will not come back (UnregisterBroker).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnregisterBroker {
-    /// Its id.
-    pub node_id: NodeId,
 }
 
 /// Topics to be made (CreateTopics).
@@ -310,7 +301,7 @@ pub struct RestartVerdict {
 /// A reason against a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartObstacle {
-    /// A fixed word: `QUORUM`, `QUORUM_LAG`, `BROKER_FENCED`, `UNDER_MIN_ISR` or `LAST_REPLICA`.
+    /// A fixed word: `QUORUM` or `LAST_REPLICA`.
     pub code: &'static str,
     /// What exactly.
     pub message: String,

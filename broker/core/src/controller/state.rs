@@ -134,7 +134,6 @@ impl State {
         match operation {
             Operation::RegisterBroker(request) => self.register_broker(now, request),
             Operation::Heartbeat(request) => self.heartbeat(request),
-            Operation::UnregisterBroker(request) => self.unregister_broker(request),
             Operation::CreateTopics(request) => Ok(self.create_topics(config, request)),
             Operation::DeleteTopics(request) => Ok(self.delete_topics(config, request)),
             Operation::CreatePartitions(request) => Ok(self.create_partitions(request)),
@@ -270,9 +269,6 @@ impl Controller {
                 state.shutdowns.remove(&request.node_id);
             }
             (Operation::Heartbeat(request), _) => state.heard(ends, request),
-            (Operation::UnregisterBroker(request), _) => {
-                state.sessions.remove(&request.node_id);
-            }
             _ => {}
         }
         Ok(reply)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::image::{ConfigResource, Image, Partition, Topic};
-use crate::ids::{NodeId, PartitionIndex, TopicId, TopicName, TopicPartition};
+use crate::ids::{PartitionIndex, TopicName, TopicPartition};
 
 /// One partition that appeared, changed or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,43 +23,19 @@ pub struct PartitionDelta {
     pub new: Option<Arc<Partition>>,
 }
 
-/// Everything that differs from one image to a later one.
+/// What of a broker's work differs from one image to a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delta {
-    /// Topics that appeared.
-    pub topics_created: Vec<TopicId>,
-    /// Topics that went, with the name they had.
-    pub topics_removed: Vec<(TopicId, TopicName)>,
     /// Partitions that appeared, changed or went, in order of topic id and index.
     pub partitions: Vec<PartitionDelta>,
-    /// Brokers that appeared or changed.
-    pub brokers_changed: Vec<NodeId>,
-    /// Brokers that went.
-    pub brokers_removed: Vec<NodeId>,
     /// Resources whose configuration changed.
     pub configs_changed: Vec<ConfigResource>,
-    /// Whether a finalised feature changed.
-    pub features_changed: bool,
-    /// Whether the metadata quorum has other members.
-    pub voters_changed: bool,
 }
 
 impl Delta {
     /// What leads from `old` to `new`.
     pub fn between(old: &Image, new: &Image) -> Self {
-        let mut delta = Self {
-            features_changed: old.features != new.features,
-            voters_changed: old.voters != new.voters || old.learners != new.learners,
-            ..Self::default()
-        };
-        for item in old.brokers.diff(&new.brokers) {
-            match item {
-                DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } => {
-                    delta.brokers_changed.push(*id)
-                }
-                DiffItem::Remove(id, _) => delta.brokers_removed.push(*id),
-            }
-        }
+        let mut delta = Self::default();
         for item in old.configs.diff(&new.configs) {
             let (DiffItem::Add(resource, _)
             | DiffItem::Update { new: (resource, _), .. }
@@ -68,23 +44,12 @@ impl Delta {
         }
         for item in old.topics.diff(&new.topics) {
             match item {
-                DiffItem::Add(id, topic) => {
-                    delta.topics_created.push(*id);
-                    delta.topic(None, Some(topic));
-                }
+                DiffItem::Add(_, topic) => delta.topic(None, Some(topic)),
                 DiffItem::Update { old: (_, old), new: (_, new) } => delta.topic(Some(old), Some(new)),
-                DiffItem::Remove(id, topic) => {
-                    delta.topics_removed.push((*id, topic.name.clone()));
-                    delta.topic(Some(topic), None);
-                }
+                DiffItem::Remove(_, topic) => delta.topic(Some(topic), None),
             }
         }
         delta
-    }
-
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 
     fn topic(&mut self, old: Option<&Arc<Topic>>, new: Option<&Arc<Topic>>) {

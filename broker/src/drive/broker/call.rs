@@ -86,8 +86,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         Operation::Heartbeat(request) => heartbeat(connection, request).await,
         Operation::FetchMetadata(request) => fetch(connection, request).await,
         Operation::FetchMetadataSnapshot(request) => fetch_snapshot(connection, request).await,
-        Operation::UnregisterBroker(_)
-        | Operation::CreateTopics(_)
+        Operation::CreateTopics(_)
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
@@ -195,7 +194,6 @@ fn check(code: i16, node_id: NodeId, leader: Option<&LeaderHint>) -> Result<(), 
         41 => OperationError::NotController { leader },
         77 => OperationError::StaleBrokerEpoch { node_id },
         98 => OperationError::SnapshotNotFound,
-        99 => OperationError::PositionOutOfRange,
         101 => OperationError::DuplicateBrokerRegistration(node_id),
         102 => OperationError::BrokerIdNotRegistered(node_id),
         104 => OperationError::InconsistentClusterId,

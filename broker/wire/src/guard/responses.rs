@@ -22,7 +22,6 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::CreatePartitions) => Some(&CREATE_PARTITIONS),
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
         Ok(ApiKey::DescribeQuorum) => Some(&DESCRIBE_QUORUM),
-        Ok(ApiKey::Envelope) => Some(&ENVELOPE),
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
@@ -405,9 +404,6 @@ const DESCRIBE_QUORUM: Message = Message {
         ),
     ],
 };
-
-const ENVELOPE: Message =
-    Message { flexible_from: 0, fields: &[always("response_data", BYTES), always("error_code", INT16)] };
 
 const DESCRIBE_CLUSTER: Message = Message {
     flexible_from: 0,
