@@ -3,6 +3,7 @@
 //! Behaviour (rule 53): −1 the high watermark, −2 the log's start, −3 the record with the greatest
 //! timestamp, −4 the local log's start (the same, without tiering), −5 the last tiered offset and −6 the
 //! earliest pending upload (none: offset −1), 0 or more the first record whose timestamp is at least that.
+//! A partition that is in the request twice is INVALID_REQUEST, once, as in Kafka.
 //! While the high watermark of a new leader lies before its epoch, what lies beyond is OFFSET_NOT_AVAILABLE.
 //! Authorization: Describe on each topic.
 //! Version notes: 2 isolation level; 4 leader epochs (rule 50); 5 OFFSET_NOT_AVAILABLE, before it
@@ -20,6 +21,7 @@ use ottla_wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, 
 use ottla_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::authorize::{Operation, Resource};
+use super::forward::{self, Occurrence};
 use super::{Call, Reply, error_code};
 use crate::drive::shard::{OffsetFound, OffsetTarget};
 
@@ -35,45 +37,66 @@ const EPOCHS_FROM: i16 = 4;
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: ListOffsetsRequest = ottla_wire::request::decode_body(call.version, body)?;
     Ok(Reply::Later(Box::pin(async move {
-        let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            topics.push(list_topic(&call, topic).await);
+        let flat: Vec<Asked<'_>> = request
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)))
+            .collect();
+        let once = forward::once_each(&flat, |(topic, partition)| (&topic.name, partition.partition_index));
+        let mut topics: Vec<ListOffsetsTopicResponse> = Vec::with_capacity(request.topics.len());
+        for ((topic, partition), occurrence) in once {
+            let answer = list_one(&call, topic, partition, occurrence).await;
+            match topics.last_mut() {
+                Some(last) if last.name == topic.name => last.partitions.push(answer),
+                _ => topics.push(
+                    ListOffsetsTopicResponse::default()
+                        .with_name(topic.name.clone())
+                        .with_partitions(vec![answer]),
+                ),
+            }
         }
         let response = ListOffsetsResponse::default().with_topics(topics);
         call.encode::<ListOffsetsRequest>(&response)
     })))
 }
 
-async fn list_topic(call: &Call, topic: &ListOffsetsTopic) -> ListOffsetsTopicResponse {
-    let mut partitions = Vec::with_capacity(topic.partitions.len());
-    for partition in &topic.partitions {
-        let answer = match list_partition(call, topic, partition).await {
-            Ok(found) => ListOffsetsPartitionResponse::default()
+/// One partition of the request, and its topic.
+type Asked<'a> = (&'a ListOffsetsTopic, &'a ListOffsetsPartition);
+
+async fn list_one(
+    call: &Call,
+    topic: &ListOffsetsTopic,
+    partition: &ListOffsetsPartition,
+    occurrence: Occurrence,
+) -> ListOffsetsPartitionResponse {
+    let answer = match list_partition(call, topic, partition, occurrence).await {
+        Ok(found) => {
+            let epoch = found.epoch.filter(|_| call.version >= EPOCHS_FROM);
+            ListOffsetsPartitionResponse::default()
                 .with_timestamp(found.timestamp.unwrap_or(UNKNOWN))
                 .with_offset(found.offset.map_or(UNKNOWN, |offset| offset.0))
-                .with_leader_epoch(if call.version >= EPOCHS_FROM {
-                    found.epoch.map_or(-1, |e| e.0)
-                } else {
-                    -1
-                }),
-            Err(error) => ListOffsetsPartitionResponse::default()
-                .with_error_code(error.code())
-                .with_timestamp(UNKNOWN)
-                .with_offset(UNKNOWN)
-                .with_leader_epoch(-1),
-        };
-        partitions.push(answer.with_partition_index(partition.partition_index));
-    }
-    ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+                .with_leader_epoch(epoch.map_or(-1, |epoch| epoch.0))
+        }
+        Err(error) => ListOffsetsPartitionResponse::default()
+            .with_error_code(error.code())
+            .with_timestamp(UNKNOWN)
+            .with_offset(UNKNOWN)
+            .with_leader_epoch(-1),
+    };
+    answer.with_partition_index(partition.partition_index)
 }
 
 async fn list_partition(
     call: &Call,
     topic: &ListOffsetsTopic,
     partition: &ListOffsetsPartition,
+    occurrence: Occurrence,
 ) -> Result<OffsetFound, ResponseError> {
     if !call.allows(Operation::Describe, Resource::Topic, &topic.name) {
         return Err(ResponseError::TopicAuthorizationFailed);
+    }
+    if occurrence == Occurrence::Repeated {
+        return Err(ResponseError::InvalidRequest);
     }
     let target = target(call.version, partition.timestamp)?;
     let image = call.node.image();

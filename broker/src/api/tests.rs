@@ -4,6 +4,7 @@ mod admin;
 mod configs;
 mod deny_all;
 mod fetch;
+mod list_offsets;
 mod metadata;
 pub(crate) mod rig;
 mod table;
