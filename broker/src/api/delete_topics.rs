@@ -9,6 +9,8 @@
 //! 5 brings error messages. `delete.topic.enable=false` is TOPIC_DELETION_DISABLED, before 3 INVALID_REQUEST.
 //! Not done: THROTTLING_QUOTA_EXCEEDED (5+), there are no quotas.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ottla_core::controller::operation::{DeleteTopics, DeletedTopic, TopicReference};
 use ottla_core::controller::{self, OperationError};
@@ -47,8 +49,8 @@ impl AdminRequest for DeleteTopicsRequest {
     }
 
     async fn decide(&self, call: &Call) -> Result<DeleteTopicsResponse, OperationError> {
-        let image = call.node.controller_image();
         let all = named(self);
+        let image = image_with(call, &all).await?;
         let mut asked = Vec::new();
         let mut checked = Vec::with_capacity(all.len());
         for (one, occurrence) in forward::once_each(&all, |one| one) {
@@ -82,6 +84,28 @@ impl AdminRequest for DeleteTopicsRequest {
         let responses = once.map(|(one, _)| refused(one, refusal));
         DeleteTopicsResponse::default().with_responses(responses.collect())
     }
+}
+
+/// An image in which a topic id that is not there is none. Where one is not seen, the active controller is asked
+/// for nothing first: another than this one says that it is not the active one, and when this one answers, it has
+/// committed all that it had decided before. So it is for ids that the caller may not see, lest that tells of them.
+async fn image_with(call: &Call, all: &[Named]) -> Result<Arc<Image>, OperationError> {
+    let image = call.node.controller_image();
+    let unseen = |one: &Named| {
+        let topic = image.topics.get(&TopicId(one.id));
+        let seen = topic.is_some_and(|topic| {
+            let name = topic.name.as_str();
+            let allows = |operation| call.allows(operation, Resource::Topic, name);
+            allows(Operation::Delete) || allows(Operation::Describe)
+        });
+        !one.id.is_nil() && !seen
+    };
+    if !all.iter().any(unseen) {
+        return Ok(image);
+    }
+    let nothing = controller::Operation::DeleteTopics(DeleteTopics { topics: Vec::new() });
+    forward::ask(call, nothing).await?;
+    Ok(call.node.controller_image())
 }
 
 /// Either field of the request; only one of them is on the wire.

@@ -69,6 +69,20 @@ impl ControllerHandle {
         Self { inputs, images, active, caught_up }
     }
 
+    /// An active controller that has nothing to do but to say so: every DeleteTopics is one of no topics.
+    #[cfg(test)]
+    pub(crate) fn idle(image: Image) -> Self {
+        let (inputs, mut queue) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(Input::Request(operation, answer)) = queue.recv().await {
+                assert!(matches!(*operation, Operation::DeleteTopics(asked) if asked.topics.is_empty()));
+                // Whoever asked may have gone.
+                drop(answer.send(Ok(Reply::DeleteTopics(Vec::new()))));
+            }
+        });
+        Self { inputs, ..Self::gone(image) }
+    }
+
     /// Asks the machine. A machine that is gone is no controller.
     pub(crate) async fn request(&self, operation: Operation) -> Result<Reply, OperationError> {
         let gone = || OperationError::NotController { leader: None };

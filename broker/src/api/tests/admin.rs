@@ -151,6 +151,12 @@ async fn a_controller_that_is_not_active_says_so_for_every_item() {
     every_admin_api(Scope::Controller, NOT_CONTROLLER, (0, Some(NOT_LEADER))).await;
 }
 
+/// A node with such a controller part, and a broker part that has published nothing yet.
+fn node_with(controller: ControllerHandle) -> Arc<Node> {
+    let (_, nothing) = watch::channel(Arc::default());
+    node_that_knows(nothing, Authorizer::AllowAll, Some(controller))
+}
+
 async fn forwarded(node: &Arc<Node>, key: i16, version: i16, body: Bytes) -> ForwardResponse {
     let request = ForwardRequest {
         principal_type: "User".to_owned(),
@@ -248,7 +254,7 @@ async fn alterations_that_say_nothing_clear_are_refused_before_the_controller_is
 
 #[tokio::test]
 async fn a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both_or_none() {
-    let node = node(Authorizer::AllowAll);
+    let node = node_with(ControllerHandle::idle(image()));
     let topics = vec![
         DeleteTopicState::default().with_name(Some(PRESENT.topic())).with_topic_id(PRESENT.id),
         DeleteTopicState::default().with_name(None).with_topic_id(Uuid::nil()),
@@ -261,6 +267,19 @@ async fn a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both_or_none() {
 }
 
 #[tokio::test]
+async fn only_the_active_controller_says_that_there_is_no_topic_with_an_id() {
+    let topics = vec![DeleteTopicState::default().with_name(None).with_topic_id(MISSING.id)];
+    let body = body_of(6, &DeleteTopicsRequest::default().with_topics(topics).with_timeout_ms(1000));
+    for (controller, expected) in
+        [(ControllerHandle::gone(image()), NOT_CONTROLLER), (ControllerHandle::idle(image()), 0)]
+    {
+        let node = node_with(controller);
+        let answer = forwarded(&node, ApiKey::DeleteTopics as i16, 6, body.clone()).await;
+        assert_eq!(answer.error_code, expected);
+    }
+}
+
+#[tokio::test]
 async fn nobody_creates_the_topic_of_the_metadata() {
     let node = node(Authorizer::AllowAll);
     let asked = Asked { name: "__cluster_metadata", id: Uuid::nil() };
@@ -270,10 +289,7 @@ async fn nobody_creates_the_topic_of_the_metadata() {
 
 #[tokio::test]
 async fn a_combined_node_judges_by_what_its_controller_has_committed() {
-    // The broker part has published nothing yet.
-    let (_, nothing) = watch::channel(Arc::default());
-    let controller = ControllerHandle::gone(image());
-    let node = node_that_knows(nothing, Authorizer::AllowAll, Some(controller));
+    let node = node_with(ControllerHandle::gone(image()));
     let topics = vec![DeleteTopicState::default().with_name(None).with_topic_id(PRESENT.id)];
     let body = body_of(6, &DeleteTopicsRequest::default().with_topics(topics));
     let answer = forwarded(&node, ApiKey::DeleteTopics as i16, 6, body).await;

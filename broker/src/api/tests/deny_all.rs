@@ -28,14 +28,16 @@ use ottla_wire::private::{
     RestartSafetyRequest,
 };
 use ottla_wire::protocol::{Request, StrBytes};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::rig::{
     Asked, KEY_PASSWORD, MISSING, PRESENT, RETENTION_OF_BROKERS, RETENTION_OF_FILE, RETENTION_OF_TOPIC,
-    body_of, node, read, send,
+    body_of, image, node, node_that_knows, read, send,
 };
 use crate::api::authorize::{Authorizer, Resource};
 use crate::api::{Api, Scope, TABLE};
+use crate::drive::controller::ControllerHandle;
 use crate::node::Node;
 
 const OK: i16 = 0;
@@ -136,7 +138,13 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
             api_versions(on_controller).await;
         }
         ApiKey::CreateTopics => create_topics(on_controller).await,
-        ApiKey::DeleteTopics => delete_topics(on_controller).await,
+        ApiKey::DeleteTopics => {
+            // Who is not the active controller knows of no topic that it may be asked about by its id.
+            let (_, images) = watch::channel(Arc::new(image()));
+            let active = ControllerHandle::idle(image());
+            let node = node_that_knows(images, Authorizer::DenyAll, Some(active));
+            delete_topics(Case { node: &node, ..on_controller }).await;
+        }
         ApiKey::DescribeConfigs => describe_configs(on_broker).await,
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
