@@ -5,7 +5,7 @@
 //! one past the last entry. Times are those of the leader's clock; the leader's own are "now".
 //! Authorization: Describe on the cluster; else CLUSTER_AUTHORIZATION_FAILED for the whole request.
 //! Version notes: 1 brings the times of the last fetch and the last catch-up; 2 error messages, directory ids
-//! and the controllers' endpoints. A controller that does not lead says NOT_LEADER_OR_FOLLOWER in the partition,
+//! and the controllers' endpoints; a broker's directory id is that of one of its log directories. A controller that does not lead says NOT_LEADER_OR_FOLLOWER in the partition,
 //! as Kafka's does.
 //! Not done: nothing.
 

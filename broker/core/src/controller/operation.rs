@@ -223,7 +223,7 @@ pub struct QuorumDescription {
 pub struct QuorumReplica {
     /// The node.
     pub node_id: NodeId,
-    /// Its directory; nil for a broker.
+    /// Its directory; for a broker one of its log directories.
     pub directory_id: DirectoryId,
     /// The last entry it is known to have.
     pub log_end: MetadataOffset,

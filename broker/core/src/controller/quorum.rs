@@ -8,7 +8,7 @@
 
 use super::operation::{QuorumDescription, QuorumReplica};
 use crate::ids::{DirectoryId, MetadataOffset, NodeId};
-use crate::metadata::image::Voter;
+use crate::metadata::image::{Image, Voter};
 use crate::metadata::record::Voters;
 use crate::quorum::identity::check_voters;
 use crate::quorum::machine::MemberProgress;
@@ -98,10 +98,12 @@ pub(super) struct Observer {
     pub(super) last_caught_up: Option<Monotonic>,
 }
 
-/// DescribeQuorum.
+/// DescribeQuorum. A broker keeps no metadata log in a directory of its own; it is known by the first of those
+/// that it registered with.
 pub(super) fn describe_quorum<'a>(
     me: NodeId,
     quorum: &Quorum,
+    image: &Image,
     observers: impl Iterator<Item = (&'a NodeId, &'a Observer)>,
 ) -> QuorumDescription {
     let members = quorum.progress();
@@ -115,10 +117,11 @@ pub(super) fn describe_quorum<'a>(
     let voters: Vec<QuorumReplica> = members.iter().filter(|member| member.votes).map(replica).collect();
     let mut others: Vec<QuorumReplica> = members.iter().filter(|member| !member.votes).map(replica).collect();
     // A combined node fetches as a broker and votes as a controller; it is shown as the voter that it is.
+    let directory = |id: &NodeId| image.brokers.get(id)?.directories.first().copied();
     let known = |id: NodeId| members.iter().any(|member| member.voter.node_id == id);
     others.extend(observers.filter(|(id, _)| !known(**id)).map(|(id, observer)| QuorumReplica {
         node_id: *id,
-        directory_id: DirectoryId::default(),
+        directory_id: directory(id).unwrap_or_default(),
         log_end: observer.log_end,
         last_contact: Some(observer.last_contact),
         last_caught_up: observer.last_caught_up,

@@ -42,6 +42,22 @@ fn a_broker_finds_the_controller_registers_and_comes_into_service() {
 }
 
 #[test]
+fn a_broker_that_follows_is_shown_with_its_directory() {
+    let mut cluster = Cluster::started(3);
+    let active = cluster.wait_active();
+    let broker = NodeId(7);
+    cluster.start_broker(broker, 1);
+    cluster.pass_until("it is in service", |cluster| {
+        cluster.brokers.values().all(|broker| broker.state() == BrokerState::Running)
+    });
+    let Ok(Reply::DescribeQuorum(quorum)) = cluster.call(active, Operation::DescribeQuorum) else {
+        panic!("no description")
+    };
+    let observers: Vec<_> = quorum.observers.iter().map(|seen| (seen.node_id, seen.directory_id)).collect();
+    assert_eq!(observers, [(broker, registration(broker, 1).directories[0])]);
+}
+
+#[test]
 fn brokers_follow_the_next_controller_and_stay_in_service() {
     let mut cluster = Cluster::started(3);
     let first = cluster.wait_active();

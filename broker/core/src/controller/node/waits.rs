@@ -41,7 +41,7 @@ impl ControllerNode {
             return Err(self.not_controller());
         }
         let me = self.config.quorum.me.node_id;
-        let description = describe_quorum(me, &self.quorum, self.observers.iter());
+        let description = describe_quorum(me, &self.quorum, &self.image, self.observers.iter());
         self.reply(ticket, Reply::DescribeQuorum(description));
         Ok(())
     }
