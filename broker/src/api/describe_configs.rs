@@ -51,8 +51,21 @@ pub(super) fn unsupported(resource_type: i8) -> Refusal {
     Refusal::new(ResponseError::InvalidRequest, text)
 }
 
+/// What the description of a topic, or of a broker, takes in a response and its frame together, with the texts of
+/// all keys and their synonyms.
+pub(super) const TOPIC_BYTES: usize = 32 << 10;
+pub(super) const BROKER_BYTES: usize = 128 << 10;
+
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: DescribeConfigsRequest = ottla_wire::request::decode_body(call.version, body)?;
+    let of = |asked: &DescribeConfigsResource| {
+        if asked.resource_type == BROKER { BROKER_BYTES } else { TOPIC_BYTES }
+    };
+    let bytes = request.resources.iter().map(of).sum();
+    Ok(call.answer_within::<DescribeConfigsRequest>(bytes, move |call| respond(call, &request)))
+}
+
+fn respond(call: &Call, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.node.image();
     // Once each, as Kafka's admin client asks: a short name repeated must not become a long answer each time.
     let once = forward::once_each(&request.resources, |one| (one.resource_type, one.resource_name.as_str()));
@@ -60,13 +73,12 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match describe(&call, &image, &request, asked) {
+        match describe(call, &image, request, asked) {
             Ok(configs) => result.with_configs(configs).with_error_message(None),
             Err(refusal) => result.with_error_code(refusal.code).with_error_message(refusal.text()),
         }
     });
-    let response = DescribeConfigsResponse::default().with_results(results.collect());
-    Ok(call.answer::<DescribeConfigsRequest>(&response))
+    DescribeConfigsResponse::default().with_results(results.collect())
 }
 
 fn describe(

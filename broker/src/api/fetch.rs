@@ -33,11 +33,11 @@ use ottla_wire::messages::{FetchRequest, FetchResponse};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::answer::hold_until_written;
 use super::authorize::{Operation, Resource};
 use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
-use crate::server::memory::Reservation;
 
 /// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -125,27 +125,6 @@ const MIN_BYTES_MAX: usize = 1 << 20;
 /// How much is read at first: enough that a read cut before a batch of usual size has `MIN_BYTES_MAX` already. A
 /// fetch may ask for 50 MiB; so much is read only when it is there, and only while memory is plentiful.
 const READ_BYTES_FIRST: usize = 2 << 20;
-
-/// Bytes of a reply with what they hold of the memory budget: a peer that does not read keeps both.
-struct Held {
-    bytes: Bytes,
-    _reservation: Reservation,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// Gives the reservation back when the last byte has been written, or the connection is gone.
-fn hold_until_written(mut chunks: Chunks, reservation: Reservation) -> Chunks {
-    if let Some(last) = chunks.iter_mut().rfind(|chunk| !chunk.is_empty()) {
-        let bytes = std::mem::take(last);
-        *last = Bytes::from_owner(Held { bytes, _reservation: reservation });
-    }
-    chunks
-}
 
 fn bytes_of(results: &[Result<Fetched, PartitionError>]) -> usize {
     results.iter().flatten().map(|fetched| fetched.records.len()).sum()

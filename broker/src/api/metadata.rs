@@ -27,21 +27,46 @@ use ottla_wire::protocol::StrBytes;
 use super::authorize::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use super::{Call, Reply, forward};
 
+/// What a topic, a partition or a broker takes at most in a response and its frame together, names of usual
+/// length and a few replicas provided.
+const BYTES_EACH: usize = 512;
+
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: MetadataRequest = ottla_wire::request::decode_body(call.version, body)?;
     let image = call.node.image();
+    let parts = image.brokers.len() + parts(&call, &image, &request);
+    let bytes = parts * BYTES_EACH;
+    Ok(call.answer_within::<MetadataRequest>(bytes, move |call| respond(call, &image, &request)))
+}
+
+/// How many topics and partitions an answer may have.
+fn parts(call: &Call, image: &Image, request: &MetadataRequest) -> usize {
+    let of = |topic: &Arc<Topic>| 1 + topic.partitions.len();
+    let Some(named) = named(call, request) else { return image.topics.values().map(of).sum() };
+    let found = |wanted: &MetadataRequestTopic| match &wanted.name {
+        Some(name) => image.topic(&TopicName::parse(name).ok()?),
+        None => image.topics.get(&TopicId(wanted.topic_id)),
+    };
+    named.iter().map(|wanted| found(wanted).map_or(1, of)).sum()
+}
+
+/// The topics that a request names; `None` if it means all.
+fn named<'a>(call: &Call, request: &'a MetadataRequest) -> Option<&'a [MetadataRequestTopic]> {
+    request.topics.as_deref().filter(|topics| call.version > 0 || !topics.is_empty())
+}
+
+fn respond(call: &Call, image: &Image, request: &MetadataRequest) -> MetadataResponse {
     let listener = call.context.listener.name.as_str();
     let brokers: Vec<MetadataResponseBroker> =
         image.reachable_brokers().filter_map(|broker| described(broker, listener)).collect();
     let cluster_operations =
         call.authorized_operations(request.include_cluster_authorized_operations, Resource::Cluster, "");
-    let response = MetadataResponse::default()
-        .with_controller_id(BrokerId(call.node.any_live_broker(&image).map_or(-1, |id| id.0)))
+    MetadataResponse::default()
+        .with_controller_id(BrokerId(call.node.any_live_broker(image).map_or(-1, |id| id.0)))
         .with_cluster_id(Some(StrBytes::from_string(call.node.cluster_id.to_string())))
         .with_brokers(brokers)
-        .with_topics(topics(&call, &image, &request))
-        .with_cluster_authorized_operations(cluster_operations);
-    Ok(call.answer::<MetadataRequest>(&response))
+        .with_topics(topics(call, image, request))
+        .with_cluster_authorized_operations(cluster_operations)
 }
 
 fn described(broker: &ottla_core::metadata::image::Broker, listener: &str) -> Option<MetadataResponseBroker> {
@@ -56,8 +81,7 @@ fn described(broker: &ottla_core::metadata::image::Broker, listener: &str) -> Op
 }
 
 fn topics(call: &Call, image: &Image, request: &MetadataRequest) -> Vec<MetadataResponseTopic> {
-    let named = request.topics.as_deref().filter(|topics| call.version > 0 || !topics.is_empty());
-    match named {
+    match named(call, request) {
         None => {
             let all = image.topics.values().filter(|topic| may_describe(call, topic.name.as_str()));
             all.map(|topic| found(call, image, request, topic)).collect()

@@ -5,6 +5,7 @@ mod configs;
 mod deny_all;
 mod fetch;
 mod list_offsets;
+mod memory;
 mod metadata;
 pub(crate) mod rig;
 mod table;

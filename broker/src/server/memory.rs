@@ -1,10 +1,12 @@
 //! Two budgets of bytes for everything that peers can make this process hold: one for the listeners of
 //! brokers, one for the listener of controllers, so that no client can take what the quorum runs on.
 //!
-//! A request's bytes are reserved while they arrive, the records of a Fetch before they are read, until they
-//! are written. When a budget is used up, readers wait: the kernel's socket buffers fill and the peers' sending
-//! slows down. Not counted: replies other than to Fetch, which are as large as the metadata asked for, and what
-//! batches inflate to while they are validated, at most 64 MiB for each processor.
+//! A request's bytes are reserved while they arrive and until it is answered; the records of a Fetch before they
+//! are read, and replies to Metadata and DescribeConfigs, which may be much larger than what asks for them, before
+//! they are made, until they are written. When a budget is used up, readers wait: the kernel's socket buffers fill
+//! and the peers' sending slows down. Not counted: other replies, which are about as large as their requests, or as
+//! the list of brokers and controllers; and what batches inflate to while they are validated, at most 64 MiB for
+//! each processor.
 
 use std::sync::Arc;
 
