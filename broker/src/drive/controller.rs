@@ -1,10 +1,10 @@
-//! Runs the controller machine: one task owns it, one thread owns its disk.
+//! Runs the controller machine: one task owns it, one thread its log, and one writes its snapshots.
 //!
 //! The order is the machine's: its `ready` says what may be sent now, and what must be durable first is sent
 //! with a later one, after `persisted`. A write that fails ends the process; what the disk then holds is for
 //! the next start to find out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
@@ -47,6 +47,7 @@ enum Input {
     Request(Box<Operation>, Answer),
     Message(Bytes),
     Persisted(u64, PersistOutcome),
+    SnapshotWritten(PersistOutcome),
     Resign,
 }
 
@@ -159,7 +160,7 @@ pub(crate) fn start(
 ) -> Result<ControllerHandle, StartError> {
     let (store, recovered) = open_store(directory, open_max, first_voters, &config)?;
     let (inputs, queue) = mpsc::channel(QUEUE_MAX);
-    let persists = start_persister(store, inputs.clone())?;
+    let disk = start_disk(store, &inputs)?;
     let node = ControllerNode::open(recovered, config.clone(), clock::monotonic())?;
     let (images, known_images) = watch::channel(Arc::new(node.image().clone()));
     let (active, known_active) = watch::channel(None);
@@ -167,14 +168,14 @@ pub(crate) fn start(
     let driver = Driver {
         node,
         queue,
-        persists,
+        disk,
         senders: RaftSenders::new(&config.quorum.me, config.quorum.cluster_id),
         answers: BTreeMap::new(),
         next_ticket: 0,
         images,
         active,
         caught_up,
-        persisting: BTreeSet::new(),
+        persisting: None,
         stall: Stall::default(),
         fatal,
     };
@@ -237,32 +238,47 @@ fn voters(first: &BootstrapVoters) -> Voters {
     Voters { voters: voters.collect(), learners: Vec::new() }
 }
 
-/// The thread that writes the metadata log, in the order it is told to.
-fn start_persister(
-    mut store: RaftStore<RealDisk>,
+/// The ways to the threads that wait for the disk.
+struct DiskThreads {
+    persists: blocking::SyncSender<Persist>,
+    snapshots: blocking::SyncSender<Image>,
+}
+
+fn start_disk(mut store: RaftStore<RealDisk>, inputs: &mpsc::Sender<Input>) -> std::io::Result<DiskThreads> {
+    let writer = store.snapshot_writer();
+    let persists = start_thread("metadata-log", inputs.clone(), move |persist: Persist| {
+        Input::Persisted(persist.number, store.persist(&persist).into())
+    })?;
+    // Of its own, because an image of a large cluster takes long, and votes must not wait for it.
+    let snapshots = start_thread("metadata-snapshot", inputs.clone(), move |image: Image| {
+        Input::SnapshotWritten(writer.write(&image).into())
+    })?;
+    Ok(DiskThreads { persists, snapshots })
+}
+
+/// A thread that does one piece of work after the other, and tells the machine of each.
+fn start_thread<W: Send + 'static>(
+    name: &str,
     inputs: mpsc::Sender<Input>,
-) -> std::io::Result<blocking::Sender<Persist>> {
-    let (persists, queue) = blocking::channel::<Persist>();
-    std::thread::Builder::new().name("metadata-log".to_owned()).stack_size(512 * 1024).spawn(move || {
-        for persist in queue {
-            let outcome = match store.persist(&persist) {
-                Ok(()) => PersistOutcome::Durable,
-                Err(error) => PersistOutcome::Failed(error.to_string()),
-            };
-            if inputs.blocking_send(Input::Persisted(persist.number, outcome)).is_err() {
+    mut work: impl FnMut(W) -> Input + Send + 'static,
+) -> std::io::Result<blocking::SyncSender<W>> {
+    let (sender, queue) = blocking::sync_channel(1);
+    std::thread::Builder::new().name(name.to_owned()).stack_size(512 * 1024).spawn(move || {
+        for piece in queue {
+            if inputs.blocking_send(work(piece)).is_err() {
                 return;
             }
         }
     })?;
-    Ok(persists)
+    Ok(sender)
 }
 
 struct Driver {
     node: ControllerNode,
     queue: mpsc::Receiver<Input>,
-    persists: blocking::Sender<Persist>,
+    disk: DiskThreads,
     /// What the thread of the metadata log has not done yet.
-    persisting: BTreeSet<u64>,
+    persisting: Option<u64>,
     stall: Stall<u64>,
     senders: RaftSenders,
     answers: BTreeMap<Ticket, Answer>,
@@ -312,9 +328,10 @@ impl Driver {
             }
             Input::Message(bytes) => self.node.message(now, &bytes),
             Input::Persisted(number, outcome) => {
-                self.persisting.remove(&number);
+                self.persisting = None;
                 self.node.persisted(now, number, outcome);
             }
+            Input::SnapshotWritten(outcome) => self.node.snapshot_written(now, outcome),
             Input::Resign => self.node.resign(),
         }
     }
@@ -322,8 +339,7 @@ impl Driver {
     /// A disk that takes this long has failed, as for any log directory: the other controllers must be able to
     /// go on without this one, and a leader whose disk hangs would still be heard.
     fn disk_is_stuck(&mut self) -> bool {
-        let at = self.persisting.first().copied();
-        let stuck = self.stall.tick(clock::monotonic(), at) > STALL_MAX;
+        let stuck = self.stall.tick(clock::monotonic(), self.persisting) > STALL_MAX;
         if stuck {
             error!("the controller must stop: its disk does not answer");
             let seconds = STALL_MAX.as_secs();
@@ -341,12 +357,9 @@ impl Driver {
             return false;
         }
         effects.send.into_iter().for_each(|outgoing| self.senders.send(outgoing));
-        if let Some(persist) = effects.persist {
-            self.persisting.insert(persist.number);
-            if self.persists.send(persist).is_err() {
-                let _ending = self.fatal.send("the thread of the metadata log is gone".to_owned());
-                return false;
-            }
+        if !self.give_to_disk(effects.persist, effects.snapshot) {
+            let _ending = self.fatal.send("a thread of the metadata log is gone".to_owned());
+            return false;
         }
         if let Some(image) = effects.image {
             self.images.send_replace(Arc::new(image));
@@ -364,6 +377,15 @@ impl Driver {
 }
 
 impl Driver {
+    /// Each thread has at most one piece of work, so neither channel is ever full, and nothing waits here.
+    fn give_to_disk(&mut self, persist: Option<Persist>, snapshot: Option<Image>) -> bool {
+        if let Some(persist) = &persist {
+            self.persisting = Some(persist.number);
+        }
+        persist.is_none_or(|persist| self.disk.persists.try_send(persist).is_ok())
+            && snapshot.is_none_or(|image| self.disk.snapshots.try_send(image).is_ok())
+    }
+
     /// Tells whom this controller follows, when that changes.
     fn report(&mut self) {
         let leader = self.node.leader();

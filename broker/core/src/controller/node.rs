@@ -4,17 +4,22 @@
 //! 1. Give inputs: [`ControllerNode::tick`] (at least every [`NodeConfig::tick`]), [`ControllerNode::message`],
 //!    [`ControllerNode::request`], [`ControllerNode::persisted`].
 //! 2. After one or several of them take [`ControllerNode::ready`] and carry it out: send what is to be sent, give
-//!    the [`Persist`] to the disk's thread (`RaftStore::persist`), in order, answer the tickets, publish the image.
-//! 3. Report every finished [`Persist`] with [`ControllerNode::persisted`]. A failed one ends the node:
+//!    the [`Persist`] to the log's thread (`RaftStore::persist`) and the snapshot to another (`SnapshotWriter::write`),
+//!    answer the tickets, publish the image.
+//! 3. Report the end of a [`Persist`] with [`ControllerNode::persisted`], that of a snapshot with
+//!    [`ControllerNode::snapshot_written`]; before, there is no other of its kind. A failed one ends the node:
 //!    [`Effects::fatal`] says so, and the process must exit.
 //!
 //! Nothing here waits: messages that promise something leave with a later `ready`, once the disk has it.
 
+mod jobs;
 mod waits;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
+use self::jobs::Jobs;
 use self::waits::{ParkedFetch, ParkedRead};
 use super::error::OperationError;
 use super::operation::{Operation, Reply, Ticket};
@@ -62,6 +67,15 @@ pub enum PersistOutcome {
     Failed(String),
 }
 
+impl From<io::Result<()>> for PersistOutcome {
+    fn from(result: io::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Durable,
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is described at its type")]
@@ -82,8 +96,10 @@ pub enum NodeEvent {
 pub struct Effects {
     /// To be sent at once. May be lost, repeated and reordered.
     pub send: Vec<Outgoing>,
-    /// To be made durable, after every one before.
+    /// To be made durable.
     pub persist: Option<Persist>,
+    /// To be written as a snapshot, while the log goes on.
+    pub snapshot: Option<Image>,
     /// To be answered.
     pub replies: Vec<(Ticket, Result<Reply, OperationError>)>,
     /// The committed image, if it is another than before.
@@ -94,13 +110,6 @@ pub struct Effects {
     pub fatal: Option<String>,
 }
 
-#[derive(Debug)]
-struct Job {
-    number: u64,
-    raft: Option<u64>,
-    snapshot: Option<Image>,
-}
-
 /// A controller.
 #[derive(Debug)]
 pub struct ControllerNode {
@@ -109,10 +118,10 @@ pub struct ControllerNode {
     controller: Controller,
     image: Image,
     effects: Effects,
-    jobs: VecDeque<Job>,
-    next_job: u64,
+    jobs: Jobs,
     bytes_since_snapshot: u64,
-    snapshotting: bool,
+    /// The snapshot on its way: it is being written, or the log before it is let go.
+    snapshotting: Option<Image>,
     fetches: Vec<ParkedFetch>,
     reads: BTreeMap<u64, ParkedRead>,
     next_read: u64,
@@ -135,10 +144,9 @@ impl ControllerNode {
             controller,
             image,
             effects,
-            jobs: VecDeque::new(),
-            next_job: 1,
+            jobs: Jobs::default(),
             bytes_since_snapshot: 0,
-            snapshotting: false,
+            snapshotting: None,
             fetches: Vec::new(),
             reads: BTreeMap::new(),
             next_read: 1,
@@ -197,23 +205,37 @@ impl ControllerNode {
 
     /// Takes the end of a [`Persist`].
     pub fn persisted(&mut self, now: Monotonic, number: u64, outcome: PersistOutcome) {
+        if !self.is_durable(now, outcome) {
+            return;
+        }
+        let Some(written) = self.jobs.done(number) else { return };
+        if let Some(raft) = written.raft {
+            self.quorum.persisted(raft);
+        }
+        if let Some(image) = written.compacts {
+            self.effects.events.push(NodeEvent::SnapshotTaken(SnapshotId::of(&image)));
+            self.snapshotting = None;
+            self.quorum.compact(image);
+        }
+    }
+
+    /// Takes the end of a snapshot's writing. The log before it goes in its turn.
+    pub fn snapshot_written(&mut self, now: Monotonic, outcome: PersistOutcome) {
+        if !self.is_durable(now, outcome) {
+            return;
+        }
+        if let Some(image) = self.snapshotting.clone() {
+            self.jobs.push_compaction(PersistAction::Compact { id: SnapshotId::of(&image) }, image);
+        }
+    }
+
+    fn is_durable(&mut self, now: Monotonic, outcome: PersistOutcome) -> bool {
         self.now = self.now.max(now);
         match outcome {
-            PersistOutcome::Durable => {}
+            PersistOutcome::Durable => true,
             PersistOutcome::Failed(error) => {
                 self.effects.fatal = Some(format!("the metadata log could not be written: {error}"));
-                return;
-            }
-        }
-        while self.jobs.front().is_some_and(|job| job.number <= number) {
-            let Some(job) = self.jobs.pop_front() else { break };
-            if let Some(raft) = job.raft {
-                self.quorum.persisted(raft);
-            }
-            if let Some(image) = job.snapshot {
-                self.effects.events.push(NodeEvent::SnapshotTaken(SnapshotId::of(&image)));
-                self.snapshotting = false;
-                self.quorum.compact(image);
+                false
             }
         }
     }
@@ -267,7 +289,9 @@ impl ControllerNode {
             // one that may be gone for good. Everything else it hears from the next leader.
             actions.push(self.quorum.note_commit());
         }
-        self.persist(actions, raft);
+        self.jobs.push(actions, raft);
+        self.effects.persist = self.jobs.next();
+        self.start_snapshot();
         let replies = self.controller.committed(self.image.offset);
         self.effects.replies.extend(replies);
         self.answer_waits();
@@ -301,6 +325,11 @@ impl ControllerNode {
         self.image.term == self.quorum.term()
     }
 
+    /// Whether something waits for the disk.
+    pub fn awaits_disk(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// The quorum, for checkers and metrics.
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
@@ -314,24 +343,16 @@ impl ControllerNode {
         self.image.replay_entry(offset, term, &records).map_err(|error| error.to_string())
     }
 
-    fn persist(&mut self, mut actions: Vec<PersistAction>, raft: Option<u64>) {
-        let snapshot = self.snapshot_due().then(|| self.image.clone());
-        if let Some(image) = &snapshot {
-            self.snapshotting = true;
+    fn start_snapshot(&mut self) {
+        if self.snapshot_due() {
             self.bytes_since_snapshot = 0;
-            actions.push(PersistAction::Snapshot { image: image.clone() });
+            self.snapshotting = Some(self.image.clone());
+            self.effects.snapshot = Some(self.image.clone());
         }
-        if actions.is_empty() {
-            return;
-        }
-        let number = self.next_job;
-        self.next_job += 1;
-        self.jobs.push_back(Job { number, raft, snapshot });
-        self.effects.persist = Some(Persist { number, actions });
     }
 
     fn snapshot_due(&self) -> bool {
-        !self.snapshotting
+        self.snapshotting.is_none()
             && !self.quorum.installing()
             && (self.bytes_since_snapshot >= self.config.snapshot_after_bytes
                 || self.quorum.snapshot_lacks_member())

@@ -115,7 +115,7 @@ fn read_hard_state(reader: &mut Reader<'_>) -> Result<HardState, DecodeError> {
 impl Frame {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let payload = self.body.write();
-        let length = u32::try_from(payload.len()).expect("a frame holds a few entries, each below 8 MiB");
+        let length = u32::try_from(payload.len()).expect("a frame holds no more than may wait for the disk");
         let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&length.to_be_bytes());

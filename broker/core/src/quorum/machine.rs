@@ -3,7 +3,7 @@
 //! The drive rules, the same in the binary and in the simulator:
 //! 1. Inputs: [`Quorum::tick`], [`Quorum::step`], [`Quorum::propose`]. After any of them, [`Quorum::ready`].
 //! 2. [`QuorumEffects::send`] leaves at once. [`QuorumEffects::persist`] goes to the disk, in order, elsewhere;
-//!    [`Quorum::persisted`] reports each number. What waited for it comes with the next `ready`.
+//!    [`Quorum::persisted`] reports a number with all before it. What waited for it comes with the next `ready`.
 //! 3. Every committed entry is applied to the image, then [`Quorum::applied`] is called, one by one.
 
 mod inspect;
@@ -24,7 +24,7 @@ pub use super::effects::{
 use super::identity::{Peer, RaftId, check_voters};
 use super::log::MemoryLog;
 use super::members::{conf_change, conf_state, voters_of};
-use super::message::Envelope;
+use super::message::{Envelope, payload};
 use super::patience::{ELECTION_TICKS_MIN, Patience};
 use super::snapshot::SnapshotId;
 use super::store::{HardState, LogEntry, Persist, PersistAction, Recovered};
@@ -37,6 +37,10 @@ use crate::time::Monotonic;
 
 /// The largest entry that can be proposed. Kafka's limit of a batch in its metadata log.
 pub const ENTRY_BYTES_MAX: usize = 8 << 20;
+
+/// Once so many bytes of entries wait for the disk of this member, it takes no more, neither proposals nor what the
+/// leader sends: eight of the largest entries. Whoever proposes or sends tries again.
+pub const UNPERSISTED_BYTES_MAX: usize = 64 << 20;
 
 /// How many bytes of entries one append carries, beyond its first entry.
 pub(crate) const APPEND_BYTES_MAX: u64 = 1 << 20;
@@ -64,6 +68,8 @@ const TICKS_AT_ONCE_MAX: u64 = 2;
 struct Waiting {
     number: u64,
     needs_disk: bool,
+    /// The size of its entries.
+    bytes: usize,
     send: Vec<Outgoing>,
     /// The snapshot that is applied, for raft, once it is durable.
     installs: Option<MetadataOffset>,
@@ -86,6 +92,8 @@ pub struct Quorum {
     /// Where members and strangers said that they are reached; newer than the table.
     heard_from: BTreeMap<RaftId, Peer>,
     waiting: VecDeque<Waiting>,
+    /// The size of the entries taken since the last `ready`.
+    taken_bytes: usize,
     outbox: Vec<Outgoing>,
     events: Vec<QuorumEvent>,
     held: Held,
@@ -154,6 +162,7 @@ impl Quorum {
             patience,
             heard_from: BTreeMap::new(),
             waiting: VecDeque::new(),
+            taken_bytes: 0,
             outbox: Vec::new(),
             events: Vec::new(),
             held,
@@ -195,10 +204,12 @@ impl Quorum {
     /// Proposes a record batch; it is in the log at the offset returned, if it is ever committed there.
     pub fn propose(&mut self, payload: Bytes) -> Result<MetadataOffset, NotLeader> {
         assert!(payload.len() <= ENTRY_BYTES_MAX, "whoever decides keeps entries below the limit");
-        if !self.leads() {
+        if !self.leads() || self.is_full() {
             return Err(NotLeader);
         }
+        let bytes = payload.len();
         self.raw.propose(Vec::new(), payload.into()).map_err(|_| NotLeader)?;
+        self.taken_bytes += bytes;
         Ok(self.last())
     }
 
@@ -302,8 +313,9 @@ impl Quorum {
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
             let needs_disk = ready.must_sync();
+            let bytes = ready.entries().iter().map(|entry| payload(entry).len()).sum();
             let mut waiting =
-                Waiting { number: ready.number(), needs_disk, send: Vec::new(), installs: None };
+                Waiting { number: ready.number(), needs_disk, bytes, send: Vec::new(), installs: None };
             if !ready.snapshot().is_empty() {
                 let (id, image, bytes) = self.arrived.take().expect("raft only restores what arrived");
                 self.raw.mut_store().install(id, conf_state(&voters_of(&image)));
@@ -340,6 +352,7 @@ impl Quorum {
             self.waiting.push_back(waiting);
             self.release();
         }
+        self.taken_bytes = 0;
         effects.persist = number.map(|number| Persist { number, actions });
         effects.send.append(&mut self.outbox);
         self.report_role();
@@ -385,6 +398,13 @@ impl Quorum {
             let result = self.raw.campaign();
             debug_assert!(result.is_ok(), "standing for election only fails for what is not a voter");
         }
+    }
+
+    /// Whether as much waits for the disk as may.
+    fn is_full(&self) -> bool {
+        let unpersisted: usize =
+            self.waiting.iter().filter(|waiting| waiting.needs_disk).map(|waiting| waiting.bytes).sum();
+        unpersisted + self.taken_bytes >= UNPERSISTED_BYTES_MAX
     }
 
     /// Lets go of what no longer waits for the disk, in order.

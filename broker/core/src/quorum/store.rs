@@ -15,23 +15,24 @@
 //!   ```
 //!   A hard state is term, vote (0 is nobody) and commit, each a uvarint. The last one counts. An entry
 //!   replaces what was at its index and takes everything after it away, so nothing is ever overwritten.
-//! - `<offset 20>-<term 10>.checkpoint`: a snapshot (`snapshot.rs`), written beside, synced, renamed.
+//! - `<offset 20>-<term 10>.checkpoint`: a snapshot (`snapshot.rs`), written beside, synced, renamed, and that
+//!   while the log goes on ([`SnapshotWriter`]). The newest counts.
 //!
 //! One frame is one sync, and the next is written only after it, so a crash can tear the last frame only. A
 //! broken frame with a whole one after it is damage, and the node refuses to start: to cut it there would take
 //! back votes and acknowledgements.
 
+mod checkpoints;
 mod entries;
+mod work;
 
 use std::io;
 
-use bytes::Bytes;
-use raft::eraftpb::{Entry, EntryType};
-
+pub use self::checkpoints::SnapshotWriter;
+use self::checkpoints::{TEMPORARY, parse_checkpoint, write_checkpoint};
 use self::entries::Entries;
+pub use self::work::{HardState, LogEntry, Persist, PersistAction};
 use super::frame::{Frame, FrameBody, find_frame, read_frame};
-use super::identity::RaftId;
-use super::message::payload;
 use super::snapshot::{self, SnapshotError, SnapshotId};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::ids::{ClusterId, DirectoryId, MetadataOffset, Term};
@@ -40,63 +41,6 @@ use crate::metadata::record::{Record, Voters};
 
 /// A file that is longer gets a successor. Small, so that a snapshot frees most of the log.
 const SEGMENT_BYTES_MAX: u64 = 8 << 20;
-
-/// What raft must not forget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HardState {
-    /// The term this node is in.
-    pub term: Term,
-    /// For whom it voted in that term.
-    pub vote: Option<RaftId>,
-    /// What it knows to be committed.
-    pub commit: MetadataOffset,
-}
-
-/// One entry of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Where it is.
-    pub offset: MetadataOffset,
-    /// The term it was written in.
-    pub term: Term,
-    /// Whether it changes who votes.
-    pub changes_voters: bool,
-    /// Its record batch.
-    pub payload: Bytes,
-}
-
-/// Work for the disk.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Persist {
-    /// What to report when it is done.
-    pub number: u64,
-    /// What to do, in order.
-    pub actions: Vec<PersistAction>,
-}
-
-/// One step of a [`Persist`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum PersistAction {
-    /// Append to the log.
-    Append {
-        /// The hard state from now on.
-        hard_state: HardState,
-        /// The entries.
-        entries: Vec<LogEntry>,
-    },
-    /// Replace everything by a snapshot that came from the leader.
-    Install {
-        /// Which.
-        id: SnapshotId,
-        /// All of it.
-        bytes: Bytes,
-    },
-    /// Write a snapshot of this image and let go of the log that it covers.
-    Snapshot {
-        /// What was applied.
-        image: Image,
-    },
-}
 
 /// What was found on disk.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -133,47 +77,6 @@ pub enum StoreError {
         /// What is wrong.
         source: SnapshotError,
     },
-}
-
-impl LogEntry {
-    pub(crate) fn from_raft(entry: &Entry) -> Self {
-        Self {
-            offset: MetadataOffset(entry.index),
-            term: Term(entry.term),
-            changes_voters: entry.get_entry_type() != EntryType::EntryNormal,
-            payload: payload(entry),
-        }
-    }
-
-    pub(crate) fn to_raft(&self) -> Entry {
-        let mut entry = Entry { index: self.offset.0, term: self.term.0, ..Entry::default() };
-        if self.changes_voters {
-            entry.set_entry_type(EntryType::EntryConfChangeV2);
-            entry.context = self.payload.clone();
-        } else {
-            entry.data = self.payload.clone();
-        }
-        entry
-    }
-}
-
-impl HardState {
-    pub(crate) fn from_raft(state: &raft::eraftpb::HardState) -> Self {
-        Self {
-            term: Term(state.term),
-            vote: Some(RaftId(state.vote)).filter(|vote| vote.0 != 0),
-            commit: MetadataOffset(state.commit),
-        }
-    }
-
-    pub(crate) fn to_raft(self) -> raft::eraftpb::HardState {
-        raft::eraftpb::HardState {
-            term: self.term.0,
-            vote: self.vote.map_or(0, |vote| vote.0),
-            commit: self.commit.0,
-            ..raft::eraftpb::HardState::default()
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -273,6 +176,11 @@ impl<D: Disk> RaftStore<D> {
         Ok((store, Recovered { hard_state, image, entries }))
     }
 
+    /// What writes the snapshots of this directory.
+    pub fn snapshot_writer(&self) -> SnapshotWriter<D> {
+        SnapshotWriter { disk: self.disk.clone(), directory: self.directory.clone() }
+    }
+
     /// Makes it durable. An error is final: what is on the disk is unknown, and the node must stop.
     pub fn persist(&mut self, work: &Persist) -> io::Result<()> {
         if self.failed {
@@ -283,7 +191,7 @@ impl<D: Disk> RaftStore<D> {
             match action {
                 PersistAction::Append { hard_state, entries } => self.append(*hard_state, entries)?,
                 PersistAction::Install { id, bytes } => self.install(*id, bytes)?,
-                PersistAction::Snapshot { image } => self.snapshot(image)?,
+                PersistAction::Compact { id } => self.compact(*id)?,
             }
         }
         self.failed = false;
@@ -311,13 +219,16 @@ impl<D: Disk> RaftStore<D> {
         self.remove_segments(self.segments.len() - 1)
     }
 
-    fn snapshot(&mut self, image: &Image) -> io::Result<()> {
-        let id = SnapshotId::of(image);
-        write_checkpoint(&self.disk, &self.directory, id, &snapshot::encode(image))?;
-        self.roll(None)?;
-        let covered = self.segments.iter().take_while(|segment| segment.highest <= id.offset).count();
-        self.remove_segments(covered.min(self.segments.len() - 1))?;
-        self.remove_checkpoints_before(id)
+    fn compact(&mut self, id: SnapshotId) -> io::Result<()> {
+        let names = self.disk.list(&self.directory)?;
+        let newest = names.iter().filter_map(|name| parse_checkpoint(name)).max().unwrap_or(id);
+        // A snapshot of the leader may have overtaken it, and the log before that one is gone already.
+        if newest == id {
+            self.roll(None)?;
+            let covered = self.segments.iter().take_while(|segment| segment.highest <= id.offset).count();
+            self.remove_segments(covered.min(self.segments.len() - 1))?;
+        }
+        self.remove_checkpoints_before(newest)
     }
 
     /// Begins a new file. It repeats the hard state, so that older ones can go.
@@ -446,24 +357,6 @@ impl<D: Disk> RaftStore<D> {
 }
 
 const LOG: &str = ".log";
-const CHECKPOINT: &str = ".checkpoint";
-const TEMPORARY: &str = ".tmp";
-
-fn parse_checkpoint(name: &str) -> Option<SnapshotId> {
-    let (offset, term) = name.strip_suffix(CHECKPOINT)?.split_once('-')?;
-    Some(SnapshotId { offset: MetadataOffset(offset.parse().ok()?), term: Term(term.parse().ok()?) })
-}
-
-fn write_checkpoint<D: Disk>(disk: &D, directory: &str, id: SnapshotId, bytes: &[u8]) -> io::Result<()> {
-    let path = format!("{directory}/{id}{CHECKPOINT}");
-    let temporary = format!("{path}{TEMPORARY}");
-    let file = disk.open(&temporary, OpenMode::Create)?;
-    file.set_length(0)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, &path)?;
-    disk.sync_directory(directory)
-}
 
 fn read_file<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
     let length = usize::try_from(file.length()?).map_err(io::Error::other)?;

@@ -46,6 +46,27 @@ fn what_was_committed_outlives_a_power_cut_of_all() {
 }
 
 #[test]
+fn what_comes_during_a_write_is_written_and_synced_together() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.active().unwrap();
+    cluster.broker_up(active, NodeId(0));
+    let before = (cluster.members[&active].writes, cluster.members[&active].disk.counts().syncs);
+    cluster.members.get_mut(&active).unwrap().hold_disk = true;
+    let tickets: Vec<_> =
+        (0..50).map(|number| cluster.ask(active, create(&format!("topic-{number}"), number, 1))).collect();
+    for ticket in &tickets {
+        assert_eq!(cluster.reply(active, *ticket), None, "nothing is answered before the sync");
+    }
+    cluster.release_disk(active);
+    for ticket in &tickets {
+        assert!(cluster.reply(active, *ticket).unwrap().is_ok());
+    }
+    let member = &cluster.members[&active];
+    // The first went to the disk alone, the others waited for it.
+    assert_eq!((member.writes - before.0, member.disk.counts().syncs - before.1), (2, 2));
+}
+
+#[test]
 fn another_one_leads_within_two_seconds_of_a_crash() {
     let mut cluster = Cluster::started(3);
     let first = cluster.wait_active();

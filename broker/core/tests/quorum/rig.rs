@@ -7,7 +7,7 @@ use ottla_core::config::Address;
 use ottla_core::controller::node::NodeConfig;
 use ottla_core::controller::operation::{CreateTopics, Heartbeat, NewTopic, RegisterBroker};
 use ottla_core::controller::{
-    ControllerNode, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket, supported_features,
+    ControllerNode, NodeEvent, Operation, OperationError, Reply, Ticket, supported_features,
 };
 use ottla_core::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId, Term, TopicId,
@@ -15,7 +15,7 @@ use ottla_core::ids::{
 use ottla_core::lifecycle::{CallError, CallNumber, Lifecycle, LifecycleConfig};
 use ottla_core::metadata::image::{Endpoint, Image, Voter};
 use ottla_core::metadata::record::Voters;
-use ottla_core::quorum::store::{Persist, PersistAction};
+use ottla_core::quorum::store::Persist;
 use ottla_core::quorum::{Peer, QuorumConfig, RaftStore};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk};
@@ -51,11 +51,14 @@ pub(crate) struct Member {
     pub(crate) running: Option<(ControllerNode, RaftStore<SimDisk>)>,
     pub(crate) replies: BTreeMap<Ticket, Result<Reply, OperationError>>,
     pub(crate) events: Vec<NodeEvent>,
-    /// Work for the disk that is held back.
-    pub(crate) held: VecDeque<Persist>,
+    /// Work for the log that is held back.
+    pub(crate) held: Option<Persist>,
     pub(crate) hold_disk: bool,
-    /// Its disk holds back what comes after a snapshot of its own.
+    /// A snapshot that is held back.
+    pub(crate) held_snapshot: Option<Image>,
     pub(crate) hold_snapshots: bool,
+    /// How many times the log was written.
+    pub(crate) writes: u64,
     pub(crate) fatal: Option<String>,
 }
 
@@ -121,9 +124,11 @@ impl Cluster {
             running: None,
             replies: BTreeMap::new(),
             events: Vec::new(),
-            held: VecDeque::new(),
+            held: None,
             hold_disk: false,
+            held_snapshot: None,
             hold_snapshots: false,
+            writes: 0,
             fatal: None,
         };
         self.members.insert(id, member);
@@ -156,7 +161,7 @@ impl Cluster {
             NodeConfig { snapshot_after_bytes: self.snapshot_after_bytes, ..NodeConfig::new(quorum) };
         let node = ControllerNode::open(recovered, config, self.now).unwrap();
         member.running = Some((node, store));
-        member.held.clear();
+        (member.held, member.held_snapshot) = (None, None);
         self.drain(id);
     }
 
@@ -167,7 +172,7 @@ impl Cluster {
     pub(crate) fn stop(&mut self, id: NodeId, kind: CrashKind) {
         let member = self.members.get_mut(&id).unwrap();
         member.running = None;
-        member.held.clear();
+        (member.held, member.held_snapshot) = (None, None);
         member.disk = member.disk.crash(kind);
     }
 
@@ -385,25 +390,27 @@ impl Cluster {
             for outgoing in effects.send {
                 sent.push((outgoing.address.host, outgoing.bytes));
             }
-            if let Some(persist) = effects.persist {
-                member.held.push_back(persist);
-            }
-            let snapshot = |action: &PersistAction| matches!(action, PersistAction::Snapshot { .. });
-            let held = |persist: &Persist| member.hold_snapshots && persist.actions.iter().any(snapshot);
-            let waits = member.hold_disk || member.held.front().is_some_and(held);
-            let work = if waits { None } else { member.held.pop_front() };
+            assert!(effects.persist.is_none() || member.held.is_none(), "one piece of work at a time");
+            member.held = effects.persist.or_else(|| member.held.take());
+            member.held_snapshot = effects.snapshot.or_else(|| member.held_snapshot.take());
+            let work = member.held.take_if(|_| !member.hold_disk);
+            let snapshot = member.held_snapshot.take_if(|_| !member.hold_disk && !member.hold_snapshots);
             for (host, bytes) in sent {
                 let to = self.members.iter().find(|(_, member)| member.host == host).map(|(to, _)| *to);
                 self.network.extend(to.map(|to| (id, to, bytes)));
             }
-            let Some(work) = work else { return };
             let Some(member) = self.members.get_mut(&id) else { return };
             let Some((node, store)) = &mut member.running else { return };
-            let outcome = match store.persist(&work) {
-                Ok(()) => PersistOutcome::Durable,
-                Err(error) => PersistOutcome::Failed(error.to_string()),
-            };
-            node.persisted(self.now, work.number, outcome);
+            if work.is_none() && snapshot.is_none() {
+                return;
+            }
+            if let Some(work) = work {
+                member.writes += 1;
+                node.persisted(self.now, work.number, store.persist(&work).into());
+            }
+            if let Some(image) = snapshot {
+                node.snapshot_written(self.now, store.snapshot_writer().write(&image).into());
+            }
         }
     }
 }

@@ -44,41 +44,63 @@ fn install(offset: u64, term: u64) -> PersistAction {
     PersistAction::Install { id: SnapshotId::of(&image), bytes: snapshot::encode(&image) }
 }
 
+/// One thing that a member does at its disk.
+#[derive(Clone)]
+enum Step {
+    Log(PersistAction),
+    Snapshot(Image),
+}
+
+fn log(actions: &[PersistAction]) -> Vec<Step> {
+    actions.iter().cloned().map(Step::Log).collect()
+}
+
+fn compact(offset: u64, term: u64) -> PersistAction {
+    PersistAction::Compact { id: SnapshotId::of(&image(offset, term)) }
+}
+
 /// A life with everything in it: votes, entries that are replaced, snapshots taken and received.
-fn life() -> Vec<PersistAction> {
+fn life() -> Vec<Step> {
     vec![
-        append(1, 0, 1..2),
-        append(1, 1, 2..6),
-        append(2, 2, 4..9),
-        append(3, 2, 9..9),
-        PersistAction::Snapshot { image: image(5, 2) },
-        append(3, 7, 9..12),
-        // From the leader of term 5, whose history differs from ours after entry 7.
-        install(10, 5),
-        append(5, 11, 11..14),
-        PersistAction::Snapshot { image: image(12, 5) },
-        append(6, 12, 14..16),
+        Step::Log(append(1, 0, 1..2)),
+        Step::Log(append(1, 1, 2..6)),
+        Step::Log(append(2, 2, 4..9)),
+        Step::Log(append(3, 2, 9..9)),
+        Step::Snapshot(image(5, 2)),
+        // The log goes on before it is cut.
+        Step::Log(append(3, 7, 9..12)),
+        Step::Log(compact(5, 2)),
+        // From the leader of term 5, whose history differs from ours after entry 7. It overtakes our own snapshot.
+        Step::Log(install(10, 5)),
+        Step::Snapshot(image(7, 2)),
+        Step::Log(append(5, 11, 11..14)),
+        Step::Log(compact(7, 2)),
+        Step::Snapshot(image(12, 5)),
+        Step::Log(compact(12, 5)),
+        Step::Log(append(6, 12, 14..16)),
         // From a leader that is far ahead.
-        install(40, 7),
-        append(7, 41, 41..43),
+        Step::Log(install(40, 7)),
+        Step::Log(append(7, 41, 41..43)),
     ]
 }
 
 /// What must be found after an action, by the simplest means.
-fn after(mut state: Recovered, action: &PersistAction) -> Recovered {
-    match action {
-        PersistAction::Append { hard_state, entries } => {
+fn after(mut state: Recovered, step: &Step) -> Recovered {
+    match step {
+        Step::Log(PersistAction::Append { hard_state, entries }) => {
             state.hard_state = *hard_state;
             for entry in entries {
                 state.entries.retain(|kept| kept.offset < entry.offset);
                 state.entries.push(entry.clone());
             }
         }
-        PersistAction::Install { bytes, .. } => {
+        Step::Log(PersistAction::Install { bytes, .. }) => {
             state.image = snapshot::decode(bytes).unwrap();
             state.entries.clear();
         }
-        PersistAction::Snapshot { image } => {
+        Step::Log(PersistAction::Compact { .. }) => {}
+        Step::Snapshot(image) if image.offset < state.image.offset => {}
+        Step::Snapshot(image) => {
             state.image = image.clone();
             state.entries.retain(|kept| kept.offset > image.offset);
         }
@@ -88,10 +110,10 @@ fn after(mut state: Recovered, action: &PersistAction) -> Recovered {
     state
 }
 
-fn states(actions: &[PersistAction]) -> Vec<Recovered> {
+fn states(steps: &[Step]) -> Vec<Recovered> {
     let mut states = vec![Recovered::default()];
-    for action in actions {
-        states.push(after(states.last().unwrap().clone(), action));
+    for step in steps {
+        states.push(after(states.last().unwrap().clone(), step));
     }
     states
 }
@@ -107,12 +129,12 @@ fn open(disk: &SimDisk) -> (RaftStore<SimDisk>, Recovered) {
 }
 
 /// Carries actions out, one after the other, until one fails. Returns how many did not.
-fn live(store: &mut RaftStore<SimDisk>, actions: &[PersistAction]) -> usize {
-    let done = |(number, action): &(usize, &PersistAction)| {
-        let work = Persist { number: *number as u64, actions: vec![(*action).clone()] };
-        store.persist(&work).is_ok()
+fn live(store: &mut RaftStore<SimDisk>, steps: &[Step]) -> usize {
+    let done = |step: &&Step| match step {
+        Step::Log(action) => store.persist(&Persist { number: 1, actions: vec![action.clone()] }).is_ok(),
+        Step::Snapshot(image) => store.snapshot_writer().write(image).is_ok(),
     };
-    actions.iter().enumerate().take_while(done).count()
+    steps.iter().take_while(done).count()
 }
 
 #[test]
@@ -163,11 +185,11 @@ fn a_crash_after_any_operation_loses_nothing_that_was_acknowledged() {
 fn a_failed_sync_is_final() {
     let disk = formatted(1);
     let (mut store, _) = open(&disk);
-    assert_eq!(live(&mut store, &[append(1, 0, 1..3)]), 1);
+    assert_eq!(live(&mut store, &log(&[append(1, 0, 1..3)])), 1);
     disk.set_sync_error_permille(1_000);
-    assert_eq!(live(&mut store, &[append(1, 1, 3..4)]), 0);
+    assert_eq!(live(&mut store, &log(&[append(1, 1, 3..4)])), 0);
     disk.set_sync_error_permille(0);
-    assert_eq!(live(&mut store, &[append(1, 1, 4..5)]), 0, "nothing is written after a failed sync");
+    assert_eq!(live(&mut store, &log(&[append(1, 1, 4..5)])), 0, "nothing is written after a failed sync");
 }
 
 fn flip(disk: &SimDisk, name: &str, position: u64) {
@@ -181,7 +203,7 @@ fn flip(disk: &SimDisk, name: &str, position: u64) {
 fn damage_before_the_end_is_refused_and_not_cut_off() {
     let disk = formatted(1);
     let (mut store, _) = open(&disk);
-    let actions = [append(1, 0, 1..3), append(1, 1, 3..4), append(2, 1, 4..5)];
+    let actions = log(&[append(1, 0, 1..3), append(1, 1, 3..4), append(2, 1, 4..5)]);
     assert_eq!(live(&mut store, &actions), 3);
     let log = "00000000000000000000.log";
     let length = disk.open(&format!("{DIRECTORY}/{log}"), OpenMode::Existing).unwrap().length().unwrap();
@@ -209,7 +231,7 @@ fn damage_before_the_end_is_refused_and_not_cut_off() {
 fn a_log_of_another_directory_is_refused() {
     let disk = formatted(1);
     let (mut store, _) = open(&disk);
-    assert_eq!(live(&mut store, &[append(1, 0, 1..3), append(1, 1, 3..4)]), 2);
+    assert_eq!(live(&mut store, &log(&[append(1, 0, 1..3), append(1, 1, 3..4)])), 2);
     let error = RaftStore::open(disk.clone(), DIRECTORY, directory(2)).unwrap_err();
     assert!(error.to_string().contains("it belongs to another directory"), "{error}");
     assert_eq!(open(&disk).1.entries.len(), 3);

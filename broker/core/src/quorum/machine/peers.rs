@@ -7,7 +7,7 @@ use crate::ids::DirectoryId;
 use crate::metadata::record::Voters;
 use crate::quorum::guard::{self, Refusal};
 use crate::quorum::identity::{Peer, RaftId};
-use crate::quorum::message::{Body, Envelope, may_travel};
+use crate::quorum::message::{Body, Envelope, may_travel, payload};
 use crate::quorum::transfer::CHUNK_BYTES_MAX;
 
 impl Quorum {
@@ -69,6 +69,12 @@ impl Quorum {
         guard::check(&self.raw.raft, &message)?;
         if self.installing() && message.get_msg_type() == MessageType::MsgTimeoutNow {
             return Ok(());
+        }
+        if !message.entries.is_empty() {
+            if self.is_full() {
+                return Ok(());
+            }
+            self.taken_bytes += message.entries.iter().map(|entry| payload(entry).len()).sum::<usize>();
         }
         self.remember(from, peer.clone());
         if message.get_msg_type() == MessageType::MsgSnapshot {

@@ -1,6 +1,6 @@
 //! The controller's half of a process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use ottla_core::controller::{
     ControllerNode, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
@@ -9,7 +9,7 @@ use ottla_core::ids::{DirectoryId, NodeId, Term};
 use ottla_core::metadata::image::Image;
 use ottla_core::quorum::machine::{Outgoing, QuorumEvent};
 use ottla_core::quorum::message::{Body, Envelope};
-use ottla_core::quorum::store::{Persist, PersistAction, StoreError};
+use ottla_core::quorum::store::{Persist, PersistAction, SnapshotWriter, StoreError};
 use ottla_core::quorum::{Peer, QuorumConfig, RaftStore};
 use raft::eraftpb::MessageType;
 
@@ -24,6 +24,10 @@ const SNAPSHOT_AFTER_BYTES: u64 = 6_000;
 /// Work for the thread that syncs the metadata log.
 #[derive(Debug)]
 pub(crate) struct PersistWork(Persist);
+
+/// Work for the thread that writes snapshots.
+#[derive(Debug)]
+pub(crate) struct SnapshotWork(Image);
 
 /// That it was done.
 #[derive(Debug)]
@@ -48,9 +52,7 @@ type Answer = (Asker, Result<Reply, OperationError>);
 pub(crate) struct Controller {
     node: ControllerNode,
     store: RaftStore<SimDisk>,
-    /// One piece of work is at the disk at a time, in order.
-    persisting: bool,
-    to_persist: VecDeque<Persist>,
+    snapshots: SnapshotWriter<SimDisk>,
     askers: BTreeMap<Ticket, Asker>,
     next_ticket: u64,
 }
@@ -74,14 +76,7 @@ impl Controller {
         let config = NodeConfig { snapshot_after_bytes: SNAPSHOT_AFTER_BYTES, ..NodeConfig::new(quorum) };
         let node = ControllerNode::open(recovered, config, now.monotonic)
             .map_err(|error| StartError::Refused(error.to_string()))?;
-        Ok(Self {
-            node,
-            store,
-            persisting: false,
-            to_persist: VecDeque::new(),
-            askers: BTreeMap::new(),
-            next_ticket: 0,
-        })
+        Ok(Self { node, snapshots: store.snapshot_writer(), store, askers: BTreeMap::new(), next_ticket: 0 })
     }
 
     pub(crate) fn image(&self) -> &Image {
@@ -90,7 +85,7 @@ impl Controller {
 
     pub(crate) fn has_voters(&self, voters: &BTreeMap<NodeId, DirectoryId>) -> bool {
         let shown = self.image().voters.values().map(|voter| (&voter.node_id, &voter.directory_id));
-        !self.persisting && self.to_persist.is_empty() && shown.eq(voters)
+        !self.node.awaits_disk() && shown.eq(voters)
     }
 
     pub(crate) fn resign(&mut self) {
@@ -113,16 +108,19 @@ impl Controller {
     }
 
     pub(crate) fn run(&mut self, work: &PersistWork) -> PersistDone {
-        let outcome = match self.store.persist(&work.0) {
-            Ok(()) => PersistOutcome::Durable,
-            Err(error) => PersistOutcome::Failed(error.to_string()),
-        };
-        PersistDone { number: work.0.number, outcome }
+        PersistDone { number: work.0.number, outcome: self.store.persist(&work.0).into() }
+    }
+
+    pub(crate) fn write_snapshot(&self, work: &SnapshotWork) -> PersistOutcome {
+        self.snapshots.write(&work.0).into()
     }
 
     pub(crate) fn persisted(&mut self, now: Now, done: PersistDone) {
-        self.persisting = false;
         self.node.persisted(now.monotonic, done.number, done.outcome);
+    }
+
+    pub(crate) fn snapshot_written(&mut self, now: Now, outcome: PersistOutcome) {
+        self.node.snapshot_written(now.monotonic, outcome);
     }
 
     /// Does what the controller wants done; returns the answers it gives.
@@ -152,13 +150,9 @@ impl Controller {
         if effects.persist.as_ref().is_some_and(installs) {
             observations.push(Observation::Happened(Happening::SnapshotInstalled));
         }
-        self.to_persist.extend(effects.persist);
-        if !self.persisting
-            && let Some(work) = self.to_persist.pop_front()
-        {
-            self.persisting = true;
-            outputs.push(Output::Disk(DiskWork::Persist(PersistWork(work))));
-        }
+        let persist = effects.persist.map(|persist| DiskWork::Persist(PersistWork(persist)));
+        let snapshot = effects.snapshot.map(|image| DiskWork::Snapshot(SnapshotWork(image)));
+        outputs.extend(persist.into_iter().chain(snapshot).map(Output::Disk));
         let replies = effects.replies.into_iter();
         Ok(replies.filter_map(|(ticket, reply)| Some((self.askers.remove(&ticket)?, reply))).collect())
     }

@@ -9,7 +9,7 @@ mod controller;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ottla_core::controller::Operation;
+use ottla_core::controller::{Operation, PersistOutcome};
 use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use ottla_core::lifecycle::CallError;
 use ottla_core::metadata::image::Image;
@@ -21,7 +21,7 @@ use crate::clock::SimTime;
 use crate::coverage::Happening;
 use crate::rng::Rng;
 use broker::{Broker, ShardDone, ShardWork};
-use controller::{Asker, Controller, PersistDone, PersistWork};
+use controller::{Asker, Controller, PersistDone, PersistWork, SnapshotWork};
 
 pub(crate) use broker::CallResult;
 
@@ -35,6 +35,7 @@ pub(crate) struct Now {
 /// Work for a node's disk, done at another time than it was asked for.
 pub(crate) enum DiskWork {
     Persist(PersistWork),
+    Snapshot(SnapshotWork),
     Shard(ShardWork),
 }
 
@@ -42,6 +43,7 @@ pub(crate) enum DiskWork {
 #[derive(Debug)]
 pub(crate) enum DiskDone {
     Persisted(PersistDone),
+    SnapshotWritten(PersistOutcome),
     Shard(ShardDone),
 }
 
@@ -206,6 +208,10 @@ impl Process {
                 let controller = self.controller.as_mut().expect("only a controller persists");
                 DiskDone::Persisted(controller.run(&work))
             }
+            DiskWork::Snapshot(work) => {
+                let controller = self.controller.as_ref().expect("only a controller takes snapshots");
+                DiskDone::SnapshotWritten(controller.write_snapshot(&work))
+            }
             DiskWork::Shard(work) => DiskDone::Shard(self.broker.run(&work)),
         }
     }
@@ -216,6 +222,10 @@ impl Process {
             DiskDone::Persisted(done) => {
                 let controller = self.controller.as_mut().expect("only a controller persists");
                 controller.persisted(now, done);
+            }
+            DiskDone::SnapshotWritten(outcome) => {
+                let controller = self.controller.as_mut().expect("only a controller takes snapshots");
+                controller.snapshot_written(now, outcome);
             }
             DiskDone::Shard(done) => self.broker.disk_done(done),
         }
@@ -240,6 +250,7 @@ impl DiskDone {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Persisted(done) => format!("persisted {} {:?}", done.number, done.outcome),
+            Self::SnapshotWritten(outcome) => format!("wrote a metadata snapshot {outcome:?}"),
             Self::Shard(ShardDone::Synced(partition, number, result)) => {
                 format!("synced {} job {} {}", partition.partition, number.0, result.is_ok())
             }
