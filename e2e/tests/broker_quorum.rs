@@ -100,9 +100,12 @@ fn kafkas_tools_describe_the_quorum_and_change_configs_through_any_broker() -> R
         ensure_says(&status, "CurrentVoters:          [{\"id\": 1, \"directoryId\": ")?;
         let observers = status.lines().find(|line| line.starts_with("CurrentObservers:"));
         let observers = observers.context("no line of observers")?;
-        for id in [2, 3] {
-            // Without a directory id: a broker keeps no metadata log of its own.
-            ensure_says(observers, &format!("{{\"id\": {id}}}"))?;
+        for node in [b, c] {
+            let path = bench.path(&format!("node-{}/meta.properties", node.id));
+            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let directory = text.lines().find_map(|line| line.strip_prefix("directory.id="));
+            let directory = directory.context("no directory.id")?;
+            ensure_says(observers, &format!("{{\"id\": {}, \"directoryId\": \"{directory}\"}}", node.id))?;
         }
         let replication = tool(&kafka, QUORUM, c, "describe --replication")?;
         for (id, status) in [("1", "Leader"), ("2", "Observer"), ("3", "Observer")] {
