@@ -32,16 +32,25 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
     info!(address = ?listener.local_addr().ok(), "serving http");
     let mut connections = JoinSet::new();
+    // One line for each time that this begins, as on the other listeners.
+    let mut refuses = false;
     loop {
         // Cancel-safe: accept, join_next and wait_for all are.
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                    refuses = false;
                     connections.spawn(connection(stream, Arc::clone(&node)));
                 }
-                Ok(_) => warn!(limit = CONNECTIONS_MAX, "too many http connections"),
+                Ok(_) => {
+                    if !std::mem::replace(&mut refuses, true) {
+                        warn!(limit = CONNECTIONS_MAX, "too many http connections: new ones are closed");
+                    }
+                }
                 Err(error) => {
-                    warn!(%error, "http accept failed");
+                    if !std::mem::replace(&mut refuses, true) {
+                        warn!(%error, "no http connection can be accepted for now");
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },

@@ -141,10 +141,12 @@ impl Node {
         }
     }
 
-    /// Opens so many connections to the controller's listener, or to the clients', and gives those that the node
-    /// has not closed.
-    pub(crate) fn crowd(&self, to_controller: bool, connections: usize) -> Vec<TcpStream> {
-        let port = if to_controller { self.controller_port } else { self.port };
+    /// Opens so many connections to each of the node's ports, and gives those that it has not closed.
+    pub(crate) fn crowds(&self, connections: usize) -> [Vec<TcpStream>; 3] {
+        [self.port, self.controller_port, self.http_port].map(|port| self.crowd(port, connections))
+    }
+
+    fn crowd(&self, port: u16, connections: usize) -> Vec<TcpStream> {
         let connect = |_| TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         let mut streams: Vec<TcpStream> = (0..connections).map(connect).collect();
         // They are taken in order: when the last one is closed, all have been.
