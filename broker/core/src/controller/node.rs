@@ -167,6 +167,7 @@ impl ControllerNode {
             self.mend_voters();
         }
         self.end_waits();
+        self.forget_observers();
     }
 
     /// Takes bytes from another controller.

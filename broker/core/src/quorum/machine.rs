@@ -427,6 +427,9 @@ impl Quorum {
     fn set_table(&mut self, table: Voters) {
         self.table = table;
         self.patience.follow(self.config.me.directory_id, &self.table);
+        let mut contacts = std::mem::take(&mut self.contacts);
+        contacts.retain(|id, _| self.is_member(*id));
+        self.contacts = contacts;
         let nodes = |members: &[Voter]| members.iter().map(|member| member.node_id).collect();
         self.events.push(QuorumEvent::VotersChanged {
             voters: nodes(&self.table.voters),

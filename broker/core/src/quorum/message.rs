@@ -22,8 +22,9 @@ use crate::metadata::codec::{DecodeError, Reader, Tags, Writer};
 
 const VERSION: u8 = 0;
 
-/// Messages above this many bytes are refused unread: an append holds at most one entry beyond
-/// [`super::machine::APPEND_BYTES_MAX`], and an entry is at most [`super::machine::ENTRY_BYTES_MAX`].
+/// Messages above this many bytes are refused unread: an append holds entries of
+/// [`super::machine::APPEND_BYTES_MAX`] at most or a single one, and that is at most
+/// [`super::machine::ENTRY_BYTES_MAX`].
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A message with its addresses.
@@ -107,6 +108,9 @@ impl Envelope {
 
     /// Reads a message.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(DecodeError::BadValue { what: "message length" });
+        }
         let mut reader = Reader::new(bytes);
         let version = reader.raw(1, "message version")?[0];
         if version != VERSION {

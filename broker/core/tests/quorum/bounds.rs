@@ -1,17 +1,19 @@
 //! What a member holds is not for its peers to decide.
 
 use bytes::Bytes;
+use ottla_core::controller::operation::RestartSafety;
+use ottla_core::controller::{Operation, OperationError, Reply};
 use ottla_core::ids::{DirectoryId, NodeId};
 use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::machine::{ENTRY_BYTES_MAX, UNPERSISTED_BYTES_MAX};
-use ottla_core::quorum::message::{Body, Envelope};
-use ottla_core::quorum::{Peer, Quorum, QuorumConfig, RaftStore};
+use ottla_core::quorum::message::{Body, Envelope, MESSAGE_BYTES_MAX};
+use ottla_core::quorum::{Peer, Quorum, QuorumConfig, RaftId, RaftStore};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use crate::rig::{CLUSTER, DIRECTORY, address, directory, voter};
+use crate::rig::{CLUSTER, Cluster, DIRECTORY, address, directory, voter};
 
 const NOW: Monotonic = Monotonic(1_000);
 
@@ -82,4 +84,64 @@ fn a_follower_whose_disk_hangs_takes_entries_up_to_a_limit() {
     }
     let entries = UNPERSISTED_BYTES_MAX / ENTRY_BYTES_MAX;
     assert_eq!(quorum.last().0, 1 + entries as u64);
+}
+
+#[test]
+fn strangers_are_not_counted_as_alive_and_get_no_snapshot() {
+    let mut quorum = member(3);
+    let id = quorum.latest_snapshot().unwrap();
+    let request = || Body::SnapshotRequest { id, position: 0 };
+    for stranger in 3..10 {
+        quorum.step(NOW, from(stranger, Body::Raft(Box::new(raft(MessageType::MsgRequestPreVote)))));
+        assert!(!quorum.heard_lately(RaftId::of(directory_of(stranger)).unwrap()));
+        quorum.ready();
+        quorum.step(NOW, from(stranger, request()));
+        assert_eq!(quorum.ready().send, []);
+    }
+    quorum.step(NOW, from(1, Body::Raft(Box::new(raft(MessageType::MsgRequestPreVote)))));
+    assert!(quorum.heard_lately(RaftId::of(directory_of(1)).unwrap()));
+    quorum.step(NOW, from(1, request()));
+    assert!(!quorum.ready().send.is_empty());
+}
+
+#[test]
+fn a_message_that_no_peer_sends_is_not_read() {
+    let error = Envelope::decode(&vec![0; MESSAGE_BYTES_MAX + 1]).unwrap_err();
+    assert!(error.to_string().contains("message length"), "{error}");
+}
+
+fn observers(cluster: &mut Cluster) -> Vec<NodeId> {
+    let Ok(Reply::DescribeQuorum(quorum)) = cluster.call(NodeId(0), Operation::DescribeQuorum) else {
+        panic!("refused")
+    };
+    quorum.observers.iter().map(|observer| observer.node_id).collect()
+}
+
+#[test]
+fn a_broker_that_is_long_gone_is_no_observer_any_more() {
+    let mut cluster = Cluster::started(1);
+    for broker in [7, 8] {
+        cluster.start_broker(NodeId(broker), 1);
+    }
+    cluster.pass(1_000);
+    assert_eq!(observers(&mut cluster), [NodeId(7), NodeId(8)]);
+    cluster.brokers.remove(&NodeId(7));
+    cluster.pass(290_000);
+    assert_eq!(observers(&mut cluster), [NodeId(7), NodeId(8)]);
+    cluster.pass(10_000);
+    assert_eq!(observers(&mut cluster), [NodeId(8)]);
+}
+
+#[test]
+fn reads_that_wait_for_the_quorum_have_a_limit() {
+    let mut cluster = Cluster::started(3);
+    let active = cluster.wait_active();
+    cluster.pass(1_000);
+    cluster.isolate(active);
+    let mut ask = || cluster.ask(active, Operation::RestartSafety(RestartSafety { nodes: Vec::new() }));
+    let waiting: Vec<_> = (0..1_000).map(|_| ask()).collect();
+    let refused = ask();
+    assert!(waiting.iter().all(|ticket| cluster.reply(active, *ticket).is_none()));
+    let reply = cluster.reply(active, refused);
+    assert!(matches!(reply, Some(Err(OperationError::NotController { .. }))), "{reply:?}");
 }

@@ -13,8 +13,15 @@ use crate::ids::{MetadataOffset, NodeId};
 use crate::metadata::feed::encode_feed;
 use crate::time::Monotonic;
 
-/// Fetches of one broker that wait for something new; more than a broker ever has open.
-const FETCHES_PARKED_MAX: usize = 1_000;
+/// Brokers that are remembered for having fetched, and fetches that wait for something new, of which a broker has one:
+/// ten times the brokers that a cluster is designed for.
+const OBSERVERS_MAX: usize = 1_000;
+
+/// A broker that did not fetch for so long is no observer any more, as in Kafka.
+const OBSERVER_SILENCE_MAX: Duration = Duration::from_secs(300);
+
+/// Reads that wait for the quorum. Each ends within [`READ_WAIT_MAX`], and an operator asks one at a time.
+const READS_PARKED_MAX: usize = 1_000;
 
 /// A read that the quorum did not confirm in this time is answered NOT_CONTROLLER.
 const READ_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -47,20 +54,11 @@ impl ControllerNode {
     }
 
     pub(super) fn fetch(&mut self, ticket: Ticket, fetch: FetchMetadata) -> Result<(), OperationError> {
-        if !self.controller.is_active() || self.fetches.len() >= FETCHES_PARKED_MAX {
+        if !self.controller.is_active() || self.fetches.len() >= OBSERVERS_MAX {
             return Err(self.not_controller());
         }
         let caught_up = fetch.after >= self.image.offset;
-        let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
-            log_end: fetch.after,
-            last_contact: self.now,
-            last_caught_up: None,
-        });
-        observer.log_end = fetch.after;
-        observer.last_contact = self.now;
-        if caught_up {
-            observer.last_caught_up = Some(self.now);
-        }
+        self.observe(&fetch, caught_up);
         // A broker has one fetch open; a second one means that it gave up the first.
         let given_up: Vec<ParkedFetch> =
             self.fetches.extract_if(.., |parked| parked.fetch.node_id == fetch.node_id).collect();
@@ -74,6 +72,28 @@ impl ControllerNode {
             self.answer_fetch(&parked);
         }
         Ok(())
+    }
+
+    fn observe(&mut self, fetch: &FetchMetadata, caught_up: bool) {
+        if self.observers.len() >= OBSERVERS_MAX && !self.observers.contains_key(&fetch.node_id) {
+            return;
+        }
+        let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
+            log_end: fetch.after,
+            last_contact: self.now,
+            last_caught_up: None,
+        });
+        observer.log_end = fetch.after;
+        observer.last_contact = self.now;
+        if caught_up {
+            observer.last_caught_up = Some(self.now);
+        }
+    }
+
+    /// Forgets brokers that are long gone.
+    pub(super) fn forget_observers(&mut self) {
+        let now = self.now;
+        self.observers.retain(|_, observer| now.since(observer.last_contact) < OBSERVER_SILENCE_MAX);
     }
 
     pub(super) fn answer_fetch(&mut self, parked: &ParkedFetch) {
@@ -99,7 +119,7 @@ impl ControllerNode {
     }
 
     pub(super) fn read(&mut self, ticket: Ticket, request: RestartSafety) -> Result<(), OperationError> {
-        if !self.controller.is_active() {
+        if !self.controller.is_active() || self.reads.len() >= READS_PARKED_MAX {
             return Err(self.not_controller());
         }
         let number = self.next_read;

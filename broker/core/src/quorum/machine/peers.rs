@@ -1,8 +1,8 @@
 //! Talking to the other members: what comes in is checked, what goes out is addressed.
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::{Outgoing, Quorum, SIGN_OF_LIFE, STRANGERS_MAX};
+use super::{APPEND_BYTES_MAX, Contact, Outgoing, Quorum, SIGN_OF_LIFE, STRANGERS_MAX};
 use crate::ids::DirectoryId;
 use crate::metadata::record::Voters;
 use crate::quorum::guard::{self, Refusal};
@@ -41,10 +41,10 @@ impl Quorum {
         if from.0 == self.raw.raft.id {
             return Err(Refusal::FromMyself);
         }
+        let now = self.now;
         match envelope.body {
             Body::Raft(message) => self.take_raft(from, envelope.from, *message),
             Body::Join => {
-                let now = self.now;
                 self.joins.retain(|_, (_, at)| now.since(*at) <= SIGN_OF_LIFE);
                 if self.leads() && self.joins.len() < STRANGERS_MAX {
                     self.joins.insert(envelope.from.node_id, (envelope.from, self.now));
@@ -52,14 +52,16 @@ impl Quorum {
                 Ok(())
             }
             Body::SnapshotRequest { id, position } => {
-                self.contacts.entry(from).or_default().pulled = Some(self.now);
+                // Raft names snapshots to members only.
+                let Some(contact) = self.contact(from) else { return Ok(()) };
+                contact.pulled = Some(now);
                 if let Some(chunk) = self.held.chunk(self.now, id, position, CHUNK_BYTES_MAX) {
                     self.send(&envelope.from, Body::SnapshotChunk(chunk));
                 }
                 Ok(())
             }
             Body::SnapshotChunk(chunk) => {
-                self.take_chunk(&chunk);
+                self.take_chunk(&envelope.from, &chunk);
                 Ok(())
             }
         }
@@ -84,12 +86,24 @@ impl Quorum {
         self.step_raft(message);
         let caught_up =
             self.raw.raft.prs().get(from.0).is_some_and(|progress| progress.matched >= self.last().0);
-        let contact = self.contacts.entry(from).or_default();
-        contact.heard = Some(self.now);
-        if caught_up {
-            contact.caught_up = Some(self.now);
+        let now = self.now;
+        if let Some(contact) = self.contact(from) {
+            contact.heard = Some(now);
+            if caught_up {
+                contact.caught_up = Some(now);
+            }
         }
         Ok(())
+    }
+
+    /// What is remembered of a member. Of others, who may be any number, nothing is.
+    fn contact(&mut self, id: RaftId) -> Option<&mut Contact> {
+        self.is_member(id).then(|| self.contacts.entry(id).or_default())
+    }
+
+    pub(super) fn is_member(&self, id: RaftId) -> bool {
+        let mut members = self.table.voters.iter().chain(&self.table.learners);
+        members.any(|member| RaftId::of(member.directory_id) == Ok(id))
     }
 
     pub(super) fn step_raft(&mut self, message: Message) {
@@ -97,16 +111,19 @@ impl Quorum {
         let _not_a_member = self.raw.step(message);
     }
 
-    pub(super) fn address(&mut self, message: Message) -> Option<Outgoing> {
-        if !may_travel(message.get_msg_type()) {
-            return None;
-        }
+    pub(super) fn address(&mut self, message: Message) -> Vec<Outgoing> {
         let to = RaftId(message.to);
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            self.contacts.entry(to).or_default().pulled = Some(self.now);
+        let Some(peer) = self.peer(to).filter(|_| may_travel(message.get_msg_type())) else {
+            return Vec::new();
+        };
+        let now = self.now;
+        if message.get_msg_type() == MessageType::MsgSnapshot
+            && let Some(contact) = self.contact(to)
+        {
+            contact.pulled = Some(now);
         }
-        let peer = self.peer(to)?;
-        Some(self.outgoing(&peer, Body::Raft(Box::new(message))))
+        let parts = in_parts(message).into_iter();
+        parts.map(|part| self.outgoing(&peer, Body::Raft(Box::new(part)))).collect()
     }
 
     pub(super) fn send(&mut self, peer: &Peer, body: Body) {
@@ -157,5 +174,66 @@ impl Quorum {
         if known || strangers < STRANGERS_MAX {
             self.heard_from.insert(id, peer);
         }
+    }
+}
+
+/// Raft joins the appends of one turn to one message, without a limit. They leave in parts that a receiver takes:
+/// each is the append that raft would have sent, had there been no more.
+fn in_parts(mut message: Message) -> Vec<Message> {
+    let mut parts = Vec::new();
+    let mut rest: Vec<Entry> = message.take_entries().into();
+    loop {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            bytes += payload(entry).len() as u64;
+            bytes <= APPEND_BYTES_MAX
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let later = rest.split_off(count);
+        let mut part = message.clone();
+        let last = rest.last().map(|entry| (entry.index, entry.term));
+        part.set_entries(rest.into());
+        parts.push(part);
+        match (later.is_empty(), last) {
+            (false, Some((index, term))) => (message.index, message.log_term) = (index, term),
+            _ => return parts,
+        }
+        rest = later;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appends_that_raft_joined_leave_in_parts_that_follow_each_other() {
+        let entry = |index: u64, bytes: usize| Entry {
+            index,
+            term: 3,
+            data: bytes::Bytes::from(vec![0; bytes]),
+            ..Entry::default()
+        };
+        let limit = usize::try_from(APPEND_BYTES_MAX).unwrap();
+        let sizes = [10, limit - 10, 1, 3 * limit, 0, limit / 2, limit / 2, 1];
+        let entries: Vec<Entry> = sizes.iter().zip(8..).map(|(bytes, index)| entry(index, *bytes)).collect();
+        let mut message = Message { index: 7, log_term: 2, commit: 5, ..Message::default() };
+        message.set_entries(entries.clone().into());
+        let parts = in_parts(message);
+        let counts: Vec<usize> = parts.iter().map(|part| part.entries.len()).collect();
+        assert_eq!(counts, [2, 1, 1, 3, 1]);
+        let mut before = (7, 2);
+        for part in &parts {
+            assert_eq!((part.index, part.log_term, part.commit), (before.0, before.1, 5));
+            before = part.entries.last().map(|last| (last.index, last.term)).unwrap();
+        }
+        let sent: Vec<Entry> = parts.iter().flat_map(|part| part.entries.iter().cloned()).collect();
+        assert_eq!(sent, entries);
+    }
+
+    #[test]
+    fn what_has_no_entries_is_one_part() {
+        let heartbeat = Message { commit: 5, ..Message::default() };
+        assert_eq!(in_parts(heartbeat.clone()), [heartbeat]);
     }
 }

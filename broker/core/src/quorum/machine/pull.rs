@@ -10,7 +10,7 @@ use crate::quorum::identity::{Peer, RaftId, check_voters};
 use crate::quorum::members::{conf_state, raft_members_equal, voters_of};
 use crate::quorum::message::{Body, Chunk};
 use crate::quorum::snapshot::{self, SnapshotId};
-use crate::quorum::transfer::Incoming;
+use crate::quorum::transfer::{Incoming, Taken};
 
 impl Quorum {
     pub(super) fn start_pull(&mut self, message: Message, from: Peer) {
@@ -48,14 +48,17 @@ impl Quorum {
         }
     }
 
-    pub(super) fn take_chunk(&mut self, chunk: &Chunk) {
+    pub(super) fn take_chunk(&mut self, from: &Peer, chunk: &Chunk) {
         let Some(incoming) = &mut self.incoming else { return };
-        let before = incoming.position();
-        if !incoming.take(chunk) {
-            if incoming.position() > before {
-                self.pull();
+        match incoming.take(from, chunk) {
+            Taken::Ignored => return,
+            Taken::Part => return self.pull(),
+            Taken::All => {}
+            Taken::Bad(reason) => {
+                let (id, reason) = (incoming.id, reason.to_owned());
+                self.incoming = None;
+                return self.events.push(QuorumEvent::BadSnapshot { id, reason });
             }
-            return;
         }
         let Some(incoming) = self.incoming.take() else { return };
         let id = incoming.id;
