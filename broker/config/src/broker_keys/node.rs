@@ -37,7 +37,8 @@ pub(super) const KEYS: &[Key] = &[
         "The listener that brokers use among themselves; max.connections does not count its connections where clients have another one. Unset: the first listener with the protocol that security.inter.broker.protocol names.",
     ),
     Key::string("security.inter.broker.protocol", "PLAINTEXT", "The protocol brokers use among themselves when inter.broker.listener.name is not set.")
-        .valid(Validator::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])),
+        .valid(Validator::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]))
+        .default_only("listeners are PLAINTEXT only yet"),
     Key::required(
         "log.dirs",
         ConfigType::List,
