@@ -83,6 +83,7 @@ const BANNED_TEXT: &[(&str, &[&str], &str)] = &[
     ("operator/src/cluster/desired", &["kube::Client", "Api<", "Api::"], "desired state is a pure function"),
     ("operator/src/cluster/validate.rs", &["kube::Client", "Api<", "Api::"], "validation is a pure function"),
     ("operator/src/cluster/identity.rs", &["kube::Client", "Api<", "Api::"], "identity is a pure function"),
+    ("operator/src/cluster/quorum.rs", &["kube::Client", "Api<", "Api::"], "what is lost is a pure function"),
     ("operator/src/cluster/report.rs", &["kube::Client", "Api<", "Api::"], "a report is a pure function"),
     (
         "operator/src/cluster/properties.rs",

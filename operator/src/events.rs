@@ -134,11 +134,12 @@ fn build_event(told: Told<'_>, now: Timestamp) -> Event {
 /// Which conditions are worth an event, once they have changed. Others say the same beside one that is.
 fn event_type(condition: &Condition) -> Option<EventType> {
     /// Of `Ready: False`; told by `Progressing`, `Degraded` and `Valid`, or about to pass by itself.
-    const TOLD_ELSEWHERE: [Why; 12] = [
+    const TOLD_ELSEWHERE: [Why; 13] = [
         Why::Creating,
         Why::Scaling,
         Why::RollingOut,
         Why::NodesNotReady,
+        Why::QuorumLost,
         Why::InvalidSpec,
         Why::VolumesConflict,
         Why::NameTaken,

@@ -34,7 +34,7 @@ pub enum Kind {
     Paused,
     /// `Progressing` in the word of kstatus, which Argo and Flux read; there only while it holds.
     Reconciling,
-    /// The spec is refused, in the word of kstatus; there only while it holds.
+    /// The spec is refused or the quorum is lost, in the word of kstatus; there only while it holds.
     Stalled,
 }
 
@@ -79,6 +79,8 @@ pub enum Why {
     VolumesConflict,
     /// A volume of the first quorum is gone before that was complete.
     VolumeLost,
+    /// The volumes of a majority of the quorum's voters are gone.
+    QuorumLost,
     /// An object that is not the cluster's has a name that it needs.
     NameTaken,
     /// The API server refused an object of the cluster.
@@ -123,6 +125,7 @@ impl Why {
             Self::ScaleDownNotSupported => "ScaleDownNotSupported",
             Self::VolumesConflict => "VolumesConflict",
             Self::VolumeLost => "VolumeLost",
+            Self::QuorumLost => "QuorumLost",
             Self::NameTaken => "NameTaken",
             Self::RefusedByKubernetes => "RefusedByKubernetes",
             Self::WaitingForRemoval => "WaitingForRemoval",
@@ -191,6 +194,12 @@ pub fn conditions(
 #[must_use]
 pub fn find(conditions: &[Condition], kind: Kind) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.kind == kind.word())
+}
+
+/// Whether the condition of a kind holds.
+#[must_use]
+pub fn holds(conditions: &[Condition], kind: Kind) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
 /// The conditions that say something new: those are worth an event.

@@ -1,8 +1,12 @@
 //! What each path answers.
 
+use std::sync::Arc;
+
 use hyper::{Method, StatusCode};
+use ottla_core::metadata::image::Voter;
 use serde_json::json;
 
+use crate::drive::controller::ControllerHandle;
 use crate::node::{Node, NodeState};
 
 /// An answer before it is HTTP.
@@ -101,8 +105,18 @@ fn describe(node: &Node) -> Answer {
         "state": state,
         "configHash": node.config.config_hash,
         "metadataOffset": node.image().offset.0,
+        "quorum": node.controller.as_ref().map(quorum),
     });
     json(StatusCode::OK, &body)
+}
+
+/// What this node's controller knows of the quorum. A voter is a node *and* a directory, so that whoever compares these
+/// with the directories that nodes serve can tell whether a majority is left.
+fn quorum(controller: &ControllerHandle) -> serde_json::Value {
+    let image = Arc::clone(&controller.images().borrow());
+    let voter = |voter: &Arc<Voter>| (voter.node_id.0.to_string(), voter.directory_id.to_string().into());
+    let voters: serde_json::Map<String, serde_json::Value> = image.voters.values().map(voter).collect();
+    json!({"caughtUp": controller.is_caught_up(), "voters": voters})
 }
 
 async fn restart_safety(node: &Node, query: &str) -> Answer {
@@ -125,5 +139,25 @@ async fn restart_safety(node: &Node, query: &str) -> Answer {
             let reason = json!({"code": "NO_ANSWER", "message": error.to_string()});
             json(StatusCode::SERVICE_UNAVAILABLE, &json!({"safe": false, "reasons": [reason]}))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_core::ids::{DirectoryId, NodeId};
+    use ottla_core::metadata::image::Image;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_controller_tells_the_voters_that_it_knows_by_their_directories() {
+        let directory_id = DirectoryId(Uuid::from_u128(7));
+        let mut image = Image::default();
+        let voter = Voter { node_id: NodeId(2), directory_id, endpoints: Vec::new() };
+        image.voters.insert(NodeId(2), Arc::new(voter));
+        let told = quorum(&ControllerHandle::gone(image));
+        assert_eq!(told, json!({"caughtUp": false, "voters": {"2": directory_id.to_string()}}));
+        assert_eq!(quorum(&ControllerHandle::gone(Image::default()))["voters"], json!({}));
     }
 }

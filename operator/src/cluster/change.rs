@@ -38,6 +38,8 @@ pub(super) struct Scene {
     pub(super) lost: Vec<NodeId>,
     /// What speaks against that among the volumes.
     pub(super) conflict: Option<HeldBack>,
+    /// What to tell of a quorum that lost the volumes of a majority.
+    pub(super) quorum_lost: Option<String>,
     /// What the pools should run.
     pub(super) wanted: Vec<Wanted>,
     /// What is there of the nodes.
@@ -330,7 +332,8 @@ mod tests {
         let drawn = Identity::resolve(None, &[], &new, || [7; 16]).unwrap();
         let wanted = vec![Wanted::of(&cluster, Pool::Nodes)];
         let identity = Identity { came_up, ..drawn };
-        Scene { cluster, identity, started_on: Vec::new(), lost: Vec::new(), conflict: None, wanted, nodes }
+        let (started_on, lost) = (Vec::new(), Vec::new());
+        Scene { cluster, identity, started_on, lost, conflict: None, quorum_lost: None, wanted, nodes }
     }
 
     /// What is there of a cluster: its StatefulSet.

@@ -1,6 +1,6 @@
 //! `KafkaCluster`: from the spec to running nodes.
 //!
-//! `observe` (IO) → `validate` → `identity`, `desired`, `rollout` (pure) → `change`, which writes, and `report` (pure).
+//! `observe` (IO) → `validate` → `identity`, `quorum`, `desired`, `rollout` (pure) → `change`, which writes, and `report` (pure).
 //! `reconcile` is the pass that strings them together. Must not: restart a pod anywhere but through `rollout`, or write
 //! but through `crate::apply` and `crate::status`.
 
@@ -10,6 +10,7 @@ pub mod desired;
 pub mod identity;
 pub mod observe;
 pub mod properties;
+pub mod quorum;
 pub mod reconcile;
 pub mod report;
 pub mod rollout;

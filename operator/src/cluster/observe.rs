@@ -95,6 +95,19 @@ pub struct NodeReport {
     /// How far it is: `starting`, `recovering`, `fenced`, `running`, `stopping`.
     #[serde(default)]
     pub state: Option<String>,
+    /// What its controller knows of the quorum; none where it has no controller.
+    #[serde(default)]
+    pub quorum: Option<QuorumReport>,
+}
+
+/// What a controller says about the metadata quorum.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct QuorumReport {
+    /// Whether it follows a leader, and has applied what that has committed.
+    pub caught_up: bool,
+    /// The directories of the voters that it knows, by node id.
+    pub voters: BTreeMap<i32, String>,
 }
 
 /// Looks at a cluster.

@@ -15,6 +15,7 @@ use super::{
     desired::Wanted,
     identity::{Identity, IdentityError, NewIdentity},
     observe::{ObserveError, Observed, observe},
+    quorum,
     report::{self, HeldBack},
     rollout::{self, Candidate, Decision, Rollout, Step},
     validate::{Cluster, Pinned, Refusal, Verdict, validate},
@@ -181,7 +182,8 @@ impl Pass<'_> {
         let lost = identity.lost(&claims).iter().map(|voter| voter.node_id).collect();
         let conflict = identity.conflict(&claims).map(refused);
         let nodes = observed.node_facts(&self.name);
-        Ok(Scene { cluster, identity, started_on, lost, conflict, wanted, nodes })
+        let quorum_lost = quorum::lost(observed, &self.name);
+        Ok(Scene { cluster, identity, started_on, lost, conflict, quorum_lost, wanted, nodes })
     }
 
     async fn carry_out(
@@ -200,25 +202,27 @@ impl Pass<'_> {
             (Some(first), Some(second)) => Some(first.and(&second)),
             (first, second) => first.or(second),
         };
+        let (problems, lost) = (observed.problems(), scene.quorum_lost.as_deref());
+        let seen = report::Seen { nodes: &scene.nodes, problems: &problems, quorum_lost: lost };
         let carried = report::Carried {
             cluster: &scene.cluster,
             cluster_id: scene.identity.cluster_id.as_str(),
             came_up: scene.identity.came_up,
             held_back: held_back.as_ref(),
             trouble: changed.as_ref().err().filter(|error| error.is_refusal()).map(ApplyError::told),
-            nodes: &scene.nodes,
-            problems: &observed.problems(),
+            seen: &seen,
             rollout: &rollout,
             blocked_by,
         };
         let before = self.object.status.as_ref();
         let now = Timestamp::now();
         let after = report::carried(before, &carried, self.object.metadata.generation, now);
-        let wait = ask_again(&after, now);
+        let (wait, ready) = (ask_again(&after, now), status::holds(&after.conditions, Kind::Ready));
         self.report(after).await?;
         let changed = changed.map_err(ReconcileError::Change)?;
         let remedy = held_back.is_some_and(|held_back| held_back.why == Why::RefusedByKubernetes);
-        Ok(match changed.settled && rollout.step == Step::Done {
+        // What a node says of itself that does not become ready is told by no watch.
+        Ok(match changed.settled && rollout.step == Step::Done && ready {
             true if remedy => WAIT_FOR_REMEDY,
             true => LOOK_AGAIN,
             false => wait,
@@ -228,6 +232,9 @@ impl Pass<'_> {
     async fn plan(&self, scene: &Scene, observed: &Observed) -> Rollout {
         let pools = scene.pools(observed);
         let rollout = rollout::plan(&pools, &scene.nodes, None);
+        if scene.quorum_lost.is_some() {
+            return rollout::without_quorum(rollout, &scene.nodes);
+        }
         match rollout.step {
             Step::Done | Step::Wait { .. } => rollout,
             // Only a roll needs to know who leads the quorum.
@@ -262,9 +269,10 @@ impl Pass<'_> {
     ) -> Result<Duration, ReconcileError> {
         let nodes = observed.node_facts(&self.name);
         let recorded = observed.recorded_identity(&self.name).ok().flatten();
+        let (problems, lost) = (observed.problems(), quorum::lost(observed, &self.name));
+        let seen = report::Seen { nodes: &nodes, problems: &problems, quorum_lost: lost.as_deref() };
         let standing = report::Standing {
-            nodes: &nodes,
-            problems: &observed.problems(),
+            seen: &seen,
             sizes: observed.sizes(&self.name),
             came_up: recorded.is_some_and(|identity| identity.came_up),
             held_back: held_back.as_ref(),

@@ -32,6 +32,16 @@ impl HeldBack {
     }
 }
 
+/// What is there of the nodes.
+pub struct Seen<'a> {
+    /// The nodes.
+    pub nodes: &'a [NodeFacts],
+    /// What keeps pods from becoming ready.
+    pub problems: &'a [String],
+    /// What to tell of a quorum that lost the volumes of a majority.
+    pub quorum_lost: Option<&'a str>,
+}
+
 /// What came of a spec that is carried out, in part at least.
 pub struct Carried<'a> {
     /// The cluster.
@@ -45,9 +55,7 @@ pub struct Carried<'a> {
     /// What the API server said against a change.
     pub trouble: Option<String>,
     /// Its nodes.
-    pub nodes: &'a [NodeFacts],
-    /// What keeps pods from becoming ready.
-    pub problems: &'a [String],
+    pub seen: &'a Seen<'a>,
     /// The restarts under way.
     pub rollout: &'a Rollout,
     /// What the next restart waits for.
@@ -55,15 +63,17 @@ pub struct Carried<'a> {
 }
 
 /// How many nodes are ready, and how many should be.
-struct Numbers {
+struct Numbers<'a> {
     brokers: BrokersStatus,
     missing: i32,
     text: String,
     details: String,
+    quorum_lost: Option<&'a str>,
 }
 
-impl Numbers {
-    fn of(nodes: &[NodeFacts], sizes: &[(Pool, i32)], problems: &[String]) -> Self {
+impl<'a> Numbers<'a> {
+    fn of(seen: &Seen<'a>, sizes: &[(Pool, i32)]) -> Self {
+        let Seen { nodes, problems, quorum_lost } = *seen;
         let ready_of =
             |pool| count(nodes.iter().filter(|node| node.pool == pool && node.ready && !node.deleting));
         let size_of = |pool| sizes.iter().find(|(other, _)| *other == pool).map_or(0, |(_, size)| *size);
@@ -76,18 +86,21 @@ impl Numbers {
         }
         let details =
             if problems.is_empty() { text.clone() } else { format!("{text}; {}", problems.join("; ")) };
-        Self { brokers, missing, text, details }
+        Self { brokers, missing, text, details, quorum_lost }
     }
 
     fn ready(&self, why_not: Why) -> Now {
-        match self.missing {
-            0 => Now::new(Kind::Ready, true, Why::AllNodesReady, self.text.clone()),
-            _ => Now::new(Kind::Ready, false, why_not, self.details.clone()),
+        match (self.quorum_lost, self.missing) {
+            (Some(lost), _) => Now::new(Kind::Ready, false, Why::QuorumLost, lost),
+            (None, 0) => Now::new(Kind::Ready, true, Why::AllNodesReady, self.text.clone()),
+            (None, _) => Now::new(Kind::Ready, false, why_not, self.details.clone()),
         }
     }
 
     fn degraded(&self, degraded: bool) -> Now {
-        if degraded {
+        if let Some(lost) = self.quorum_lost {
+            Now::new(Kind::Degraded, true, Why::QuorumLost, lost)
+        } else if degraded {
             Now::new(Kind::Degraded, true, Why::NodesNotReady, self.details.clone())
         } else {
             Now::new(Kind::Degraded, false, Why::Stable, "no node is missing that should serve")
@@ -105,7 +118,7 @@ pub fn carried(
 ) -> KafkaClusterStatus {
     let cluster = carried.cluster;
     let sizes: Vec<_> = cluster.pools().into_iter().map(|pool| (pool, cluster.size(pool))).collect();
-    let numbers = Numbers::of(carried.nodes, &sizes, carried.problems);
+    let numbers = Numbers::of(carried.seen, &sizes);
     let conditions_before: &[Condition] = before.map_or(&[], |status| &status.conditions);
     let now = conditions(before, carried, &numbers);
     KafkaClusterStatus {
@@ -126,7 +139,7 @@ pub fn carried(
     }
 }
 
-fn conditions(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>, numbers: &Numbers) -> Vec<Now> {
+fn conditions(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>, numbers: &Numbers<'_>) -> Vec<Now> {
     let progress_was = |why: Why| {
         let conditions = before.map_or(&[][..], |status| &status.conditions);
         status::find(conditions, Kind::Progressing).is_some_and(|one| one.reason == why.word())
@@ -145,6 +158,7 @@ fn conditions(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>, number
     };
     let progressing = match (&carried.trouble, rolling, missing, why_not) {
         (Some(trouble), ..) => Now::new(Kind::Progressing, false, Why::RefusedByKubernetes, trouble),
+        (None, ..) if numbers.quorum_lost.is_some() => stable(),
         (None, true, _, _) => Now::new(Kind::Progressing, true, Why::RollingOut, rollout_text(carried)),
         (None, false, true, Why::Creating | Why::Scaling) => {
             Now::new(Kind::Progressing, true, why_not, numbers.text.clone())
@@ -158,10 +172,9 @@ fn conditions(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>, number
         Some(HeldBack { why, message }) => Now::new(Kind::Valid, false, *why, message),
         None => Now::new(Kind::Valid, true, Why::Accepted, "the spec is carried out"),
     };
-    let stalled = stalled(&valid);
     let mut now = vec![numbers.ready(why_not), progressing, numbers.degraded(degraded), valid];
     now.extend(reconciling);
-    now.extend(stalled);
+    now.extend(stalled(&now));
     now
 }
 
@@ -169,13 +182,17 @@ fn stable() -> Now {
     Now::new(Kind::Progressing, false, Why::Stable, "nothing is being changed")
 }
 
-fn stalled(valid: &Now) -> Option<Now> {
-    (!valid.holds).then(|| Now { kind: Kind::Stalled, holds: true, ..valid.clone() })
+/// What goes no further until somebody sees to it, in the word of kstatus.
+fn stalled(now: &[Now]) -> Option<Now> {
+    let refused = |one: &&Now| one.kind == Kind::Valid && !one.holds;
+    let lost = |one: &&Now| one.kind == Kind::Degraded && one.why == Why::QuorumLost;
+    let why = now.iter().find(refused).or_else(|| now.iter().find(lost))?;
+    Some(Now { kind: Kind::Stalled, holds: true, ..why.clone() })
 }
 
 /// The release that the brokers run, as they say themselves. During a change it stays the one before until all have it.
 fn version(before: Option<&KafkaClusterStatus>, carried: &Carried<'_>) -> String {
-    let mut said: Vec<&String> = carried.nodes.iter().filter_map(|node| node.version.as_ref()).collect();
+    let mut said: Vec<&String> = carried.seen.nodes.iter().filter_map(|node| node.version.as_ref()).collect();
     said.sort();
     let before = before.and_then(|status| status.version.as_ref());
     let kept = before.filter(|before| said.is_empty() || said.contains(before));
@@ -197,9 +214,7 @@ fn rollout_text(carried: &Carried<'_>) -> String {
 /// What is there of a cluster that is left as it is: by the wish of `spec.paused`, or because nothing can be done.
 pub struct Standing<'a> {
     /// Its nodes.
-    pub nodes: &'a [NodeFacts],
-    /// What keeps pods from becoming ready.
-    pub problems: &'a [String],
+    pub seen: &'a Seen<'a>,
     /// How many nodes the pools that are there have; nothing where there is no pool yet.
     pub sizes: Vec<(Pool, i32)>,
     /// Whether all of its nodes have been ready at once.
@@ -217,7 +232,7 @@ pub fn standing(
     at: Timestamp,
 ) -> KafkaClusterStatus {
     let mut after = before.cloned().unwrap_or_default();
-    let numbers = Numbers::of(standing.nodes, &standing.sizes, standing.problems);
+    let numbers = Numbers::of(standing.seen, &standing.sizes);
     let valid_before = status::find(&after.conditions, Kind::Valid).cloned();
     let (why, message) = match standing.held_back {
         Some(HeldBack { why, message }) => (*why, message.as_str()),
@@ -236,11 +251,9 @@ pub fn standing(
     } else if why == Why::WaitingForRemoval {
         now.extend([Kind::Progressing, Kind::Reconciling].map(|kind| Now::new(kind, true, why, message)));
     } else {
-        let valid = Now::new(Kind::Valid, false, why, message);
-        let stalled = stalled(&valid);
-        now.extend([stable(), valid]);
-        now.extend(stalled);
+        now.extend([stable(), Now::new(Kind::Valid, false, why, message)]);
     }
+    now.extend(stalled(&now));
     let mut conditions = status::conditions(&after.conditions, now, generation, at);
     // What the spec was found to be stays true while it is not looked at.
     if status::find(&conditions, Kind::Valid).is_none() {

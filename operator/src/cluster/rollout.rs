@@ -178,6 +178,19 @@ pub fn plan(pools: &[WantedPool], nodes: &[NodeFacts], active_controller: Option
     rollout(next.unwrap_or(Step::Done))
 }
 
+/// The same, for a cluster that has lost its quorum for good: what still runs there may be all that is left, so only a
+/// node that does not even answer is replaced.
+#[must_use]
+pub fn without_quorum(rollout: Rollout, nodes: &[NodeFacts]) -> Rollout {
+    let answers = |pod: &str| nodes.iter().any(|node| node.pod == pod && node.running.is_some());
+    match &rollout.step {
+        Step::Ask(candidate) if candidate.ready || answers(&candidate.pod) => {
+            Rollout { step: Step::Wait { why: "the quorum to be restored".to_owned() }, ..rollout }
+        }
+        Step::Ask(_) | Step::Wait { .. } | Step::Done => rollout,
+    }
+}
+
 /// How many pods may be evicted. None while an evicted pod could come back by a template that no ready pod has proved:
 /// one that is in place, or goes in now because a restart starts the roll of its pool.
 #[must_use]
@@ -321,6 +334,18 @@ mod tests {
         let mut nodes = [node(0, "old", "c1", false), node(1, "old", "c1", true), node(2, "old", "c1", true)];
         nodes[0].recovering = true;
         assert_eq!(step(&nodes, None), Step::Wait { why: "my-nodes-0 to recover its logs".into() });
+    }
+
+    #[test]
+    fn without_a_quorum_nothing_that_answers_is_restarted() {
+        let mut nodes = [node(0, "old", "c1", false), node(1, "old", "c1", true), node(2, "old", "c1", true)];
+        let step = |nodes: &[NodeFacts]| without_quorum(plan(&[wanted()], nodes, None), nodes).step;
+        assert_eq!(step(&nodes), Step::Wait { why: "the quorum to be restored".into() });
+        nodes[0].running = None;
+        assert_eq!(asked(&step(&nodes)), 0);
+        nodes[0] = node(0, "new", "c2", true);
+        nodes[1].running = None;
+        assert!(matches!(step(&nodes), Step::Wait { .. }), "ready, and without an answer");
     }
 
     #[test]

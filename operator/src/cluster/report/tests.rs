@@ -33,6 +33,10 @@ fn nodes(ready: &[bool]) -> Vec<NodeFacts> {
         .collect()
 }
 
+fn seen(nodes: &[NodeFacts]) -> Seen<'_> {
+    Seen { nodes, problems: &[], quorum_lost: None }
+}
+
 fn report(
     before: Option<&KafkaClusterStatus>,
     replicas: i32,
@@ -61,8 +65,7 @@ fn report_of(
         came_up,
         held_back,
         trouble,
-        nodes,
-        problems: &[],
+        seen: &seen(nodes),
         rollout: &rollout,
         blocked_by: None,
     };
@@ -130,7 +133,8 @@ fn stands(
     sizes: Vec<(Pool, i32)>,
     held_back: Option<&HeldBack>,
 ) -> KafkaClusterStatus {
-    let scene = Standing { nodes: &nodes(ready), problems: &[], sizes, came_up: true, held_back };
+    let nodes = nodes(ready);
+    let scene = Standing { seen: &seen(&nodes), sizes, came_up: true, held_back };
     standing(before, &scene, Some(2), Timestamp::from_second(2).unwrap())
 }
 
@@ -159,19 +163,49 @@ fn a_new_cluster_whose_first_spec_was_refused_is_creating_once_it_is_carried_out
     let first = stands(None, &[], Vec::new(), Some(&refused));
     assert_eq!(reason(&first, Kind::Ready), Some((false, "InvalidSpec")));
     let rollout = Rollout { updated: 0, total: 0, reason: None, step: Step::Done };
+    let one = nodes(&[true]);
     let carried_out = Carried {
         cluster: &cluster(3),
         cluster_id: "id",
         came_up: false,
         held_back: None,
         trouble: None,
-        nodes: &nodes(&[true]),
-        problems: &[],
+        seen: &seen(&one),
         rollout: &rollout,
         blocked_by: None,
     };
     let fixed = carried(Some(&first), &carried_out, Some(2), Timestamp::from_second(3).unwrap());
     assert_eq!(words(&fixed), ["Progressing: Creating"]);
+}
+
+#[test]
+fn a_lost_quorum_is_told_whatever_the_nodes_say_and_by_every_path() {
+    let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
+    let nodes = nodes(&[true, false, false]);
+    let lost = Seen { quorum_lost: Some("2 of 3"), ..seen(&nodes) };
+    let rollout = Rollout { updated: 3, total: 3, reason: None, step: Step::Done };
+    let carried_out = Carried {
+        cluster: &cluster(3),
+        cluster_id: "id",
+        came_up: true,
+        held_back: None,
+        trouble: None,
+        seen: &lost,
+        rollout: &rollout,
+        blocked_by: None,
+    };
+    let after = carried(Some(&ready), &carried_out, Some(1), Timestamp::from_second(2).unwrap());
+    let sizes = vec![(Pool::Nodes, 3)];
+    let scene = Standing { seen: &lost, sizes, came_up: true, held_back: None };
+    let paused = standing(Some(&ready), &scene, Some(1), Timestamp::from_second(2).unwrap());
+    for status in [&after, &paused] {
+        assert_eq!(reason(status, Kind::Ready), Some((false, "QuorumLost")));
+        assert_eq!(reason(status, Kind::Degraded), Some((true, "QuorumLost")));
+        assert_eq!(reason(status, Kind::Stalled), Some((true, "QuorumLost")));
+        assert_eq!(reason(status, Kind::Progressing), Some((false, "Stable")));
+        assert_eq!(status::find(&status.conditions, Kind::Degraded).unwrap().message, "2 of 3");
+    }
+    assert_eq!(reason(&after, Kind::Valid), Some((true, "Accepted")), "the spec is not to blame");
 }
 
 #[test]
