@@ -43,6 +43,14 @@ pub enum KafkaError {
     /// It cannot be reached, or does not answer as it should.
     #[error("the cluster does not answer")]
     Client(#[from] ClientError),
+    /// The address leads to another cluster, whose topics are none of ours.
+    #[error("its address leads to cluster {found}, and its own id is {wanted}")]
+    OtherCluster {
+        /// Whom it leads to.
+        found: String,
+        /// Who was wanted.
+        wanted: String,
+    },
     /// It refused the whole request.
     #[error("the cluster refused to {what}: {answer}")]
     Refused {
@@ -139,6 +147,17 @@ impl QuorumFacts {
     }
 }
 
+/// Whether the cluster that answered is the one that was meant: somebody else's Service may have its name.
+fn check_cluster(found: Option<&str>, wanted: &str) -> Result<(), KafkaError> {
+    match found {
+        Some(found) if found == wanted => Ok(()),
+        found => {
+            let (found, wanted) = (found.unwrap_or("without an id").to_owned(), wanted.to_owned());
+            Err(KafkaError::OtherCluster { found, wanted })
+        }
+    }
+}
+
 /// An id in Kafka's form.
 #[must_use]
 pub fn uuid_text(id: &Uuid) -> String {
@@ -199,11 +218,15 @@ impl Kafka {
         })
     }
 
-    /// Describes topics. One that does not exist is absent from the answers.
+    /// Describes topics of the cluster with this id. One that does not exist is absent from the answers.
     ///
     /// # Errors
-    /// When the cluster does not answer.
-    pub async fn topics(&self, names: &[String]) -> Result<Answers<TopicFacts>, KafkaError> {
+    /// When the cluster does not answer, or another one does: its topics must not be touched.
+    pub async fn topics(
+        &self,
+        names: &[String],
+        cluster_id: &str,
+    ) -> Result<Answers<TopicFacts>, KafkaError> {
         let mut found = Answers::new();
         for batch in names.chunks(BATCH_MAX) {
             let asked = batch
@@ -212,7 +235,9 @@ impl Kafka {
                 .collect();
             let request =
                 MetadataRequest::default().with_topics(Some(asked)).with_allow_auto_topic_creation(false);
-            for topic in self.0.request(request).await?.topics {
+            let response = self.0.request(request).await?;
+            check_cluster(response.cluster_id.as_deref(), cluster_id)?;
+            for topic in response.topics {
                 let Some(topic_name) = topic.name.map(|name| name.0.to_string()) else { continue };
                 match answer(topic.error_code, None) {
                     Err(Answer { error: ResponseError::UnknownTopicOrPartition, .. }) => {}
@@ -464,5 +489,13 @@ mod tests {
         assert!(facts.has_formed(&first(), &[NodeId(2)]), "the others let it in again");
         facts.voters.pop();
         assert!(!facts.has_formed(&first(), &[]), "one voter is missing");
+    }
+
+    #[test]
+    fn the_topics_of_another_cluster_are_not_looked_at() {
+        assert!(check_cluster(Some("ours"), "ours").is_ok());
+        let error = check_cluster(Some("theirs"), "ours").unwrap_err().to_string();
+        assert_eq!(error, "its address leads to cluster theirs, and its own id is ours");
+        assert!(check_cluster(None, "ours").is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! A name derived from a cluster's may be taken: by a user's own Service, by another tool's StatefulSet. Applying would
 //! rewrite it, and our owner reference would take it along when the cluster is deleted.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
 use super::Owned;
@@ -22,9 +23,15 @@ pub enum Whose {
 /// Whose the object is that is there under the name of the wanted one.
 #[must_use]
 pub fn whose<K: Owned>(wanted: &K, found: &K) -> Whose {
-    let Some(owner) = wanted.owner_references().iter().find(|owner| owner.controller == Some(true)) else {
-        return Whose::Ours;
-    };
+    match wanted.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+        Some(owner) => whose_of(owner, found),
+        None => Whose::Ours,
+    }
+}
+
+/// Whose an object is, seen from this owner.
+#[must_use]
+pub fn whose_of<K: Owned>(owner: &OwnerReference, found: &K) -> Whose {
     if found.owner_references().iter().any(|one| one.uid == owner.uid) {
         return Whose::Ours;
     }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 pub use drift::first_difference;
-pub use foreign::{Whose, whose};
+pub use foreign::{Whose, whose, whose_of};
 
 use crate::{
     crd::KafkaTopic,

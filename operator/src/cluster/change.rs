@@ -17,10 +17,11 @@ use super::{
     reconcile::Pass,
     report::HeldBack,
     rollout::{self, Candidate, Decision, NodeFacts, WantedPool},
+    taken::{Taken, is_taken},
     validate::Cluster,
 };
 use crate::{
-    apply::{ApplyError, Owned, annotate_claim, apply, claim_name, delete, rehearse},
+    apply::{ApplyError, Owned, annotate_claim, apply, delete, rehearse},
     events::QUORUM_FORMED,
     kafka::Kafka,
     names::{ANNOTATION_BOOTSTRAPPED, ANNOTATION_FORMATTED, ANNOTATION_INPUTS, NodeId},
@@ -40,6 +41,8 @@ pub(super) struct Scene {
     pub(super) conflict: Option<HeldBack>,
     /// What to tell of a quorum that lost the volumes of a majority.
     pub(super) quorum_lost: Option<String>,
+    /// Names of its objects that somebody else's have.
+    pub(super) taken: Vec<Taken>,
     /// What the pools should run.
     pub(super) wanted: Vec<Wanted>,
     /// What is there of the nodes.
@@ -61,7 +64,12 @@ impl Scene {
         self.wanted.iter().map(pool).collect()
     }
 
-    fn objects(&self, operator_namespace: &str, restart: Option<&Candidate>, observed: &Observed) -> Objects {
+    pub(super) fn objects(
+        &self,
+        operator_namespace: &str,
+        restart: Option<&Candidate>,
+        observed: &Observed,
+    ) -> Objects {
         let starting = restart.and_then(|candidate| {
             self.nodes.iter().find(|node| node.pod == candidate.pod).map(|node| node.pool)
         });
@@ -91,25 +99,6 @@ pub(super) struct Changed {
 }
 
 impl Pass<'_> {
-    /// Makes sure that none of the cluster's objects would replace somebody else's.
-    pub(super) async fn claim_names(&self, scene: &Scene, observed: &Observed) -> Result<(), ApplyError> {
-        let client = &self.context.client;
-        let objects = scene.objects(&self.context.settings.namespace, None, observed);
-        claim_found(client, &objects.service_account, &observed.service_accounts).await?;
-        for config_map in &objects.config_maps {
-            claim_found(client, config_map, &observed.config_maps).await?;
-        }
-        for service in &objects.services {
-            claim_found(client, service, &observed.services).await?;
-        }
-        claim_found(client, &objects.network_policy, &observed.network_policies).await?;
-        claim_found(client, &objects.budget, &observed.budgets).await?;
-        for stateful_set in &objects.stateful_sets {
-            claim_found(client, stateful_set, &observed.stateful_sets).await?;
-        }
-        Ok(())
-    }
-
     /// Asks the API server whether it would take the pods, before anything is changed for them: labels, tolerations,
     /// quantities and the like are judged there.
     pub(super) async fn rehearse(&self, scene: &Scene, observed: &Observed) -> Result<(), ApplyError> {
@@ -120,6 +109,9 @@ impl Pass<'_> {
             }
             let given = given(&scene.identity, wanted, true, found);
             let set = super::desired::stateful_set::build_stateful_set(&scene.cluster, wanted.pool, given);
+            if is_taken(&scene.taken, &set) {
+                continue;
+            }
             rehearse(&self.context.client, &set, found).await?;
         }
         Ok(())
@@ -132,40 +124,52 @@ impl Pass<'_> {
         restart: Option<&Candidate>,
         observed: &Observed,
     ) -> Result<Changed, ApplyError> {
-        self.apply_all(scene, restart, observed).await?;
+        let refused = self.apply_all(scene, restart, observed).await?;
         for claim in observed.claims.iter().filter(|claim| scene.started_on.contains(&claim.name_any())) {
             annotate_claim(&self.context.client, claim, ANNOTATION_FORMATTED, "true").await?;
         }
-        let blocked_by = match restart {
+        let blocked_by = match restart.filter(|_| refused.is_none()) {
             Some(candidate) => self.restart(candidate, observed).await?,
             None => None,
         };
         let settled = self.record(scene, observed).await?;
         self.prune(scene, observed).await?;
-        Ok(Changed { blocked_by, settled })
+        match refused {
+            Some(refused) => Err(refused),
+            None => Ok(Changed { blocked_by, settled }),
+        }
     }
 
+    /// Writes what differs. Gives what was refused: that keeps nothing else from being brought back, but no roll starts
+    /// then, because the budget may be what was refused.
     async fn apply_all(
         &self,
         scene: &Scene,
         restart: Option<&Candidate>,
         observed: &Observed,
-    ) -> Result<(), ApplyError> {
-        let client = &self.context.client;
-        let objects = scene.objects(&self.context.settings.namespace, restart, observed);
-        apply_found(client, &objects.service_account, &observed.service_accounts).await?;
+    ) -> Result<Option<ApplyError>, ApplyError> {
+        let namespace = &self.context.settings.namespace;
+        let mut writer = Writer { client: &self.context.client, taken: &scene.taken, refused: None };
+        let objects = scene.objects(namespace, None, observed);
         for config_map in &objects.config_maps {
-            apply_found(client, config_map, &observed.config_maps).await?;
+            writer.apply(config_map, &observed.config_maps).await?;
         }
+        // Without its identity on record a cluster must not get volumes: the next pass would draw another one.
+        let configured =
+            writer.refused.is_none() && !objects.config_maps.iter().any(|map| is_taken(&scene.taken, map));
+        writer.apply(&objects.service_account, &observed.service_accounts).await?;
         for service in &objects.services {
-            apply_found(client, service, &observed.services).await?;
+            writer.apply(service, &observed.services).await?;
         }
-        apply_found(client, &objects.network_policy, &observed.network_policies).await?;
-        apply_found(client, &objects.budget, &observed.budgets).await?;
-        for stateful_set in &objects.stateful_sets {
-            apply_found(client, stateful_set, &observed.stateful_sets).await?;
+        writer.apply(&objects.network_policy, &observed.network_policies).await?;
+        let restart = restart.filter(|_| writer.refused.is_none());
+        writer.apply(&scene.objects(namespace, restart, observed).budget, &observed.budgets).await?;
+        let restart = restart.filter(|_| writer.refused.is_none());
+        let stateful_sets = scene.objects(namespace, restart, observed).stateful_sets;
+        for stateful_set in stateful_sets.iter().filter(|_| configured) {
+            writer.apply(stateful_set, &observed.stateful_sets).await?;
         }
-        Ok(())
+        Ok(writer.refused)
     }
 
     /// Restarts a node, unless the cluster has changed its mind while objects were written. Gives what for.
@@ -263,12 +267,29 @@ impl Pass<'_> {
     }
 }
 
-async fn apply_found<K: Owned>(client: &kube::Client, wanted: &K, found: &[K]) -> Result<(), ApplyError> {
-    apply(client, wanted, named(found, &wanted.name_any())).await
+/// Writes objects, and goes on where one is refused.
+struct Writer<'a> {
+    client: &'a kube::Client,
+    /// Names that are not ours to write to.
+    taken: &'a [Taken],
+    /// What was refused first.
+    refused: Option<ApplyError>,
 }
 
-async fn claim_found<K: Owned>(client: &kube::Client, wanted: &K, found: &[K]) -> Result<(), ApplyError> {
-    claim_name(client, wanted, named(found, &wanted.name_any())).await
+impl Writer<'_> {
+    async fn apply<K: Owned>(&mut self, wanted: &K, found: &[K]) -> Result<(), ApplyError> {
+        if is_taken(self.taken, wanted) {
+            return Ok(());
+        }
+        match apply(self.client, wanted, named(found, &wanted.name_any())).await {
+            // The next would fare no better in a namespace that goes.
+            Err(error) if error.is_refusal() && !error.namespace_is_leaving() => {
+                self.refused.get_or_insert(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
 }
 
 fn hash_in_place(set: &StatefulSet) -> Option<PodHash> {
@@ -332,8 +353,9 @@ mod tests {
         let drawn = Identity::resolve(None, &[], &new, || [7; 16]).unwrap();
         let wanted = vec![Wanted::of(&cluster, Pool::Nodes)];
         let identity = Identity { came_up, ..drawn };
-        let (started_on, lost) = (Vec::new(), Vec::new());
-        Scene { cluster, identity, started_on, lost, conflict: None, quorum_lost: None, wanted, nodes }
+        let (started_on, lost, taken) = (Vec::new(), Vec::new(), Vec::new());
+        let (conflict, quorum_lost) = (None, None);
+        Scene { cluster, identity, started_on, lost, conflict, quorum_lost, taken, wanted, nodes }
     }
 
     /// What is there of a cluster: its StatefulSet.

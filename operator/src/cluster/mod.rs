@@ -14,4 +14,5 @@ pub mod quorum;
 pub mod reconcile;
 pub mod report;
 pub mod rollout;
+mod taken;
 pub mod validate;

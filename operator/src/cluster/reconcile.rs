@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt as _, runtime::controller::Action};
+use kube::{Client, Resource as _, ResourceExt as _, runtime::controller::Action};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use super::{
     quorum,
     report::{self, HeldBack},
     rollout::{self, Candidate, Decision, Rollout, Step},
+    taken,
     validate::{Cluster, Pinned, Refusal, Verdict, validate},
 };
 use crate::{
@@ -104,8 +105,7 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// Gives when to look again.
     async fn run(&self) -> Result<Duration, ReconcileError> {
-        let observed =
-            observe(&self.context.client, &self.object.namespace().unwrap_or_default(), &self.name).await?;
+        let observed = self.look().await?;
         if self.object.spec.paused {
             return self.stand(None, &observed).await;
         }
@@ -122,8 +122,7 @@ impl Pass<'_> {
             Ok(scene) => scene,
             Err(held_back) => return self.stand(Some(held_back), &observed).await,
         };
-        if let Err(error) = self.claim_names(&scene, &observed).await {
-            let Some(held_back) = name_taken(&error) else { return Err(error.into()) };
+        if let Some(held_back) = self.claim_names(&mut scene, &observed).await? {
             return self.stand(Some(held_back), &observed).await;
         }
         if is_new && let Err(error) = self.rehearse(&scene, &observed).await {
@@ -132,10 +131,23 @@ impl Pass<'_> {
             }
             let refused = HeldBack { why: Why::RefusedByKubernetes, message: error.told() };
             let before = self.accepted(&pinned, &observed).map(|cluster| self.scene(cluster, &observed));
-            let Some(Ok(before)) = before else { return self.stand(Some(refused), &observed).await };
+            let Some(Ok(mut before)) = before else { return self.stand(Some(refused), &observed).await };
+            if let Some(taken) = self.claim_names(&mut before, &observed).await? {
+                return self.stand(Some(refused.and(&taken)), &observed).await;
+            }
             (scene, held_back) = (before, Some(refused));
         }
         self.carry_out(scene, held_back, &observed).await
+    }
+
+    /// What is there, without what is somebody else's.
+    async fn look(&self) -> Result<Observed, ObserveError> {
+        let namespace = self.object.namespace().unwrap_or_default();
+        let observed = observe(&self.context.client, &namespace, &self.name).await?;
+        Ok(match self.object.controller_owner_ref(&()) {
+            Some(owner) => observed.without_foreign(&owner),
+            None => observed,
+        })
     }
 
     /// The cluster that the spec describes and what of it is held back, or why nothing of it can be carried out.
@@ -183,7 +195,8 @@ impl Pass<'_> {
         let conflict = identity.conflict(&claims).map(refused);
         let nodes = observed.node_facts(&self.name);
         let quorum_lost = quorum::lost(observed, &self.name);
-        Ok(Scene { cluster, identity, started_on, lost, conflict, quorum_lost, wanted, nodes })
+        let taken = Vec::new();
+        Ok(Scene { cluster, identity, started_on, lost, conflict, quorum_lost, taken, wanted, nodes })
     }
 
     async fn carry_out(
@@ -198,10 +211,8 @@ impl Pass<'_> {
         if let Ok(changed) = &changed {
             blocked_by = blocked_by.or_else(|| changed.blocked_by.clone());
         }
-        let held_back = match (held_back, scene.conflict.clone()) {
-            (Some(first), Some(second)) => Some(first.and(&second)),
-            (first, second) => first.or(second),
-        };
+        let all = [held_back, taken::told(&scene.taken), scene.conflict.clone()];
+        let held_back = all.into_iter().flatten().reduce(|first, other| first.and(&other));
         let (problems, lost) = (observed.problems(), scene.quorum_lost.as_deref());
         let seen = report::Seen { nodes: &scene.nodes, problems: &problems, quorum_lost: lost };
         let carried = report::Carried {
@@ -220,7 +231,8 @@ impl Pass<'_> {
         let (wait, ready) = (ask_again(&after, now), status::holds(&after.conditions, Kind::Ready));
         self.report(after).await?;
         let changed = changed.map_err(ReconcileError::Change)?;
-        let remedy = held_back.is_some_and(|held_back| held_back.why == Why::RefusedByKubernetes);
+        let refused = held_back.is_some_and(|held_back| held_back.why == Why::RefusedByKubernetes);
+        let remedy = refused || !scene.taken.is_empty();
         // What a node says of itself that does not become ready is told by no watch.
         Ok(match changed.settled && rollout.step == Step::Done && ready {
             true if remedy => WAIT_FOR_REMEDY,
@@ -232,6 +244,10 @@ impl Pass<'_> {
     async fn plan(&self, scene: &Scene, observed: &Observed) -> Rollout {
         let pools = scene.pools(observed);
         let rollout = rollout::plan(&pools, &scene.nodes, None);
+        if let (Step::Ask(_), Some(taken)) = (&rollout.step, scene.taken.first()) {
+            let why = format!("the name of {} \"{}\" to be free", taken.kind, taken.name);
+            return Rollout { step: Step::Wait { why }, ..rollout };
+        }
         if scene.quorum_lost.is_some() {
             return rollout::without_quorum(rollout, &scene.nodes);
         }
@@ -321,15 +337,6 @@ fn why_of(error: &IdentityError) -> Why {
         | IdentityError::ClaimOfAnother { .. }
         | IdentityError::Unreadable { .. } => Why::VolumesConflict,
     }
-}
-
-fn name_taken(error: &ApplyError) -> Option<HeldBack> {
-    let why = match error {
-        ApplyError::Foreign { .. } => Why::NameTaken,
-        ApplyError::Leaving { .. } => Why::WaitingForRemoval,
-        ApplyError::Render { .. } | ApplyError::Refused { .. } => return None,
-    };
-    Some(HeldBack { why, message: error.to_string() })
 }
 
 /// The longer something has been under way, the less often it is asked about; changes of pods come by a watch anyway.

@@ -119,7 +119,8 @@ impl Pass {
         let mut names: Vec<String> = declared.iter().map(|one| one.topic.name.clone()).collect();
         names.sort();
         names.dedup();
-        let found = connected.topics(&names).await?;
+        let cluster_id = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+        let found = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
         let plan = plan(declared, &found);
         // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
         let deleted = connected.delete_topics(&plan.delete).await?;
