@@ -25,8 +25,7 @@ impl Failures {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(object.uid().unwrap_or_default()).or_insert(0);
         *count = count.saturating_add(1);
-        let wait = backoff(*count);
-        wait + wait.mul_f64(share(RandomState::new().hash_one(*count)) / 4.0)
+        jittered(backoff(*count))
     }
 
     /// A pass got through.
@@ -34,6 +33,12 @@ impl Failures {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&object.uid().unwrap_or_default());
     }
+}
+
+/// A wait, and up to a quarter more by chance: what began at one moment for all does not stay in step.
+#[must_use]
+pub fn jittered(wait: Duration) -> Duration {
+    wait + wait.mul_f64(share(RandomState::new().hash_one(wait)) / 4.0)
 }
 
 fn backoff(failures: u32) -> Duration {
@@ -59,6 +64,14 @@ mod tests {
             spec: serde_json::from_value::<KafkaClusterSpec>(spec).unwrap(),
             status: None,
         }
+    }
+
+    #[test]
+    fn waits_that_begin_together_end_apart() {
+        let wait = Duration::from_secs(300);
+        let waits: Vec<_> = (0..32).map(|_| jittered(wait)).collect();
+        assert!(waits.iter().all(|one| (wait..=wait.mul_f64(1.25)).contains(one)));
+        assert!(waits.iter().any(|one| *one != waits[0]));
     }
 
     #[test]

@@ -41,6 +41,8 @@ use crate::{
 
 /// Passes over clusters at the same time.
 const CONCURRENCY: u16 = 8;
+/// Pods that start or stop change many times in a moment: one pass sees all of it.
+const GATHER: Duration = Duration::from_millis(30);
 /// A watch is ended by the API server after 290 seconds, and begun anew.
 const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
@@ -165,7 +167,7 @@ async fn clusters(
         .watches(scope.api::<Pod>(client), ours(), |pod| cluster_of(&pod))
         // A claim that somebody removes, as a condition told them to, and one that is on its way out.
         .watches(scope.api::<PersistentVolumeClaim>(client), ours(), |claim| cluster_of(&claim))
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(GATHER))
         .graceful_shutdown_on(stop)
         .run(reconcile_or_leave, retry, context)
         .for_each(|result| async move {

@@ -27,7 +27,7 @@ use crate::{
     events::Events,
     kafka::Kafka,
     names::{ClusterName, NodeId},
-    retry::Failures,
+    retry::{Failures, jittered},
     settings::Settings,
     status::{self, Kind, Why},
 };
@@ -93,7 +93,7 @@ pub async fn reconcile(object: Arc<KafkaCluster>, context: Arc<Context>) -> Resu
     });
     let wait = result.await.unwrap_or(Err(ReconcileError::Time))?;
     context.failures.forget(&*object);
-    Ok(Action::requeue(wait))
+    Ok(Action::requeue(jittered(wait)))
 }
 
 pub(super) struct Pass<'a> {

@@ -28,6 +28,7 @@ use crate::{
     events::Events,
     http_serve::Vitals,
     kafka::Kafka,
+    retry::jittered,
 };
 
 /// A burst of changes is gathered this long, so that a manifest of a hundred topics is one request to the cluster.
@@ -55,6 +56,7 @@ struct Entry {
     due: Option<Instant>,
     running: bool,
     silences: u32,
+    failures: u32,
     kafka: Option<Kafka>,
 }
 
@@ -195,23 +197,26 @@ fn finish(entries: &mut BTreeMap<Key, Entry>, finished: Finished, vitals: &Vital
     vitals.count_topics(matches!(finished.result, Ok(Ended::Settled | Ended::Waiting)));
     let wait = match finished.result {
         Ok(Ended::Settled | Ended::Waiting) => {
-            entry.silences = 0;
+            (entry.silences, entry.failures) = (0, 0);
             DRIFT
         }
         Ok(Ended::Silent) => {
-            entry.silences = entry.silences.saturating_add(1);
+            (entry.silences, entry.failures) = (entry.silences.saturating_add(1), 0);
             backoff(entry.silences)
         }
         Err(error) => {
+            entry.failures = entry.failures.saturating_add(1);
             warn!(
                 cluster = finished.key.name,
                 namespace = finished.key.namespace,
                 error = crate::run::chain(&error),
                 "a pass over topics failed"
             );
-            backoff(3)
+            backoff(entry.failures)
         }
     };
+    // What failed for one cluster often failed for all.
+    let wait = jittered(wait);
     debug!(cluster = finished.key.name, namespace = finished.key.namespace, ?wait, "passed over topics");
     entry.soon(Instant::now() + wait);
 }
