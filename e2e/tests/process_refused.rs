@@ -49,6 +49,38 @@ fn a_bad_config_key_is_named_and_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_taken_name_is_told_and_the_rest_of_a_running_cluster_is_kept_up() -> Result<()> {
+    let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
+    let namespace = lane.namespace("e2e-taken")?;
+    let spec = |paused: bool| format!("{{replicas: 1, storage: {{size: 1Gi}}, paused: {paused}}}");
+    namespace.apply_cluster(&spec(false))?;
+    namespace.wait_ready("kafkacluster/my")?;
+    // While the operator looks away, somebody else takes one of the names, and another object is lost.
+    namespace.apply_cluster(&spec(true))?;
+    namespace
+        .wait_for("it is paused", "kafkacluster/my", |cluster| condition(cluster, "Paused") == "True")?;
+    namespace.kubectl(&["delete", "service/my-bootstrap", "poddisruptionbudget/my-nodes"])?;
+    namespace.apply(
+        "{apiVersion: v1, kind: Service, metadata: {name: my-bootstrap, labels: {ottla.dev/cluster: my}}, \
+         spec: {selector: {app: theirs}, ports: [{port: 80}]}}",
+    )?;
+    namespace.apply_cluster(&spec(false))?;
+    let told = namespace.wait_for("the taken name is told", "kafkacluster/my", |cluster| {
+        condition(cluster, "Valid") == "False" && message(cluster, "Valid").contains("my-bootstrap")
+    })?;
+    assert!(message(&told, "Valid").contains("Service \"my-bootstrap\""), "{told:#}");
+    namespace.wait_for("the lost object is back", "poddisruptionbudget/my-nodes", |_| true)?;
+    let theirs = namespace.object(&["service/my-bootstrap"])?;
+    assert_eq!(theirs["spec"]["selector"]["app"], "theirs", "{theirs:#}");
+    // What stands in the way goes, and its name gets its own object.
+    namespace.kubectl(&["delete", "service/my-bootstrap"])?;
+    namespace.wait_for("the name is the cluster's", "kafkacluster/my", |cluster| {
+        condition(cluster, "Valid") == "True" && condition(cluster, "Ready") == "True"
+    })?;
+    namespace.remove()
+}
+
+#[test]
 fn a_topic_with_more_replicas_than_this_release_can_do_is_refused() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-refused-topic")?;
