@@ -1,29 +1,23 @@
-//! The one place that speaks Kafka's protocol: what the operator asks of a cluster, in its own words.
+//! Topics: described, created, changed and deleted, many in one request.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ottla_client::{Admin, ClientError, HostPort, Options};
 use ottla_wire::{
     ResponseError,
     messages::{
         CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-        DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
+        IncrementalAlterConfigsRequest, MetadataRequest,
         create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         delete_topics_request::DeleteTopicState,
         describe_configs_request::DescribeConfigsResource,
-        describe_quorum_request,
         incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
         metadata_request::MetadataRequestTopic,
     },
-    protocol::StrBytes,
 };
 use uuid::Uuid;
 
-use crate::{
-    cluster::identity::InitialController,
-    names::{NodeId, PORT_CLIENT},
-};
+use super::{Answer, Answers, Kafka, KafkaError, answer, name, text};
 
 /// The resource type of a topic in config requests.
 const RESOURCE_TOPIC: i8 = 2;
@@ -36,58 +30,6 @@ const DELETE: i8 = 1;
 pub const BATCH_MAX: usize = 200;
 /// How long the cluster may take over a change.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Why the cluster did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum KafkaError {
-    /// It cannot be reached, or does not answer as it should.
-    #[error("the cluster does not answer")]
-    Client(#[from] ClientError),
-    /// The address leads to another cluster, whose topics are none of ours.
-    #[error("its address leads to cluster {found}, and its own id is {wanted}")]
-    OtherCluster {
-        /// Whom it leads to.
-        found: String,
-        /// Who was wanted.
-        wanted: String,
-    },
-    /// It refused the whole request.
-    #[error("the cluster refused to {what}: {answer}")]
-    Refused {
-        /// What was attempted.
-        what: &'static str,
-        /// What it said.
-        answer: Answer,
-    },
-}
-
-/// What the cluster said about one thing that was asked of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// Kafka's error.
-    pub error: ResponseError,
-    /// Its explanation.
-    pub message: Option<String>,
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.message {
-            Some(message) if !message.is_empty() => write!(f, "{:?}: {message}", self.error),
-            Some(_) | None => write!(f, "{:?}", self.error),
-        }
-    }
-}
-
-fn answer(code: i16, message: Option<StrBytes>) -> Result<(), Answer> {
-    match ResponseError::try_from_code(code) {
-        None => Ok(()),
-        Some(error) => Err(Answer { error, message: message.map(|text| text.to_string()) }),
-    }
-}
-
-/// What came of each thing that was asked for, by topic.
-pub type Answers<T> = BTreeMap<String, Result<T, Answer>>;
 
 /// A topic as the cluster has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -118,35 +60,6 @@ pub struct NewTopic {
 /// A change of one configuration value: a new one, or none for the cluster's default.
 pub type ConfigChange = (String, Option<String>);
 
-/// The quorum as its leader sees it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct QuorumFacts {
-    /// The active controller.
-    pub leader: Option<NodeId>,
-    /// What is known to be on a majority.
-    pub high_watermark: i64,
-    /// The voters: node, directory, end of its log.
-    pub voters: Vec<(NodeId, Uuid, i64)>,
-}
-
-impl QuorumFacts {
-    /// Whether every one of the first voters has taken part: it is a voter under the directory id that was drawn
-    /// for it, and its log reaches what the majority knows. Only then are the drawn ids used up. A voter whose volume
-    /// was `lost` takes part under another id once the others have let it in.
-    #[must_use]
-    pub fn has_formed(&self, first: &[InitialController], lost: &[NodeId]) -> bool {
-        self.leader.is_some()
-            && self.high_watermark > 0
-            && first.iter().all(|wanted| {
-                self.voters.iter().any(|(node, directory, end)| {
-                    *node == wanted.node_id
-                        && (uuid_text(directory) == wanted.directory_id.as_str() || lost.contains(node))
-                        && *end >= self.high_watermark
-                })
-            })
-    }
-}
-
 /// Whether the cluster that answered is the one that was meant: somebody else's Service may have its name.
 fn check_cluster(found: Option<&str>, wanted: &str) -> Result<(), KafkaError> {
     match found {
@@ -158,66 +71,7 @@ fn check_cluster(found: Option<&str>, wanted: &str) -> Result<(), KafkaError> {
     }
 }
 
-/// An id in Kafka's form.
-#[must_use]
-pub fn uuid_text(id: &Uuid) -> String {
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-    BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes())
-}
-
-/// The id that a text of Kafka's form names.
-#[must_use]
-pub fn uuid_of(text: &str) -> Option<Uuid> {
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-    Uuid::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-}
-
-/// A connection to a cluster.
-pub struct Kafka(Admin);
-
 impl Kafka {
-    /// Connects by the cluster's bootstrap Service.
-    ///
-    /// # Errors
-    /// When no broker answers.
-    pub async fn connect(bootstrap: &str, namespace: &str) -> Result<Self, KafkaError> {
-        let options = Options {
-            client_id: crate::names::FIELD_MANAGER.to_owned(),
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(20),
-            ..Options::default()
-        };
-        let address = HostPort::new(format!("{bootstrap}.{namespace}.svc"), PORT_CLIENT);
-        Ok(Self(Admin::connect(&[address], options).await?))
-    }
-
-    /// Asks for the state of the quorum.
-    ///
-    /// # Errors
-    /// When nobody can tell.
-    pub async fn quorum(&self) -> Result<QuorumFacts, KafkaError> {
-        let partition = describe_quorum_request::PartitionData::default().with_partition_index(0);
-        let topic = describe_quorum_request::TopicData::default()
-            .with_topic_name(name("__cluster_metadata"))
-            .with_partitions(vec![partition]);
-        let response = self.0.request(DescribeQuorumRequest::default().with_topics(vec![topic])).await?;
-        let refused = |answer| KafkaError::Refused { what: "describe the quorum", answer };
-        answer(response.error_code, response.error_message).map_err(refused)?;
-        let partition =
-            response.topics.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
-        let partition = partition.unwrap_or_default();
-        answer(partition.error_code, partition.error_message).map_err(refused)?;
-        Ok(QuorumFacts {
-            leader: (partition.leader_id.0 >= 0).then_some(NodeId(partition.leader_id.0)),
-            high_watermark: partition.high_watermark,
-            voters: partition
-                .current_voters
-                .iter()
-                .map(|voter| (NodeId(voter.replica_id.0), voter.replica_directory_id, voter.log_end_offset))
-                .collect(),
-        })
-    }
-
     /// Describes topics of the cluster with this id. One that does not exist is absent from the answers.
     ///
     /// # Errors
@@ -448,48 +302,9 @@ fn timeout_ms() -> i32 {
     i32::try_from(CHANGE_TIMEOUT.as_millis()).unwrap_or(i32::MAX)
 }
 
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn name(topic: &str) -> TopicName {
-    TopicName(text(topic))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn first() -> Vec<InitialController> {
-        (0..3)
-            .map(|id| InitialController {
-                node_id: NodeId(id),
-                address: String::new(),
-                directory_id: uuid_text(&directory(id)).parse().unwrap(),
-            })
-            .collect()
-    }
-
-    fn directory(id: i32) -> Uuid {
-        Uuid::from_u128(u128::try_from(id).unwrap() + 1)
-    }
-
-    #[test]
-    fn the_quorum_has_formed_when_every_first_voter_took_part() {
-        let mut facts = QuorumFacts {
-            leader: Some(NodeId(1)),
-            high_watermark: 5,
-            voters: (0..3).map(|id| (NodeId(id), directory(id), 5)).collect(),
-        };
-        assert!(facts.has_formed(&first(), &[]));
-        facts.voters[2].2 = 0;
-        assert!(!facts.has_formed(&first(), &[]), "one voter has an empty log");
-        facts.voters[2] = (NodeId(2), directory(9), 5);
-        assert!(!facts.has_formed(&first(), &[]), "one voter has another directory");
-        assert!(facts.has_formed(&first(), &[NodeId(2)]), "the others let it in again");
-        facts.voters.pop();
-        assert!(!facts.has_formed(&first(), &[]), "one voter is missing");
-    }
 
     #[test]
     fn the_topics_of_another_cluster_are_not_looked_at() {
