@@ -61,15 +61,13 @@ pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let of = |asked: &DescribeConfigsResource| {
         if asked.resource_type == BROKER { BROKER_BYTES } else { TOPIC_BYTES }
     };
-    let bytes = request.resources.iter().map(of).sum();
+    let bytes = once_each(&request).into_iter().map(of).sum();
     Ok(call.answer_within::<DescribeConfigsRequest>(bytes, move |call| respond(call, &request)))
 }
 
 fn respond(call: &Call, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.node.image();
-    // Once each, as Kafka's admin client asks: a short name repeated must not become a long answer each time.
-    let once = forward::once_each(&request.resources, |one| (one.resource_type, one.resource_name.as_str()));
-    let results = once.into_iter().map(|(asked, _)| {
+    let results = once_each(request).into_iter().map(|asked| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
@@ -79,6 +77,12 @@ fn respond(call: &Call, request: &DescribeConfigsRequest) -> DescribeConfigsResp
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// Once each, as Kafka's admin client asks: a short name repeated must not become a long answer each time.
+fn once_each(request: &DescribeConfigsRequest) -> Vec<&DescribeConfigsResource> {
+    let once = forward::once_each(&request.resources, |one| (one.resource_type, one.resource_name.as_str()));
+    once.into_iter().map(|(asked, _)| asked).collect()
 }
 
 fn describe(

@@ -92,25 +92,21 @@ async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
     let first_bytes = u32::try_from(first).unwrap_or(max_bytes);
     let memory = call.node.memory.of(call.context.listener.scope);
     let notify = Arc::new(Notify::new());
-    let mut reservation = memory.reserve(first).await;
-    let mut results = call.node.shards.fetch(&items, first_bytes).await;
-    while !is_answer(&results, min_bytes, wanted.len()) && Instant::now() < deadline {
+    let (mut reservation, mut results) = loop {
+        let reservation = memory.reserve(first).await;
+        let results = call.node.shards.fetch(&items, first_bytes).await;
+        if is_answer(&results, min_bytes, wanted.len()) || Instant::now() >= deadline {
+            break (reservation, results);
+        }
         // Registered before the next read, so that nothing appended in between is missed.
         let notified = notify.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
         call.node.shards.watch(&items, &results, &notify);
-        // A thousand consumers may wait: each holds what it has read, which is nothing where nothing comes in.
-        reservation.shrink(bytes_of(&results));
-        if tokio::time::timeout_at(deadline, notified).await.is_err() {
-            break;
-        }
-        // Given back first: nobody waits for memory while holding some.
-        results.clear();
-        reservation.shrink(0);
-        reservation = memory.reserve(first).await;
-        results = call.node.shards.fetch(&items, first_bytes).await;
-    }
+        // A thousand consumers may wait, and hold nothing while they do. What comes of it is read again.
+        drop((results, reservation));
+        let _woken_or_due = tokio::time::timeout_at(deadline, notified).await;
+    };
     let read = bytes_of(&results);
     if read >= first / 2 && first < most && memory.try_grow(&mut reservation, most) {
         results = call.node.shards.fetch(&items, max_bytes).await;

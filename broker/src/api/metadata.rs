@@ -47,7 +47,16 @@ fn parts(call: &Call, image: &Image, request: &MetadataRequest) -> usize {
         Some(name) => image.topic(&TopicName::parse(name).ok()?),
         None => image.topics.get(&TopicId(wanted.topic_id)),
     };
-    named.iter().map(|wanted| found(wanted).map_or(1, of)).sum()
+    once_each(named).into_iter().map(|wanted| found(wanted).map_or(1, of)).sum()
+}
+
+/// A set, as in Kafka: a name of few bytes repeated must not become an answer of many each time.
+fn once_each(named: &[MetadataRequestTopic]) -> Vec<&MetadataRequestTopic> {
+    let key = |one: &MetadataRequestTopic| match &one.name {
+        Some(name) => (Some(name.clone()), uuid::Uuid::nil()),
+        None => (None, one.topic_id),
+    };
+    forward::once_each(named, key).into_iter().map(|(wanted, _)| wanted).collect()
 }
 
 /// The topics that a request names; `None` if it means all.
@@ -86,15 +95,7 @@ fn topics(call: &Call, image: &Image, request: &MetadataRequest) -> Vec<Metadata
             let all = image.topics.values().filter(|topic| may_describe(call, topic.name.as_str()));
             all.map(|topic| found(call, image, request, topic)).collect()
         }
-        Some(wanted) => {
-            // A set, as in Kafka: a name of few bytes repeated must not become an answer of many each time.
-            let key = |one: &MetadataRequestTopic| match &one.name {
-                Some(name) => (Some(name.clone()), uuid::Uuid::nil()),
-                None => (None, one.topic_id),
-            };
-            let once = forward::once_each(wanted, key).into_iter();
-            once.map(|(wanted, _)| one(call, image, request, wanted)).collect()
-        }
+        Some(named) => once_each(named).into_iter().map(|wanted| one(call, image, request, wanted)).collect(),
     }
 }
 

@@ -4,7 +4,9 @@
 //! A request's bytes are reserved while they arrive and until it is answered; the records of a Fetch before they
 //! are read, and replies to Metadata and DescribeConfigs, which may be much larger than what asks for them, before
 //! they are made, until they are written. When a budget is used up, readers wait: the kernel's socket buffers fill
-//! and the peers' sending slows down. Not counted: other replies, which are about as large as their requests, or as
+//! and the peers' sending slows down. Whoever waits may hold something that others wait for, so at each of the two
+//! stages, reading and answering, one at a time goes on without: the most that is held is the budget, one request and
+//! one reply, and as an answer ends by itself, none waits for ever. Not counted: other replies, which are about as large as their requests, or as
 //! the list of brokers and controllers; and what batches inflate to while they are validated, at most 64 MiB for
 //! each processor.
 
@@ -64,8 +66,11 @@ impl MemoryBudgets {
 pub(crate) struct MemoryBudget {
     units: Arc<Semaphore>,
     total_units: u32,
-    /// See [`MemoryBudget::grow`].
-    overdraft: Arc<Semaphore>,
+    /// Whose request is read without the bytes it takes.
+    request_overdraft: Arc<Semaphore>,
+    /// Whose reply is made without the bytes it takes. Not the same one: a request that is in by the first would wait
+    /// for itself.
+    reply_overdraft: Arc<Semaphore>,
 }
 
 /// Bytes taken from a budget until this is dropped.
@@ -97,23 +102,34 @@ impl MemoryBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         let total_units = u32::try_from((bytes / UNIT_BYTES).max(1)).unwrap_or(u32::MAX >> 4);
         let units = usize::try_from(total_units).expect("a u32 fits a usize here");
-        Self { units: Arc::new(Semaphore::new(units)), total_units, overdraft: Arc::new(Semaphore::new(1)) }
+        Self {
+            units: Arc::new(Semaphore::new(units)),
+            total_units,
+            request_overdraft: Arc::new(Semaphore::new(1)),
+            reply_overdraft: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// Waits until so many bytes are free and takes them. More than the whole budget takes the whole: one
-    /// large request then runs alone instead of waiting for ever.
+    /// Waits until a reply can have so many bytes, of which the whole budget is the most, or until it may go on without.
+    /// Whoever calls this must hold no other reply's, and give it back without waiting for anything but its writing.
     pub(crate) async fn reserve(&self, bytes: usize) -> Reservation {
         let mut reservation = Reservation::default();
-        reservation.permit = self.take(self.missing(&reservation, bytes)).await;
+        self.take_or_overdraw(&mut reservation, bytes, &self.reply_overdraft).await;
         reservation
     }
 
-    /// Waits until the reservation holds so many bytes in all.
-    ///
-    /// Requests that arrive at the same time can fill the budget with beginnings, each waiting for the others
-    /// to give back what they hold. So one at a time goes on without: what is held is then at most the budget
-    /// and one request. Cancel-safe: what the reservation holds it keeps.
+    /// Waits until the reservation of a request that arrives holds so many bytes in all, or until it may go on
+    /// without. Cancel-safe: what the reservation holds it keeps.
     pub(crate) async fn grow(&self, reservation: &mut Reservation, bytes: usize) {
+        self.take_or_overdraw(reservation, bytes, &self.request_overdraft).await;
+    }
+
+    async fn take_or_overdraw(
+        &self,
+        reservation: &mut Reservation,
+        bytes: usize,
+        overdraft: &Arc<Semaphore>,
+    ) {
         let missing = self.missing(reservation, bytes);
         if missing == 0 || reservation.overdraft.is_some() {
             return;
@@ -122,7 +138,7 @@ impl MemoryBudget {
         tokio::select! {
             biased;
             permit = self.take(missing) => reservation.merge(permit),
-            turn = Arc::clone(&self.overdraft).acquire_owned() => reservation.overdraft = turn.ok(),
+            turn = Arc::clone(overdraft).acquire_owned() => reservation.overdraft = turn.ok(),
         }
     }
 
@@ -160,7 +176,7 @@ impl MemoryBudget {
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 
@@ -202,6 +218,25 @@ mod tests {
             assert!(waits.as_mut().poll(&mut context).is_ready());
         }
         drop(second);
+        assert_eq!(budget.available_bytes(), 10 * 1024);
+    }
+
+    #[tokio::test]
+    async fn replies_do_not_wait_for_the_requests_that_wait_for_them() {
+        let budget = MemoryBudget::new(10 * 1024);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut requests = [Reservation::default(), Reservation::default(), Reservation::default()];
+        for request in &mut requests {
+            budget.grow(request, 5 * 1024).await;
+        }
+        assert!(requests[2].overdraft.is_some(), "the third is in by the overdraft of requests");
+        let mut first = Box::pin(budget.reserve(usize::MAX));
+        let Poll::Ready(reply) = first.as_mut().poll(&mut context) else { panic!("it waits for itself") };
+        let mut second = Box::pin(budget.reserve(1));
+        assert!(second.as_mut().poll(&mut context).is_pending(), "one at a time");
+        drop(reply);
+        assert!(second.as_mut().poll(&mut context).is_ready());
+        drop((second, requests));
         assert_eq!(budget.available_bytes(), 10 * 1024);
     }
 
