@@ -88,7 +88,8 @@ impl AdminRequest for DeleteTopicsRequest {
 
 /// An image in which a topic id that is not there is none. Where one is not seen, the active controller is asked
 /// for nothing first: another than this one says that it is not the active one, and when this one answers, it has
-/// committed all that it had decided before. So it is for ids that the caller may not see, lest that tells of them.
+/// committed all that it had decided before. One that was deposed and has not noticed yet answers too, from what it
+/// knows, as Kafka's does. So it is for ids that the caller may not see, lest that tells of them.
 async fn image_with(call: &Call, all: &[Named]) -> Result<Arc<Image>, OperationError> {
     let image = call.node.controller_image();
     let unseen = |one: &Named| {

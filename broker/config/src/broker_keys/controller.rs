@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         .inert("a controller whose volume was lost always replaces its old vote once it has caught up")
         .low(),
     Key::int("controller.quorum.election.timeout.ms", "1000", "How long a controller waits for a leader before it starts an election. Each waits up to twice as long, at random, and no two equally long.")
-        .at_least(10).inert("each controller draws from 1 to 2 seconds"),
+        .at_least(10).inert("each of up to five controllers draws from 1 to 2 seconds, each of nine up to 2.7"),
     Key::int("controller.quorum.election.backoff.max.ms", "1000", "The longest random wait before another election.")
         .inert("each attempt draws another election timeout")
         .low(),
