@@ -7,7 +7,7 @@ mod routes;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::node::Node;
+use crate::server::refusals::Refusals;
 
 /// More connections than probes, an operator and a few scrapers need.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
@@ -32,24 +33,22 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
     info!(address = ?listener.local_addr().ok(), "serving http");
     let mut connections = JoinSet::new();
-    // One line for each time that this begins, as on the other listeners.
-    let mut refuses = false;
+    let mut refusals = Refusals::default();
     loop {
         // Cancel-safe: accept, join_next and wait_for all are.
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
-                    refuses = false;
                     connections.spawn(connection(stream, Arc::clone(&node)));
                 }
                 Ok(_) => {
-                    if !std::mem::replace(&mut refuses, true) {
-                        warn!(limit = CONNECTIONS_MAX, "too many http connections: new ones are closed");
+                    if let Some(closed) = refusals.another(Instant::now()) {
+                        warn!(limit = CONNECTIONS_MAX, closed, "too many http connections: new ones are closed");
                     }
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut refuses, true) {
-                        warn!(%error, "no http connection can be accepted for now");
+                    if let Some(times) = refusals.another(Instant::now()) {
+                        warn!(%error, times, "no http connection can be accepted for now");
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::connection;
+use super::refusals::Refusals;
 use super::stream::Stream;
 use crate::api::Scope;
 use crate::node::Node;
@@ -110,8 +111,7 @@ impl Bound {
         info!(listener = %name, address = ?self.listener.local_addr().ok(), "listening");
         let is_counted = self.is_counted(&node);
         let mut connections = JoinSet::new();
-        // One line for each time that this begins, however many are refused.
-        let mut refuses = false;
+        let mut refusals = Refusals::default();
         loop {
             // Cancel-safe: accept, join_next and a watch's wait_for all are.
             let accepted = tokio::select! {
@@ -126,12 +126,11 @@ impl Bound {
                     } else {
                         node.peer_connections.open(usize::MAX)
                     };
-                    let refused_before = std::mem::replace(&mut refuses, counted.is_err());
                     let counted = match counted {
                         Ok(counted) => counted,
                         Err(TooMany { limit }) => {
-                            if !refused_before {
-                                warn!(listener = %name, limit, "too many connections: new ones are closed");
+                            if let Some(closed) = refusals.another(Instant::now()) {
+                                warn!(listener = %name, limit, closed, "too many connections: new ones are closed");
                             }
                             continue;
                         }
@@ -152,8 +151,8 @@ impl Bound {
                     });
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut refuses, true) {
-                        warn!(listener = %name, %error, "no connection can be accepted for now");
+                    if let Some(times) = refusals.another(Instant::now()) {
+                        warn!(listener = %name, %error, times, "no connection can be accepted for now");
                     }
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod frame_reader;
 pub(crate) mod listener;
 pub(crate) mod memory;
+pub(crate) mod refusals;
 pub(crate) mod stream;
 #[cfg(test)]
 mod tests;

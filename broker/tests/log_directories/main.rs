@@ -145,7 +145,8 @@ async fn connections_up_to_the_limit_of_open_files_take_none_from_the_logs() {
     }
     let log = node.log();
     assert!(!log.contains("ERROR") && !log.contains("no file can be opened"), "{log}");
-    assert_eq!(log.matches("too many").count(), 3, "one line for each listener: {log}");
+    let lines = log.matches("too many").count();
+    assert!((3..10).contains(&lines), "{lines}; each of three listeners has one in ten seconds: {log}");
     drop(crowds);
     // There is room again as soon as the node has seen them go.
     node.connect().await;
