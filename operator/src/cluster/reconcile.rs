@@ -283,6 +283,8 @@ impl Pass<'_> {
         held_back: Option<HeldBack>,
         observed: &Observed,
     ) -> Result<Duration, ReconcileError> {
+        let ours = self.object.controller_owner_ref(&()).map(|owner| observed.clone().without_others(&owner));
+        let observed = ours.as_ref().unwrap_or(observed);
         let nodes = observed.node_facts(&self.name);
         let recorded = observed.recorded_identity(&self.name).ok().flatten();
         let (problems, lost) = (observed.problems(), quorum::lost(observed, &self.name));

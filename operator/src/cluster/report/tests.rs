@@ -179,6 +179,19 @@ fn a_new_cluster_whose_first_spec_was_refused_is_creating_once_it_is_carried_out
 }
 
 #[test]
+fn a_cluster_made_again_waits_for_its_predecessor_and_is_not_at_fault() {
+    let leaving = HeldBack { why: Why::WaitingForRemoval, message: "still going".into() };
+    let told = stands(None, &[true, true, true], Vec::new(), Some(&leaving));
+    assert_eq!(reason(&told, Kind::Ready), Some((false, "WaitingForRemoval")));
+    assert_eq!(reason(&told, Kind::Progressing), Some((true, "WaitingForRemoval")));
+    assert_eq!(reason(&told, Kind::Reconciling), Some((true, "WaitingForRemoval")));
+    for kind in [Kind::Degraded, Kind::Valid, Kind::Stalled] {
+        assert_eq!(reason(&told, kind), None);
+    }
+    assert_eq!((&told.brokers, &told.cluster_id), (&None, &None));
+}
+
+#[test]
 fn a_lost_quorum_is_told_whatever_the_nodes_say_and_by_every_path() {
     let ready = report(Some(&report(None, 3, &[], Step::Done)), 3, &[true, true, true], Step::Done);
     let nodes = nodes(&[true, false, false]);
