@@ -40,18 +40,16 @@ impl Controller<'_> {
     }
 }
 
-/// What to tell of a quorum that once formed and has lost the volumes of a majority of its voters.
+/// What to tell of a quorum that once formed and has lost the volumes of a majority of its voters, which are in this
+/// pool.
 #[must_use]
-pub fn lost(observed: &Observed, name: &ClusterName) -> Option<String> {
+pub fn lost(observed: &Observed, name: &ClusterName, pool: Pool) -> Option<String> {
     let identity = observed.recorded_identity(name).ok().flatten()?;
     // Until the quorum has formed, empty volumes are what is expected.
     if identity.bootstrap != Bootstrap::Done {
         return None;
     }
-    let pool = match observed.stateful_set(name, Pool::Controllers) {
-        Some(_) => Pool::Controllers,
-        None => Pool::Nodes,
-    };
+    // Where the controllers' StatefulSet is missing, the same pass makes it again; then there is something to judge.
     observed.stateful_set(name, pool)?;
     let controllers: Vec<Controller<'_>> = pool
         .ids(identity.controllers)
@@ -163,7 +161,7 @@ mod tests {
     const FIRST: [&str; 3] = ["a", "b", "c"];
 
     fn judge(claims: &[i32], reports: &[(i32, Value)]) -> Option<String> {
-        lost(&observed(true, claims, reports), &ClusterName::new("my"))
+        lost(&observed(true, claims, reports), &ClusterName::new("my"), Pool::Nodes)
     }
 
     #[test]
@@ -209,7 +207,7 @@ mod tests {
     #[test]
     fn empty_volumes_are_expected_until_the_quorum_has_formed() {
         let forming = observed(false, &[0, 1, 2], &[(0, blank("x")), (1, blank("y")), (2, blank("z"))]);
-        assert_eq!(lost(&forming, &ClusterName::new("my")), None);
+        assert_eq!(lost(&forming, &ClusterName::new("my"), Pool::Nodes), None);
     }
 
     #[test]
@@ -219,11 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn brokers_are_not_taken_for_controllers_while_the_statefulset_of_those_is_missing() {
+        // One broker, and three controllers with pods of their own.
+        let mut observed = observed(true, &[0], &[]);
+        let judge = |observed: &Observed| lost(observed, &ClusterName::new("my"), Pool::Controllers);
+        assert_eq!(judge(&observed), None);
+        let set = json!({"metadata": {"name": "my-controllers"}});
+        observed.stateful_sets.push(serde_json::from_value(set).unwrap());
+        assert!(judge(&observed).unwrap().contains("data-0-my-controllers-"), "its volumes are what counts");
+    }
+
+    #[test]
     fn a_claim_without_its_volume_has_none() {
         let mut observed = observed(true, &[0, 1, 2], &[(0, node("a", FIRST))]);
         for claim in &mut observed.claims[1..] {
             claim.status.as_mut().unwrap().phase = Some("Lost".into());
         }
-        assert!(lost(&observed, &ClusterName::new("my")).is_some());
+        assert!(lost(&observed, &ClusterName::new("my"), Pool::Nodes).is_some());
     }
 }

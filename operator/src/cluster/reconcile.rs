@@ -19,7 +19,7 @@ use super::{
     report::{self, HeldBack},
     rollout::{self, Candidate, Decision, Rollout, Step},
     taken,
-    validate::{Cluster, Pinned, Refusal, Verdict, validate},
+    validate::{Cluster, Pinned, Refusal, Verdict, pool_of_controllers, validate},
 };
 use crate::{
     apply::ApplyError,
@@ -194,7 +194,7 @@ impl Pass<'_> {
         let lost = identity.lost(&claims).iter().map(|voter| voter.node_id).collect();
         let conflict = identity.conflict(&claims).map(refused);
         let nodes = observed.node_facts(&self.name);
-        let quorum_lost = quorum::lost(observed, &self.name);
+        let quorum_lost = quorum::lost(observed, &self.name, cluster.pool_of_controllers());
         let taken = Vec::new();
         Ok(Scene { cluster, identity, started_on, lost, conflict, quorum_lost, taken, wanted, nodes })
     }
@@ -287,7 +287,9 @@ impl Pass<'_> {
         let observed = ours.as_ref().unwrap_or(observed);
         let nodes = observed.node_facts(&self.name);
         let recorded = observed.recorded_identity(&self.name).ok().flatten();
-        let (problems, lost) = (observed.problems(), quorum::lost(observed, &self.name));
+        // It cannot be changed after creation, so that a spec that is refused tells it too.
+        let pool = pool_of_controllers(self.object.spec.controllers.placement);
+        let (problems, lost) = (observed.problems(), quorum::lost(observed, &self.name, pool));
         let seen = report::Seen { nodes: &nodes, problems: &problems, quorum_lost: lost.as_deref() };
         let standing = report::Standing {
             seen: &seen,

@@ -81,10 +81,7 @@ impl Cluster {
     /// The pool that holds the controllers.
     #[must_use]
     pub fn pool_of_controllers(&self) -> Pool {
-        match self.placement {
-            PlacementOfControllers::Combined => Pool::Nodes,
-            PlacementOfControllers::Dedicated => Pool::Controllers,
-        }
+        pool_of_controllers(self.placement)
     }
 
     /// Where the controllers are reached, by node id.
@@ -93,6 +90,15 @@ impl Cluster {
         let pool = self.pool_of_controllers();
         let address = |id| format!("{}:{PORT_CONTROLLER}", self.name.host(&self.namespace, pool, id));
         pool.ids(self.controllers).map(|id| (id, address(id))).collect()
+    }
+}
+
+/// The pool that holds the controllers, by where they are placed.
+#[must_use]
+pub fn pool_of_controllers(placement: PlacementOfControllers) -> Pool {
+    match placement {
+        PlacementOfControllers::Combined => Pool::Nodes,
+        PlacementOfControllers::Dedicated => Pool::Controllers,
     }
 }
 
