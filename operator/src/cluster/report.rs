@@ -1,7 +1,8 @@
 //! What the status says about a cluster. Pure.
 //!
 //! `Ready` and `Degraded` are what the nodes say, whatever becomes of the spec; what is refused of that is told by
-//! `Valid`. `Reconciling` and `Stalled` repeat `Progressing` and `Valid` in the words of kstatus.
+//! `Valid`. In the words of kstatus, `Reconciling` repeats `Progressing`; `Stalled` repeats `Valid` where the spec is
+//! refused, and otherwise `Degraded` where the quorum is lost.
 
 use k8s_openapi::jiff::Timestamp;
 

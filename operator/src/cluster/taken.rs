@@ -92,7 +92,8 @@ impl Observed {
 }
 
 impl Pass<'_> {
-    /// Looks for names of the cluster that are taken. Gives why nothing can be done, where that keeps the cluster waiting.
+    /// Looks for names of the cluster that are taken. Gives why nothing can be done, where that keeps the cluster
+    /// waiting.
     pub(super) async fn claim_names(
         &self,
         scene: &mut Scene,
