@@ -33,6 +33,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return;
         }
         let id = assignment.partition;
+        // What was wanted before this is not wanted any more, and must not come after it.
+        self.postponed.remove(&id);
         if !self.replicas.contains_key(&id) && !self.make(&assignment) {
             return;
         }

@@ -51,7 +51,7 @@ pub struct Shard<D: Disk, T, W> {
     moved: bool,
     unwanted: Vec<String>,
     /// Replicas whose directory still belongs to a log that waits for its removal, or whose log could not be made
-    /// for want of a descriptor.
+    /// for want of a descriptor: what is wanted of each now, and only while it is not there.
     postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,

@@ -1,7 +1,7 @@
 //! Disks that are full, or cannot be asked for want of a descriptor, and logs that are no longer what they were.
 
 use ottla_core::disk::{Disk, DiskFile, NoDescriptor, OpenMode, is_no_descriptor};
-use ottla_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
@@ -198,6 +198,22 @@ fn without_descriptors_requests_are_refused_and_nothing_fails() {
     assert_eq!(rig.sync(), [Seen::Answer(3, Ok(1))]);
     let end = rig.shard.list_offset(other, None, OffsetTarget::Latest).unwrap();
     assert_eq!(end.offset, Some(Offset(0)));
+}
+
+#[test]
+fn an_assignment_that_had_to_wait_does_not_come_after_a_newer_one() {
+    let mut rig = Rig::new();
+    rig.disk.set_descriptors(0);
+    rig.shard.assign(assignment(TOPIC, None, 1));
+    rig.disk.set_descriptors(u64::MAX);
+    rig.shard.assign(assignment(TOPIC, Some(ME), 2));
+    rig.sync();
+    rig.shard.tick(Monotonic(1000));
+    rig.sync();
+    assert_eq!(rig.produce(&["a"], AckLevel::All, 1), []);
+    assert_eq!(rig.sync(), [Seen::Answer(1, Ok(0))], "it leads");
+    let end = rig.shard.list_offset(TOPIC, Some(LeaderEpoch(2)), OffsetTarget::Latest).unwrap();
+    assert_eq!((end.offset, end.epoch), (Some(Offset(1)), Some(LeaderEpoch(2))));
 }
 
 #[test]
