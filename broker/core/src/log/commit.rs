@@ -41,7 +41,7 @@ pub struct GroupCommit<K> {
     failed: bool,
     /// Rises with each round.
     rounds: u64,
-    /// Rises whenever a job could not go on for want of a descriptor.
+    /// Rises with each other job of the round that could not go on for want of a descriptor.
     postponed: u64,
     stall: Stall<(u64, usize, u64)>,
 }
@@ -49,6 +49,8 @@ pub struct GroupCommit<K> {
 #[derive(Debug)]
 struct Round<K> {
     running: BTreeMap<K, SyncNumber>,
+    /// Those of them that were postponed, since all of them were.
+    postponed: BTreeSet<K>,
     synced: Vec<(K, SyncNumber)>,
 }
 
@@ -136,7 +138,7 @@ impl<K: Ord + Copy> GroupCommit<K> {
             jobs.extend(take(log).map(|job| (log, job)));
         }
         let running = jobs.iter().map(|(log, job)| (*log, job.number())).collect();
-        self.round = Some(Round { running, synced: Vec::new() });
+        self.round = Some(Round { running, postponed: BTreeSet::new(), synced: Vec::new() });
         if planted::is(Bug::AckBeforeSync)
             && let Some(round) = &mut self.round
         {
@@ -159,6 +161,7 @@ impl<K: Ord + Copy> GroupCommit<K> {
             return;
         }
         round.running.remove(&log);
+        round.postponed.remove(&log);
         match result {
             Ok(()) => round.synced.push((log, number)),
             Err(error) => return self.fail(Some(log), error),
@@ -175,10 +178,19 @@ impl<K: Ord + Copy> GroupCommit<K> {
         }
     }
 
-    /// A job waits for a descriptor, and is done again from its beginning: that it takes long is not the disk's
-    /// fault.
-    pub fn postponed(&mut self) {
-        self.postponed += 1;
+    /// A job found no descriptor, and is to be done again from its beginning, after those that wait for a thread:
+    /// that it takes long is not the disk's fault. It does not speak for the others: once each of them has either
+    /// said so too or ended, it may say so again; so one that hangs is found among those that wait.
+    pub fn postponed(&mut self, log: K, number: SyncNumber) {
+        let Some(round) = self.round.as_mut().filter(|round| round.running.get(&log) == Some(&number)) else {
+            return;
+        };
+        if round.postponed.insert(log) {
+            self.postponed += 1;
+        }
+        if round.postponed.len() == round.running.len() {
+            round.postponed.clear();
+        }
     }
 
     /// Fails the directory for another reason: a write or a read that failed.

@@ -41,9 +41,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.end_rounds();
     }
 
-    /// A job of the round waits for a descriptor; its acknowledgements wait with it.
-    pub fn sync_postponed(&mut self) {
-        self.commit.postponed();
+    /// A job of the round found no descriptor and is to be done again; the acknowledgements of the round wait for it.
+    pub fn sync_postponed(&mut self, id: TopicPartition, number: SyncNumber) {
+        self.commit.postponed(id, number);
     }
 
     /// The driver could not run a read that was planned here: the disk has failed, if it was asked at all.

@@ -178,6 +178,43 @@ fn a_long_round_is_no_reason_to_fail_while_its_syncs_end() {
 }
 
 #[test]
+fn a_job_that_waits_for_a_descriptor_hides_none_that_hangs() {
+    let fails = |waiting: &[usize]| {
+        let mut shard = Shard::new(3);
+        (0..3).for_each(|log| shard.produce(log));
+        let jobs = shard.begin();
+        // Later the first has its descriptor, and the disk holds it back.
+        shard.commit.postponed(jobs[0].0, jobs[0].1.number());
+        for second in 1..=STALL_MAX.as_secs() + 3 {
+            for (log, job) in waiting.iter().map(|log| &jobs[*log]) {
+                shard.commit.postponed(*log, job.number());
+            }
+            shard.commit.tick(NOW.plus(Duration::from_secs(second)));
+        }
+        shard.commit.has_failed()
+    };
+    assert!(fails(&[]));
+    assert!(fails(&[1, 2]), "one of them hangs");
+    assert!(!fails(&[0, 1, 2]), "nothing is asked of the disk");
+}
+
+#[test]
+fn a_job_of_no_round_hides_none_that_hangs() {
+    let mut shard = Shard::new(2);
+    shard.produce(1);
+    let before = shard.begin();
+    shard.run(&before[0]);
+    assert_eq!(shard.durable(), [1]);
+    shard.produce(0);
+    shard.begin();
+    for second in 1..=STALL_MAX.as_secs() + 1 {
+        shard.commit.postponed(1, before[0].1.number());
+        shard.commit.tick(NOW.plus(Duration::from_secs(second)));
+    }
+    assert!(shard.commit.has_failed());
+}
+
+#[test]
 fn a_process_that_was_paused_does_not_blame_its_disk() {
     let mut shard = Shard::new(1);
     shard.produce(0);

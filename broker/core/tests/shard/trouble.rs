@@ -224,7 +224,7 @@ fn a_sync_that_waits_for_a_descriptor_is_not_the_disks_fault() {
         rig.begin();
         for second in 1..=30 {
             if postponed {
-                rig.shard.sync_postponed();
+                rig.shard.sync_postponed(TOPIC, rig.jobs[0].1.number());
             }
             rig.shard.tick(Monotonic(second * 1000));
         }

@@ -89,8 +89,8 @@ pub(super) enum Message {
     Barrier(oneshot::Sender<()>),
     Tick,
     SyncFinished(super::syncer::Finished),
-    /// A sync waits for a descriptor.
-    SyncPostponed,
+    /// There was no descriptor for a sync: it is to be done again.
+    SyncPostponed(TopicPartition, ottla_core::log::SyncJob<crate::disk::RealDisk>),
     Close {
         epoch: Option<ottla_core::ids::BrokerEpoch>,
         done: oneshot::Sender<()>,

@@ -95,25 +95,36 @@ fn work(queue: &Mutex<blocking::Receiver<Job>>, shard: &mpsc::WeakUnboundedSende
         // The lock is held while waiting: the others wait for it instead of for the queue.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let finished = match job {
-            Job::Sync(id, job) => Finished::Sync(id, job.number(), patiently(shard, || job.run())),
-            Job::Checkpoint(job) => Finished::Checkpoint(job.logs(), patiently(shard, || job.run())),
+        let message = match job {
+            Job::Sync(id, job) => sync(id, job),
+            Job::Checkpoint(job) => {
+                Message::SyncFinished(Finished::Checkpoint(job.logs(), patiently(shard, || job.run())))
+            }
         };
         if let Some(shard) = shard.upgrade() {
             // The shard's thread is gone only when the process ends.
-            let _gone = shard.send(Message::SyncFinished(finished));
+            let _gone = shard.send(message);
         }
     }
 }
 
-/// Does a job, and again while there is no descriptor for it.
+/// Does a sync. One for which there is no descriptor goes back to the shard, which sends it again: whatever waits for
+/// a thread comes first, so that no sync looks as if it hung.
+fn sync(id: TopicPartition, job: SyncJob<RealDisk>) -> Message {
+    match job.run() {
+        Err(error) if is_no_descriptor(&error) => {
+            std::thread::sleep(DESCRIPTOR_WAIT);
+            Message::SyncPostponed(id, job)
+        }
+        result => Message::SyncFinished(Finished::Sync(id, job.number(), result)),
+    }
+}
+
+/// Does a job that no round waits for, and again while there is no descriptor for it.
 fn patiently(shard: &mpsc::WeakUnboundedSender<Message>, job: impl Fn() -> io::Result<()>) -> io::Result<()> {
     loop {
-        let result = job();
-        let Some(shard) = shard.upgrade() else { return result };
-        match result {
-            Err(error) if is_no_descriptor(&error) => {
-                let _gone = shard.send(Message::SyncPostponed);
+        match job() {
+            Err(error) if is_no_descriptor(&error) && shard.strong_count() > 0 => {
                 std::thread::sleep(DESCRIPTOR_WAIT);
             }
             result => return result,

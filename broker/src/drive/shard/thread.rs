@@ -198,7 +198,10 @@ impl Driver<'_> {
                 self.measure_room();
                 self.shard.tick(clock::monotonic());
             }
-            Message::SyncPostponed => self.shard.sync_postponed(),
+            Message::SyncPostponed(id, job) => {
+                self.shard.sync_postponed(id, job.number());
+                self.syncer.send(Job::Sync(id, job));
+            }
             Message::SyncFinished(Finished::Sync(id, number, result)) => {
                 self.shard.sync_finished(id, number, result);
             }
