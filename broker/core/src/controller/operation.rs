@@ -246,6 +246,11 @@ pub struct FetchMetadata {
     pub bytes_max: usize,
 }
 
+impl FetchMetadata {
+    /// How long a broker waits for something new, as Kafka's observers do, and how long anybody may.
+    pub const WAIT_MAX: Duration = Duration::from_millis(500);
+}
+
 /// Reply to [`FetchMetadata`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchedMetadata {

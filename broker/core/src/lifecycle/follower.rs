@@ -1,7 +1,5 @@
 //! Following the metadata log: from fetched entries and parts of snapshots to images.
 
-use std::time::Duration;
-
 use super::{CallError, CallNumber, LifecycleConfig};
 use crate::controller::OperationError;
 use crate::controller::operation::{
@@ -13,9 +11,6 @@ use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 use crate::quorum::{SnapshotId, snapshot};
 use crate::time::Monotonic;
-
-/// How long a fetch waits at the controller for something new, as Kafka's observers do.
-const FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// How much is fetched at once: small beside the memory of a broker, large beside what a second brings.
 const FETCH_BYTES_MAX: usize = 1 << 20;
@@ -60,12 +55,13 @@ impl Follower {
     }
 
     pub(super) fn wakes_at(&self, config: &LifecycleConfig) -> Monotonic {
-        self.waits_for.map_or(self.next_at, |(_, since)| since.plus(config.request_timeout + FETCH_WAIT_MAX))
+        self.waits_for
+            .map_or(self.next_at, |(_, since)| since.plus(config.request_timeout + FetchMetadata::WAIT_MAX))
     }
 
     /// Gives up a call that takes too long, if there is one.
     pub(super) fn timed_out(&mut self, now: Monotonic, config: &LifecycleConfig) -> Option<CallNumber> {
-        let patience = config.request_timeout + FETCH_WAIT_MAX;
+        let patience = config.request_timeout + FetchMetadata::WAIT_MAX;
         self.waits_for.take_if(|(_, since)| now.since(*since) >= patience).map(|(number, _)| number)
     }
 
@@ -81,7 +77,7 @@ impl Follower {
             None => Operation::FetchMetadata(FetchMetadata {
                 node_id: self.node_id,
                 after: self.image.offset,
-                wait_max: FETCH_WAIT_MAX,
+                wait_max: FetchMetadata::WAIT_MAX,
                 bytes_max: FETCH_BYTES_MAX,
             }),
             Some(pull) => Operation::FetchMetadataSnapshot(FetchMetadataSnapshot {

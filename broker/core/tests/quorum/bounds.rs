@@ -1,9 +1,12 @@
 //! What a member holds is not for its peers to decide.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use ottla_core::controller::operation::RestartSafety;
+use ottla_core::controller::operation::{FetchMetadata, FetchedMetadata, RestartSafety, Ticket};
 use ottla_core::controller::{Operation, OperationError, Reply};
-use ottla_core::ids::{DirectoryId, NodeId};
+use ottla_core::ids::{DirectoryId, MetadataOffset, NodeId};
+use ottla_core::metadata::feed::decode_feed;
 use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::machine::{ENTRY_BYTES_MAX, UNPERSISTED_BYTES_MAX};
 use ottla_core::quorum::message::{Body, Envelope, MESSAGE_BYTES_MAX};
@@ -13,7 +16,7 @@ use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use crate::rig::{CLUSTER, Cluster, DIRECTORY, address, directory, voter};
+use crate::rig::{CLUSTER, Cluster, DIRECTORY, address, create, directory, voter};
 
 const NOW: Monotonic = Monotonic(1_000);
 
@@ -144,4 +147,59 @@ fn reads_that_wait_for_the_quorum_have_a_limit() {
     assert!(waiting.iter().all(|ticket| cluster.reply(active, *ticket).is_none()));
     let reply = cluster.reply(active, refused);
     assert!(matches!(reply, Some(Err(OperationError::NotController { .. }))), "{reply:?}");
+}
+
+fn fetch(node_id: i32, after: MetadataOffset, wait_max: Duration) -> Operation {
+    Operation::FetchMetadata(FetchMetadata {
+        node_id: NodeId(node_id),
+        after,
+        wait_max,
+        bytes_max: usize::MAX,
+    })
+}
+
+/// As many fetches as may wait, by nobody that is registered, each for as long as it can ask for.
+fn crowd(cluster: &mut Cluster, active: NodeId) -> Vec<Ticket> {
+    let wait_max = Duration::from_millis(u32::MAX.into());
+    let ids = 1_000..2_000;
+    ids.map(|id| cluster.ask(active, fetch(id, MetadataOffset(1 << 60), wait_max))).collect()
+}
+
+#[test]
+fn a_crowd_of_strangers_keeps_no_broker_from_the_metadata() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.wait_active();
+    cluster.broker_up(active, NodeId(5));
+    crowd(&mut cluster, active);
+    let after = cluster.image(active).offset;
+    let waiting = cluster.ask(active, fetch(5, after, Duration::from_millis(500)));
+    assert_eq!(cluster.reply(active, waiting), None, "it waits for news");
+    assert!(observers(&mut cluster).contains(&NodeId(5)));
+    cluster.call(active, create("a", 1, 1)).unwrap();
+    let heard = cluster.reply(active, waiting);
+    let Some(Ok(Reply::FetchMetadata(FetchedMetadata::Entries { bytes, .. }))) = heard else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(decode_feed(bytes).unwrap()[0].offset.0, after.0 + 1);
+}
+
+#[test]
+fn a_fetch_for_which_there_is_no_room_to_wait_is_answered_at_once() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.wait_active();
+    crowd(&mut cluster, active);
+    let after = cluster.image(active).offset;
+    let stranger = cluster.ask(active, fetch(7, after, Duration::from_millis(500)));
+    let reply = cluster.reply(active, stranger);
+    assert!(matches!(reply, Some(Ok(Reply::FetchMetadata(_)))), "{reply:?}");
+}
+
+#[test]
+fn a_fetch_waits_no_longer_than_a_broker_would() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.wait_active();
+    let crowd = crowd(&mut cluster, active);
+    assert!(crowd.iter().all(|ticket| cluster.reply(active, *ticket).is_none()));
+    cluster.pass(550);
+    assert!(crowd.iter().all(|ticket| cluster.reply(active, *ticket).is_some()));
 }

@@ -14,7 +14,7 @@ use crate::metadata::feed::encode_feed;
 use crate::time::Monotonic;
 
 /// Brokers that are remembered for having fetched, and fetches that wait for something new, of which a broker has one:
-/// ten times the brokers that a cluster is designed for.
+/// ten times the brokers that a cluster is designed for. Strangers make way for registered brokers.
 const OBSERVERS_MAX: usize = 1_000;
 
 /// A broker that did not fetch for so long is no observer any more, as in Kafka.
@@ -54,7 +54,7 @@ impl ControllerNode {
     }
 
     pub(super) fn fetch(&mut self, ticket: Ticket, fetch: FetchMetadata) -> Result<(), OperationError> {
-        if !self.controller.is_active() || self.fetches.len() >= OBSERVERS_MAX {
+        if !self.controller.is_active() {
             return Err(self.not_controller());
         }
         let caught_up = fetch.after >= self.image.offset;
@@ -65,8 +65,9 @@ impl ControllerNode {
         for parked in given_up {
             self.answer_fetch(&parked);
         }
-        let parked = ParkedFetch { ticket, ends: self.now.plus(fetch.wait_max), fetch };
-        if caught_up && parked.ends > self.now {
+        let ends = self.now.plus(fetch.wait_max.min(FetchMetadata::WAIT_MAX));
+        let parked = ParkedFetch { ticket, ends, fetch };
+        if caught_up && parked.ends > self.now && self.makes_room(parked.fetch.node_id) {
             self.fetches.push(parked);
         } else {
             self.answer_fetch(&parked);
@@ -74,9 +75,31 @@ impl ControllerNode {
         Ok(())
     }
 
+    /// Whether one more fetch may wait, for a registered broker in the place of a stranger's. One that may not is
+    /// answered at once, with nothing new: a refusal would send brokers to look for another controller.
+    fn makes_room(&mut self, node_id: NodeId) -> bool {
+        if self.fetches.len() < OBSERVERS_MAX {
+            return true;
+        }
+        if !self.is_registered(node_id) {
+            return false;
+        }
+        let stranger = self.fetches.iter().position(|parked| !self.is_registered(parked.fetch.node_id));
+        let Some(stranger) = stranger else { return false };
+        let parked = self.fetches.swap_remove(stranger);
+        self.answer_fetch(&parked);
+        true
+    }
+
+    fn is_registered(&self, node_id: NodeId) -> bool {
+        self.image.brokers.contains_key(&node_id)
+    }
+
     fn observe(&mut self, fetch: &FetchMetadata, caught_up: bool) {
         if self.observers.len() >= OBSERVERS_MAX && !self.observers.contains_key(&fetch.node_id) {
-            return;
+            let stranger = self.observers.keys().copied().find(|id| !self.is_registered(*id));
+            let Some(stranger) = stranger.filter(|_| self.is_registered(fetch.node_id)) else { return };
+            self.observers.remove(&stranger);
         }
         let observer = self.observers.entry(fetch.node_id).or_insert(Observer {
             log_end: fetch.after,
