@@ -249,6 +249,10 @@ pub struct FetchMetadata {
 impl FetchMetadata {
     /// How long a broker waits for something new, as Kafka's observers do, and how long anybody may.
     pub const WAIT_MAX: Duration = Duration::from_millis(500);
+
+    /// How much a broker fetches at once, and how much anybody is sent: small beside the memory of either, large
+    /// beside what a second brings.
+    pub const BYTES_MAX: usize = 1 << 20;
 }
 
 /// Reply to [`FetchMetadata`].

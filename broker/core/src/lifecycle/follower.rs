@@ -12,9 +12,6 @@ use crate::metadata::record::Record;
 use crate::quorum::{SnapshotId, snapshot};
 use crate::time::Monotonic;
 
-/// How much is fetched at once: small beside the memory of a broker, large beside what a second brings.
-const FETCH_BYTES_MAX: usize = 1 << 20;
-
 /// Why what was fetched did not lead to a newer image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FollowError {
@@ -78,12 +75,12 @@ impl Follower {
                 node_id: self.node_id,
                 after: self.image.offset,
                 wait_max: FetchMetadata::WAIT_MAX,
-                bytes_max: FETCH_BYTES_MAX,
+                bytes_max: FetchMetadata::BYTES_MAX,
             }),
             Some(pull) => Operation::FetchMetadataSnapshot(FetchMetadataSnapshot {
                 id: pull.id,
                 position: pull.bytes.len() as u64,
-                bytes_max: FETCH_BYTES_MAX,
+                bytes_max: FetchMetadata::BYTES_MAX,
             }),
         })
     }

@@ -203,3 +203,25 @@ fn a_fetch_waits_no_longer_than_a_broker_would() {
     cluster.pass(550);
     assert!(crowd.iter().all(|ticket| cluster.reply(active, *ticket).is_some()));
 }
+
+#[test]
+fn a_fetch_is_answered_with_no_more_than_a_broker_would_ask_for() {
+    let mut cluster = Cluster::started(1);
+    let active = cluster.wait_active();
+    cluster.broker_up(active, NodeId(5));
+    let (mut after, mut sizes) = (cluster.image(active).offset, Vec::new());
+    for topic in 0..5 {
+        cluster.call(active, create(&format!("topic-{topic}"), topic, 5_000)).unwrap();
+    }
+    while after < cluster.image(active).offset {
+        let reply = cluster.call(active, fetch(5, after, Duration::ZERO));
+        let Ok(Reply::FetchMetadata(FetchedMetadata::Entries { bytes, .. })) = reply else {
+            panic!("{reply:?}")
+        };
+        sizes.push(bytes.len());
+        after = decode_feed(&bytes).unwrap().last().unwrap().offset;
+    }
+    assert!(sizes.iter().sum::<usize>() > 1 << 20, "{sizes:?}");
+    // What stands around the entries comes on top.
+    assert!(sizes.iter().all(|size| *size <= (1 << 20) + 1_000), "{sizes:?}");
+}

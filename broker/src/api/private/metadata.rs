@@ -2,8 +2,8 @@
 //! what the quorum has committed.
 //!
 //! Behaviour: entries from the offset asked for, waiting up to `max_wait_ms` for the first; or, where the log
-//! no longer reaches back that far, the snapshot to fetch instead, in parts. `max_wait_ms` counts as far as a
-//! broker of this release asks for. A controller that does not lead answers NOT_CONTROLLER and names who does.
+//! no longer reaches back that far, the snapshot to fetch instead, in parts. `max_wait_ms` and `max_bytes` count as far
+//! as a broker of this release asks for. A controller that does not lead answers NOT_CONTROLLER and names who does.
 //! Authorization: ClusterAction on the cluster.
 //! Not done: `broker_epoch` is ignored (a pull changes nothing, and a broker must read its own registration
 //! before it knows its epoch), and a descriptor's `size` is 0: each part of the snapshot tells it.

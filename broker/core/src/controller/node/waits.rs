@@ -120,7 +120,8 @@ impl ControllerNode {
     }
 
     pub(super) fn answer_fetch(&mut self, parked: &ParkedFetch) {
-        let entries = self.quorum.read(parked.fetch.after, parked.fetch.bytes_max);
+        let bytes_max = parked.fetch.bytes_max.min(FetchMetadata::BYTES_MAX);
+        let entries = self.quorum.read(parked.fetch.after, bytes_max);
         let answer = match (entries, self.quorum.latest_snapshot()) {
             (Some(entries), _) => FetchedMetadata::Entries {
                 bytes: encode_feed(entries.iter().map(|entry| (entry.offset, entry.term, &entry.payload))),
