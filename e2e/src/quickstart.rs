@@ -72,6 +72,13 @@ pub fn ensure(
     Ok(Some(Proof { ready_after, records }))
 }
 
+/// Deletes the example, and waits until it is gone. Its volumes stay.
+pub fn remove(kubectl: &Kubectl) -> Result<()> {
+    let (topic, cluster) = (format!("kafkatopic/{TOPIC}"), format!("kafkacluster/{CLUSTER}"));
+    let limit = format!("--timeout={}s", READY_LIMIT.as_secs());
+    kubectl.read(&["delete", "-n", NAMESPACE, &topic, &cluster, "--ignore-not-found", &limit]).map(|_| ())
+}
+
 /// Whether the example's objects are there.
 fn is_applied(kubectl: &Kubectl) -> Result<bool> {
     let names = [format!("kafkacluster/{CLUSTER}"), format!("kafkatopic/{TOPIC}")];

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use e2e::command::program;
 use e2e::lane::node;
-use e2e::shim;
+use e2e::{quickstart, shim};
 
 #[test]
 fn up_with_a_context_installs_and_proves_and_a_second_time_changes_nothing() -> Result<()> {
@@ -31,15 +31,7 @@ fn up_with_a_context_installs_and_proves_and_a_second_time_changes_nothing() -> 
     let second = up().context("a second time")?;
     anyhow::ensure!(!second.contains("records sent"), "the second run sent records:\n{second}");
     assert_eq!(revision()?, before);
-    lane.kubectl.read(&[
-        "delete",
-        "-n",
-        "default",
-        "kafkatopic/orders",
-        "kafkacluster/my",
-        "--timeout=180s",
-    ])?;
-    Ok(())
+    quickstart::remove(&lane.kubectl)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use e2e::command::program;
 use e2e::lane::{Lane, node};
 use e2e::step::Steps;
-use e2e::{registry, shim};
+use e2e::{quickstart, registry, shim};
 
 #[test]
 fn up_with_an_image_prefix_pushes_both_images_and_the_nodes_pull_them() -> Result<()> {
@@ -24,14 +24,7 @@ fn up_with_an_image_prefix_pushes_both_images_and_the_nodes_pull_them() -> Resul
     ensure!(printed.contains(promised), "{promised:?} is not in\n{printed}");
     runs_from(&lane, "ottla-system", "ottla-operator", &format!("{prefix}/operator:"), 1)?;
     runs_from(&lane, "default", "ottla", &format!("{prefix}/broker:"), 3)?;
-    lane.kubectl.read(&[
-        "delete",
-        "-n",
-        "default",
-        "kafkatopic/orders",
-        "kafkacluster/my",
-        "--timeout=180s",
-    ])?;
+    quickstart::remove(&lane.kubectl)?;
     // What comes next installs the operator from the nodes' own images again.
     program(shim::path(&lane.site, "helm"))
         .args(["uninstall", "ottla", "--namespace", "ottla-system", "--wait"])
