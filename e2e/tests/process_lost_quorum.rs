@@ -6,8 +6,12 @@ use anyhow::{Result, ensure};
 use e2e::lane::namespace::{Namespace, condition, message};
 use e2e::lane::process;
 
-/// Takes the volumes of nodes away as an unlucky hand would: claims first, then the pods that use them.
+/// Takes the volumes of nodes away as an unlucky hand would: claims first, then the pods that use them. Not before it is
+/// on record that the quorum has formed: a volume that is lost earlier is another thing, and told as one.
 fn lose_volumes(namespace: &Namespace<'_>, nodes: &[u32]) -> Result<()> {
+    namespace.wait_for("the quorum has formed", "configmap/my-identity", |identity| {
+        identity["data"].to_string().contains("bootstrapped=true")
+    })?;
     for node in nodes {
         namespace.kubectl(&["delete", "pvc", &format!("data-0-my-nodes-{node}"), "--wait=false"])?;
     }
