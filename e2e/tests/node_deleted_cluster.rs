@@ -36,10 +36,7 @@ fn claims(namespace: &Namespace<'_>) -> Result<usize> {
 fn volumes_outlive_the_cluster_and_bring_it_back() -> Result<()> {
     let lane = node::ensure()?;
     let namespace = lane.namespace("e2e-deleted")?;
-    namespace.apply_cluster(THREE_BROKERS)?;
-    namespace.apply_topic("orders", 6)?;
-    namespace.wait_ready("kafkacluster/my")?;
-    namespace.wait_ready("kafkatopic/orders")?;
+    namespace.start_cluster()?;
     let written = kcat::records(500);
     lane.kcat.produce(&namespace.bootstrap(), "orders", &written)?;
     let first = namespace.object(&["kafkacluster/my"])?["status"]["clusterId"].to_string();

@@ -374,9 +374,7 @@ impl Driver {
         effects.events.iter().for_each(log);
         true
     }
-}
 
-impl Driver {
     /// Each thread has at most one piece of work, so neither channel is ever full, and nothing waits here.
     fn give_to_disk(&mut self, persist: Option<Persist>, snapshot: Option<Image>) -> bool {
         if let Some(persist) = &persist {
