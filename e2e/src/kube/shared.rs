@@ -11,6 +11,10 @@ use crate::site::{self, Site};
 
 /// Where libcni notes the networks it made.
 const CNI_NOTES: &str = "/var/lib/cni/results";
+/// Where runc keeps the state of the containers that containerd has it run for Kubernetes.
+const RUNC_STATES: &str = "/run/containerd/runc/k8s.io";
+/// Where containerd's shims listen.
+const SHIM_SOCKETS: &str = "/run/containerd/s";
 /// Where kubelet links the logs of containers.
 const LOG_LINKS: &str = "/var/log/containers";
 /// Where kubelet listens for device plugins, whatever its root directory is.
@@ -44,6 +48,10 @@ pub(super) fn remove(site: &Site) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
+    remove_runc_states(Path::new(RUNC_STATES), &inside)?;
+    for directory in [CNI_NOTES, RUNC_STATES, SHIM_SOCKETS] {
+        remove_empty(Path::new(directory));
+    }
     for path in entries(LOG_LINKS) {
         if fs::read_link(&path).is_ok_and(|target| target.starts_with(site.directory())) {
             fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
@@ -51,6 +59,25 @@ pub(super) fn remove(site: &Site) -> Result<()> {
     }
     remove_dead_socket(Path::new(PLUGIN_SOCKET));
     restore_watch_limit(site)
+}
+
+/// A container whose shim was killed leaves its state behind; that names where the container lay.
+fn remove_runc_states(states: &Path, inside: &str) -> Result<()> {
+    for path in entries(states) {
+        if fs::read_to_string(path.join("state.json")).is_ok_and(|state| state.contains(inside)) {
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory and those around it, up to one of the system's own, as far as nothing is in them: whoever uses
+/// them has something there.
+fn remove_empty(directory: &Path) {
+    let is_systems = |directory: &&Path| [Path::new("/run"), Path::new("/var/lib")].contains(directory);
+    let mut ours = directory.ancestors().take_while(|directory| !is_systems(directory));
+    // Not empty, or not there.
+    let _ = ours.try_for_each(fs::remove_dir);
 }
 
 /// Of several kubelets the last one has the socket: if nobody answers, it was that of one which has ended.
@@ -74,7 +101,7 @@ fn restore_watch_limit(site: &Site) -> Result<()> {
     }
 }
 
-fn entries(directory: &str) -> Vec<PathBuf> {
+fn entries(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     fs::read_dir(directory)
         .into_iter()
         .flatten()
@@ -87,6 +114,21 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn the_states_of_containers_of_the_site_go_and_those_of_others_stay() {
+        let directory = std::env::temp_dir().join(format!("ottla-runc-{}", std::process::id()));
+        for (container, bundle) in [("a", "/var/lib/ottla/test/node1/x"), ("b", "/var/lib/ottla/test2/y")] {
+            fs::create_dir_all(directory.join(container)).unwrap();
+            let state = format!("{{\"bundle\":\"{bundle}\"}}");
+            fs::write(directory.join(container).join("state.json"), state).unwrap();
+        }
+        fs::create_dir_all(directory.join("c")).unwrap();
+        remove_runc_states(&directory, "/var/lib/ottla/test/").unwrap();
+        assert!(!directory.join("a").exists());
+        assert!(directory.join("b").exists() && directory.join("c").exists());
+        fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn a_socket_that_nobody_listens_on_goes_and_one_in_use_stays() {

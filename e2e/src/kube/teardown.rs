@@ -71,11 +71,10 @@ pub fn traces() -> Result<BTreeSet<String>> {
     found.extend(listed("/sys/fs/cgroup", "2"));
     found.extend(listed("/run/netns", "1"));
     found.retain(|name| name.contains("ottla"));
-    for directory in
-        ["/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/run/containerd"]
-    {
+    for directory in ["/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods"] {
         found.extend(listed(directory, "2"));
     }
+    found.extend(listed("/run/containerd", "3"));
     found.extend(listed("/var/lib/ottla", "1"));
     let limit =
         fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").context("read the watch limit")?;
