@@ -377,6 +377,7 @@ fn lifecycle_config(
         rack: config.rack.clone(),
         directories: directories.logs.iter().map(|directory| directory.id).collect(),
         features: supported_features(),
+        unsynced: Vec::new(),
     };
     let mut lifecycle = LifecycleConfig::new(registration, config.controllers.clone());
     lifecycle.heartbeat_interval = config.timeouts.broker_heartbeat_interval;

@@ -36,6 +36,9 @@ pub enum OperationError {
     /// There is no topic with such an id.
     #[error("there is no topic with id {0}")]
     UnknownTopicId(String),
+    /// There is no such partition.
+    #[error("{0} does not exist")]
+    UnknownPartition(String),
     /// Too much at once, or forbidden by the cluster's configuration.
     #[error("{0}")]
     PolicyViolation(String),
@@ -45,6 +48,15 @@ pub enum OperationError {
     /// The request contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),
+    /// A leader speaks for an epoch that is over.
+    #[error("{0}")]
+    FencedLeaderEpoch(String),
+    /// A leader does not know the last change of its partition.
+    #[error("{0}")]
+    InvalidUpdateVersion(String),
+    /// A replica that cannot be in sync.
+    #[error("{0}")]
+    IneligibleReplica(String),
     /// A broker speaks for a registration that was replaced.
     #[error("broker {node_id} has another epoch by now")]
     StaleBrokerEpoch {
@@ -75,7 +87,7 @@ impl OperationError {
     /// Kafka's number of the error.
     pub fn code(&self) -> i16 {
         match self {
-            Self::UnknownTopic(_) => 3,
+            Self::UnknownTopic(_) | Self::UnknownPartition(_) => 3,
             Self::InvalidTopic(_) => 17,
             Self::UnsupportedVersion(_) => 35,
             Self::TopicAlreadyExists(_) => 36,
@@ -87,12 +99,15 @@ impl OperationError {
             Self::InvalidRequest(_) => 42,
             Self::PolicyViolation(_) => 44,
             Self::TopicDeletionDisabled => 73,
+            Self::FencedLeaderEpoch(_) => 74,
             Self::StaleBrokerEpoch { .. } => 77,
+            Self::InvalidUpdateVersion(_) => 95,
             Self::SnapshotNotFound => 98,
             Self::UnknownTopicId(_) => 100,
             Self::DuplicateBrokerRegistration(_) => 101,
             Self::BrokerIdNotRegistered(_) => 102,
             Self::InconsistentClusterId => 104,
+            Self::IneligibleReplica(_) => 107,
             Self::InvalidRegistration(_) => 119,
         }
     }

@@ -16,6 +16,7 @@ mod directories;
 mod draft;
 mod error;
 mod features;
+mod isr;
 pub mod node;
 pub mod operation;
 mod partitions;

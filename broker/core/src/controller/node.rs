@@ -194,7 +194,8 @@ impl ControllerNode {
             | Operation::CreateTopics(_)
             | Operation::DeleteTopics(_)
             | Operation::CreatePartitions(_)
-            | Operation::IncrementalAlterConfigs(_)) => {
+            | Operation::IncrementalAlterConfigs(_)
+            | Operation::AlterPartition(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

@@ -1,5 +1,7 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
+mod replication;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,12 +9,13 @@ use bytes::Bytes;
 use crate::config::Alteration;
 use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId, PartitionIndex, Term,
-    TopicId, TopicName,
+    TopicId, TopicName, TopicPartition,
 };
 use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
+pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition};
 use super::error::OperationError;
 
 /// The driver's own number for a request, given back with its reply.
@@ -29,6 +32,7 @@ pub enum Operation {
     DeleteTopics(DeleteTopics),
     CreatePartitions(CreatePartitions),
     IncrementalAlterConfigs(IncrementalAlterConfigs),
+    AlterPartition(AlterPartition),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -50,6 +54,8 @@ pub enum Reply {
     CreatePartitions(Vec<Result<(), OperationError>>),
     /// In the order of the request.
     IncrementalAlterConfigs(Vec<Result<(), OperationError>>),
+    /// In the order of the request.
+    AlterPartition(Vec<Result<AlteredPartition, OperationError>>),
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),
@@ -73,6 +79,9 @@ pub struct RegisterBroker {
     pub directories: Vec<DirectoryId>,
     /// What it can run.
     pub features: Vec<FeatureRange>,
+    /// Replicas whose logs may have lost records at this broker's last stop, because it was unclean and the log
+    /// was not wholly synced. They leave the ISR and the eligible leader replicas (KIP-966).
+    pub unsynced: Vec<TopicPartition>,
 }
 
 /// Reply to [`RegisterBroker`].

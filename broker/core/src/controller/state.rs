@@ -140,6 +140,7 @@ impl State {
             Operation::IncrementalAlterConfigs(request) => {
                 Ok(self.incremental_alter_configs(config, request))
             }
+            Operation::AlterPartition(request) => self.alter_partition(request),
             Operation::DescribeQuorum
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)

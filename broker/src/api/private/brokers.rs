@@ -69,6 +69,7 @@ fn registration(request: &BrokerRegistrationRequest) -> Result<RegisterBroker, O
         rack: request.rack.as_ref().map(ToString::to_string),
         directories: request.log_dirs.iter().copied().map(DirectoryId).collect(),
         features: features.collect(),
+        unsynced: Vec::new(),
     })
 }
 
@@ -142,6 +143,7 @@ mod tests {
             rack: Some("r1".to_owned()),
             directories: vec![DirectoryId(Uuid::from_u128(5))],
             features: vec![FeatureRange { name: "ottla.version".to_owned(), level_min: 1, level_max: 2 }],
+            unsynced: Vec::new(),
         };
         assert_eq!(asked, expected);
     }

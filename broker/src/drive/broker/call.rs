@@ -90,6 +90,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
+        | Operation::AlterPartition(_)
         | Operation::DescribeQuorum
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }

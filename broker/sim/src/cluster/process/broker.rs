@@ -129,6 +129,7 @@ impl Broker {
             rack: None,
             directories: vec![identity.directory_id],
             features: supported_features(),
+            unsynced: Vec::new(),
         };
         let controllers = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);

@@ -1,0 +1,159 @@
+//! The ISR as leaders ask for it: AlterPartition (KIP-497, KIP-704, KIP-903; rule 56 of the protocol).
+//!
+//! A leader names the epochs that it knows its partition under. Older ones mean that it has yet to hear of a change,
+//! newer ones that this controller has: it is not the active one any more, and the leader must find that one.
+
+use std::cmp::Ordering;
+
+use super::error::OperationError;
+use super::operation::{AlterIsr, AlterPartition, AlteredPartition, Reply};
+use super::repeated::repeated;
+use super::state::{Outcome, State};
+use crate::ids::{NodeId, TopicPartition};
+use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
+use crate::metadata::record::{PartitionChange, Record};
+
+impl State {
+    /// AlterPartition.
+    pub(super) fn alter_partition(&self, request: &AlterPartition) -> Result<Outcome, OperationError> {
+        let sender = request.node_id;
+        let broker =
+            self.image.brokers.get(&sender).ok_or(OperationError::StaleBrokerEpoch { node_id: sender })?;
+        if broker.epoch != request.epoch {
+            return Err(OperationError::StaleBrokerEpoch { node_id: sender });
+        }
+        let repeated = repeated(request.partitions.iter().map(|asked| &asked.partition));
+        let mut image = self.image.clone();
+        let mut records = Vec::new();
+        let mut results = Vec::new();
+        for asked in &request.partitions {
+            let result = if repeated.contains(&asked.partition) {
+                Err(OperationError::InvalidRequest("a partition is in the request twice".to_owned()))
+            } else {
+                check(&image, sender, asked).map(|partition| change(asked, partition))
+            };
+            results.push(result.map(|change| {
+                if let Some(record) = change.map(Record::PartitionChange) {
+                    image.replay(image.offset, &record).expect("the partition was just found");
+                    records.push(record);
+                }
+                altered(&image, asked.partition)
+            }));
+        }
+        Ok(Outcome { records, reply: Reply::AlterPartition(results) })
+    }
+}
+
+/// The partition that a leader may alter as it asks; or why it may not, in the order in which Kafka looks.
+fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a Partition, OperationError> {
+    let TopicPartition { topic_id, partition: index } = asked.partition;
+    let topic =
+        image.topics.get(&topic_id).ok_or_else(|| OperationError::UnknownTopicId(topic_id.to_string()))?;
+    let name = format!("partition {}-{index}", topic.name);
+    let Some(partition) = topic.partitions.get(&index) else {
+        return Err(OperationError::UnknownPartition(name));
+    };
+    if asked.leader_epoch > partition.leader_epoch || asked.partition_epoch > partition.partition_epoch {
+        return Err(OperationError::NotController { leader: None });
+    }
+    if asked.leader_epoch < partition.leader_epoch {
+        return Err(OperationError::FencedLeaderEpoch(format!(
+            "{name} is led in epoch {}, epoch {} is over",
+            partition.leader_epoch, asked.leader_epoch
+        )));
+    }
+    if partition.leader != Some(sender) {
+        return Err(OperationError::InvalidRequest(format!("{name} is not led by broker {sender}")));
+    }
+    if asked.partition_epoch < partition.partition_epoch {
+        return Err(OperationError::InvalidUpdateVersion(format!(
+            "{name} has partition epoch {} by now, the request was made from {}",
+            partition.partition_epoch, asked.partition_epoch
+        )));
+    }
+    check_isr(image, &name, partition, sender, asked)?;
+    Ok(partition)
+}
+
+fn check_isr(
+    image: &Image,
+    name: &str,
+    partition: &Partition,
+    leader: NodeId,
+    asked: &AlterIsr,
+) -> Result<(), OperationError> {
+    let refuse = |text: String| Err(OperationError::InvalidRequest(text));
+    for (position, (id, _)) in asked.isr.iter().enumerate() {
+        if !partition.replicas.contains(id) {
+            return refuse(format!("the ISR of {name} would have broker {id}, which has no replica of it"));
+        }
+        if asked.isr[..position].iter().any(|(earlier, _)| earlier == id) {
+            return refuse(format!("the ISR of {name} would have broker {id} twice"));
+        }
+    }
+    if !asked.isr.iter().any(|(id, _)| *id == leader) {
+        return refuse(format!("the ISR of {name} would be without its leader"));
+    }
+    if asked.recovery == LeaderRecoveryState::Recovering {
+        if asked.isr.len() > 1 {
+            return refuse(format!("the leader of {name} is recovering, so the ISR is itself alone"));
+        }
+        if partition.recovery == LeaderRecoveryState::Recovered {
+            return refuse(format!("the leader of {name} has recovered already"));
+        }
+    }
+    for (id, epoch) in &asked.isr {
+        if let Some(why) = ineligible(image, partition, *id).or_else(|| {
+            let known = image.brokers.get(id)?.epoch;
+            let epoch = (*epoch)?;
+            match epoch.cmp(&known) {
+                Ordering::Equal => None,
+                Ordering::Less => Some("registered anew since"),
+                Ordering::Greater => Some("has not registered so"),
+            }
+        }) {
+            return Err(OperationError::IneligibleReplica(format!(
+                "broker {id} cannot be in the ISR of {name}: it {why}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Why a replica cannot be in sync now.
+fn ineligible(image: &Image, partition: &Partition, id: NodeId) -> Option<&'static str> {
+    let Some(broker) = image.brokers.get(&id) else { return Some("is not registered") };
+    match broker.fencing {
+        Fencing::Fenced => Some("is fenced"),
+        Fencing::InControlledShutdown => Some("is shutting down"),
+        // Kafka does not look. A member that cannot fetch any more would hold up every write until it is found out.
+        Fencing::Unfenced => broker
+            .offline_directories
+            .contains(&partition.directory_of(id))
+            .then_some("keeps the replica in a log directory that has failed"),
+    }
+}
+
+fn change(asked: &AlterIsr, partition: &Partition) -> Option<PartitionChange> {
+    let isr: Vec<NodeId> = asked.isr.iter().map(|(id, _)| *id).collect();
+    let change = PartitionChange {
+        topic_id: asked.partition.topic_id,
+        index: asked.partition.partition,
+        isr: (isr != partition.isr).then_some(isr),
+        recovery: (asked.recovery != partition.recovery).then_some(asked.recovery),
+        ..PartitionChange::default()
+    };
+    (change.isr.is_some() || change.recovery.is_some()).then_some(change)
+}
+
+fn altered(image: &Image, at: TopicPartition) -> AlteredPartition {
+    let partition = image.partition(at.topic_id, at.partition).expect("the partition was just found");
+    AlteredPartition {
+        partition: at,
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: partition.isr.clone(),
+        recovery: partition.recovery,
+    }
+}

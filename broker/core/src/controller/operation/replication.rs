@@ -1,0 +1,48 @@
+//! What is asked about the replicas of partitions that there are.
+
+use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
+use crate::metadata::image::LeaderRecoveryState;
+
+/// A leader asks for another ISR (AlterPartition, key 56: KIP-497, KIP-903).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterPartition {
+    /// Who asks.
+    pub node_id: NodeId,
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// What it asks for.
+    pub partitions: Vec<AlterIsr>,
+}
+
+/// The ISR that the leader of one partition asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterIsr {
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// The epoch that the sender leads in.
+    pub leader_epoch: LeaderEpoch,
+    /// The partition as the sender knows it.
+    pub partition_epoch: PartitionEpoch,
+    /// Each member, with the broker epoch under which it was seen fetching. None is "unknown", which is compared
+    /// with nothing; the leader itself may pass its own.
+    pub isr: Vec<(NodeId, Option<BrokerEpoch>)>,
+    /// Whether the leader has recovered.
+    pub recovery: LeaderRecoveryState,
+}
+
+/// A partition after an [`AlterIsr`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlteredPartition {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// Who leads it.
+    pub leader: Option<NodeId>,
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Its partition epoch.
+    pub partition_epoch: PartitionEpoch,
+    /// Its ISR.
+    pub isr: Vec<NodeId>,
+    /// Whether its leader has recovered.
+    pub recovery: LeaderRecoveryState,
+}
