@@ -349,6 +349,8 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> Result
     controller.default_replication_factor =
         i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX);
     controller.delete_topics = config.topics.delete;
+    controller.auto_leader_rebalance = config.topics.auto_leader_rebalance;
+    controller.leader_imbalance_check_interval = config.timeouts.leader_imbalance_check_interval;
     controller.session_timeout = config.timeouts.broker_session;
     controller.fixed = config.fixed.clone();
     Ok(node)

@@ -96,6 +96,8 @@ pub struct TopicConfig {
     pub segment_age_max: Duration,
     /// `message.timestamp.type` and its bounds
     pub timestamps: TimestampType,
+    /// `unclean.leader.election.enable`
+    pub unclean_leader_election: bool,
 }
 
 /// Why a topic's overrides are refused.
@@ -158,6 +160,7 @@ impl TopicConfig {
             segment_index_size_max: read.bytes("segment.index.bytes"),
             segment_age_max: read.duration("segment.ms"),
             timestamps: read.timestamps(),
+            unclean_leader_election: read.boolean("unclean.leader.election.enable"),
         }
     }
 }
@@ -186,6 +189,13 @@ impl Reader<'_> {
         match self.value(name) {
             Value::Number(number) => number,
             Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_) => 0,
+        }
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Boolean(value) => value,
+            Value::Number(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_) => false,
         }
     }
 

@@ -191,6 +191,5 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         ]),
     Key::boolean("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may lead when no other is left. It brings the partition back and loses what it lacks.")
         .high()
-        .inert("partitions have one replica yet")
-    .synonyms(&[broker_key("unclean.leader.election.enable", ConfigType::Boolean, "false")]),
+        .synonyms(&[broker_key("unclean.leader.election.enable", ConfigType::Boolean, "false")]),
 ];

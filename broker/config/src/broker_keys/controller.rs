@@ -47,11 +47,8 @@ pub(super) const KEYS: &[Key] = &[
         .at_least(0)
         .low().inert("no empty records are written"),
     Key::int("metadata.log.segment.bytes", "1073741824", "The size of a file of the metadata log.").inert("the metadata log has its own format").low(),
-    Key::boolean("auto.leader.rebalance.enable", "true", "Whether leadership goes back to the preferred replicas by itself.")
-        .inert("with one replica the preferred leader is the only one"),
-    Key::long("leader.imbalance.check.interval.seconds", "300", "How often leadership is compared with the preferred one.")
-        .at_least(1)
-        .inert("with one replica the preferred leader is the only one"),
+    Key::boolean("auto.leader.rebalance.enable", "true", "Whether leadership goes back to the preferred replicas by itself."),
+    Key::long("leader.imbalance.check.interval.seconds", "300", "How often leadership is compared with the preferred one.").at_least(1),
     Key::unset("create.topic.policy.class.name", ConfigType::Class, "A Java class that may refuse new topics.").default_only("Ottla loads no Java classes").low(),
     Key::unset("alter.config.policy.class.name", ConfigType::Class, "A Java class that may refuse changed configs.").default_only("Ottla loads no Java classes").low(),
     Key::int("num.partitions", "1", "How many partitions a new topic gets when its creator does not say.").at_least(1),

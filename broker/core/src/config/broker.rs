@@ -41,6 +41,8 @@ pub struct Timeouts {
     pub broker_heartbeat_interval: Duration,
     /// `broker.session.timeout.ms`
     pub broker_session: Duration,
+    /// `leader.imbalance.check.interval.seconds`
+    pub leader_imbalance_check_interval: Duration,
     /// `controller.quorum.request.timeout.ms`
     pub quorum_request: Duration,
     /// `controller.quorum.retry.backoff.ms`
@@ -62,7 +64,7 @@ pub struct Limits {
     pub snapshot_after: ByteCount,
 }
 
-/// What a topic gets when its creator does not say, and whether topics may be deleted.
+/// What a topic gets when its creator does not say, and what may happen to topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicRules {
     /// `num.partitions`
@@ -71,6 +73,8 @@ pub struct TopicRules {
     pub replication_factor: u16,
     /// `delete.topic.enable`
     pub delete: bool,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
 }
 
 /// The settings of one node.
@@ -273,6 +277,9 @@ fn timeouts(file: &CheckedFile<'_>) -> Timeouts {
     Timeouts {
         broker_heartbeat_interval: duration("broker.heartbeat.interval.ms"),
         broker_session: duration("broker.session.timeout.ms"),
+        leader_imbalance_check_interval: Duration::from_secs(
+            u64::try_from(file.number("leader.imbalance.check.interval.seconds")).unwrap_or(0),
+        ),
         quorum_request: duration("controller.quorum.request.timeout.ms"),
         quorum_retry_backoff: duration("controller.quorum.retry.backoff.ms"),
         request: duration("request.timeout.ms"),
@@ -297,6 +304,7 @@ fn topic_rules(file: &CheckedFile<'_>) -> TopicRules {
         partitions: u32::try_from(file.number("num.partitions")).unwrap_or(1),
         replication_factor: u16::try_from(file.number("default.replication.factor")).unwrap_or(1),
         delete: file.flag("delete.topic.enable"),
+        auto_leader_rebalance: file.flag("auto.leader.rebalance.enable"),
     }
 }
 

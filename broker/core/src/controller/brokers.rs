@@ -9,14 +9,13 @@
 
 use std::collections::BTreeSet;
 
-use super::directories::replace_directories;
 use super::error::OperationError;
 use super::features::check_features;
 use super::operation::{Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply};
-use super::partitions::{broker_leaves, broker_returns, directories_fail, leads_anything};
-use super::state::{Outcome, State};
+use super::partitions::{Partitions, leads_anything};
+use super::state::{ControllerConfig, Outcome, State};
 use crate::ids::{BrokerEpoch, DirectoryId, NodeId};
-use crate::metadata::image::{Broker, Fencing};
+use crate::metadata::image::{Broker, Fencing, Image};
 use crate::metadata::record::{self, BrokerRegistrationChange, Record};
 use crate::time::Monotonic;
 
@@ -24,6 +23,7 @@ impl State {
     /// BrokerRegistration. The epoch of the reply is filled in when the record has its offset.
     pub(super) fn register_broker(
         &self,
+        config: &ControllerConfig,
         now: Monotonic,
         request: &RegisterBroker,
     ) -> Result<Outcome, OperationError> {
@@ -35,7 +35,6 @@ impl State {
         directories.sort_unstable();
         self.check_registration(request, &directories)?;
         check_features(&self.image, &request.features)?;
-        let mut records = Vec::new();
         if let Some(before) = self.image.brokers.get(&id) {
             let other_process = before.incarnation_id != request.incarnation_id;
             // A process that holds one of its directories has its lock, so the one before is gone.
@@ -43,11 +42,11 @@ impl State {
             if other_process && !shares_directory && self.has_session(now, id) {
                 return Err(OperationError::DuplicateBrokerRegistration(id));
             }
-            if before.fencing != Fencing::Fenced {
-                records.extend(broker_leaves(&self.image, id));
-            }
         }
-        records.extend(replace_directories(&self.image, id, &directories));
+        // It begins fenced. The registration comes last, as in `change`.
+        let without = self.without(id);
+        let partitions = Partitions::of(&without, config);
+        let mut records = partitions.broker_registers(id, &directories, &request.unsynced);
         records.push(Record::RegisterBroker(record::RegisterBroker {
             node_id: id,
             incarnation_id: request.incarnation_id,
@@ -63,7 +62,11 @@ impl State {
     }
 
     /// BrokerHeartbeat.
-    pub(super) fn heartbeat(&self, request: &Heartbeat) -> Result<Outcome, OperationError> {
+    pub(super) fn heartbeat(
+        &self,
+        config: &ControllerConfig,
+        request: &Heartbeat,
+    ) -> Result<Outcome, OperationError> {
         let id = request.node_id;
         let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
         if broker.epoch != request.epoch {
@@ -87,22 +90,22 @@ impl State {
             }
             (Fencing::InControlledShutdown, _) => Fencing::InControlledShutdown,
         };
-        let records = self.change(broker, next, &offline_of(broker, request));
+        let records = self.change(config, broker, next, &offline_of(broker, request));
         let fenced = next == Fencing::Fenced;
         let reply = Reply::Heartbeat(HeartbeatReply { caught_up, fenced, should_shut_down });
         Ok(Outcome { records, reply })
     }
 
-    /// What fences the brokers whose session is over.
-    pub(super) fn fence_silent_brokers(&self, now: Monotonic) -> Vec<(NodeId, Vec<Record>)> {
-        let serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
-        serving
-            .filter(|broker| !self.has_session(now, broker.node_id))
-            .map(|broker| {
-                let records = self.change(broker, Fencing::Fenced, &broker.offline_directories);
-                (broker.node_id, records)
-            })
-            .collect()
+    /// What fences the first broker whose session is over.
+    pub(super) fn fence_silent_broker(
+        &self,
+        config: &ControllerConfig,
+        now: Monotonic,
+    ) -> Option<(NodeId, Vec<Record>)> {
+        let mut serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
+        let silent = serving.find(|broker| !self.has_session(now, broker.node_id))?;
+        let records = self.change(config, silent, Fencing::Fenced, &silent.offline_directories);
+        Some((silent.node_id, records))
     }
 
     fn check_registration(
@@ -139,23 +142,59 @@ impl State {
     }
 
     /// What it takes to make a broker this, with these directories failed.
-    fn change(&self, broker: &Broker, next: Fencing, offline: &[DirectoryId]) -> Vec<Record> {
+    ///
+    /// It may take more than one entry (see `Controller::write`), and be cut short there. A broker that goes is
+    /// therefore out of service only with the last record: until then its session, its heartbeat or its registration
+    /// leads here again, and does what is left. One that comes is in service with the first record, so that at no time
+    /// somebody leads who is not; what is left is then done with all else that nobody leads, see `Controller::tick`.
+    fn change(
+        &self,
+        config: &ControllerConfig,
+        broker: &Broker,
+        next: Fencing,
+        offline: &[DirectoryId],
+    ) -> Vec<Record> {
         let id = broker.node_id;
         let directories_fail_too = broker.offline_directories != offline;
-        let mut records = match (broker.fencing, next) {
-            (before, after) if before == after && !directories_fail_too => return Vec::new(),
-            (before, after) if before == after => directories_fail(&self.image, id, offline),
-            (_, Fencing::Unfenced) => broker_returns(&self.image, id, offline),
-            (_, Fencing::Fenced | Fencing::InControlledShutdown) => broker_leaves(&self.image, id),
-        };
-        let change = BrokerRegistrationChange {
+        if broker.fencing == next && !directories_fail_too {
+            return Vec::new();
+        }
+        let change = Record::BrokerRegistrationChange(BrokerRegistrationChange {
             node_id: id,
             epoch: broker.epoch,
             fencing: next,
             offline_directories: directories_fail_too.then(|| offline.to_vec()),
+        });
+        let mut after = self.image.clone();
+        after.replay(after.offset, &change).expect("the broker is registered with this epoch");
+        let partitions = Partitions::of(&after, config);
+        let mut records = match (broker.fencing, next) {
+            (before, after) if before == after => partitions.directories_fail(id, offline),
+            (_, Fencing::Fenced | Fencing::InControlledShutdown) => partitions.broker_leaves(id),
+            (_, Fencing::Unfenced) => {
+                let mut records = vec![change];
+                records.extend(partitions.elect_leaders());
+                return records;
+            }
         };
-        records.push(Record::BrokerRegistrationChange(change));
+        records.push(change);
         records
+    }
+
+    /// The image with a broker, if it is there, out of service.
+    fn without(&self, id: NodeId) -> Image {
+        let mut image = self.image.clone();
+        if let Some(broker) = self.image.brokers.get(&id) {
+            let change = BrokerRegistrationChange {
+                node_id: id,
+                epoch: broker.epoch,
+                fencing: Fencing::Fenced,
+                offline_directories: None,
+            };
+            let record = Record::BrokerRegistrationChange(change);
+            image.replay(image.offset, &record).expect("the broker is registered with this epoch");
+        }
+        image
     }
 
     /// A broker may stop when it leads nothing and every other broker in service knows so.

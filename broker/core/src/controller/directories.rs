@@ -9,11 +9,10 @@
 //! that the broker no longer registers with was taken out or replaced by an empty one: its replicas begin
 //! anew in another, as in Kafka.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::ids::{DirectoryId, NodeId};
 use crate::metadata::image::{Image, Partition};
-use crate::metadata::record::{PartitionChange, Record};
 
 /// How many replicas each directory holds.
 #[derive(Debug, Default)]
@@ -42,34 +41,24 @@ impl DirectoryLoads {
         chosen
     }
 
+    /// The directories of a partition's replicas, with that of one broker replaced by the emptiest of these.
+    pub(super) fn replace(
+        &mut self,
+        partition: &Partition,
+        broker: NodeId,
+        directories: &[DirectoryId],
+    ) -> Vec<DirectoryId> {
+        let load = |directory: &&DirectoryId| self.0.get(*directory).copied().unwrap_or(0);
+        let Some(chosen) = directories.iter().min_by_key(load).copied() else {
+            return partition.directories.clone();
+        };
+        self.add(chosen);
+        let directory_of =
+            |replica: &NodeId| if *replica == broker { chosen } else { partition.directory_of(*replica) };
+        partition.replicas.iter().map(directory_of).collect()
+    }
+
     fn add(&mut self, directory: DirectoryId) {
         *self.0.entry(directory).or_insert(0) += 1;
     }
-}
-
-/// Gives the replicas of a broker whose directory is not among these another one of them.
-pub(super) fn replace_directories(image: &Image, broker: NodeId, directories: &[DirectoryId]) -> Vec<Record> {
-    let kept: BTreeSet<DirectoryId> = directories.iter().copied().collect();
-    let lost = |partition: &Partition| {
-        partition.replicas.contains(&broker) && !kept.contains(&partition.directory_of(broker))
-    };
-    let mut loads = DirectoryLoads::of(image);
-    let mut records = Vec::new();
-    for topic in image.topics.values() {
-        for (index, partition) in topic.partitions.iter().filter(|(_, partition)| lost(partition)) {
-            let load = |directory: &&DirectoryId| loads.0.get(*directory).copied().unwrap_or(0);
-            let Some(chosen) = directories.iter().min_by_key(load).copied() else { continue };
-            loads.add(chosen);
-            let directory_of = |replica: &NodeId| {
-                if *replica == broker { chosen } else { partition.directory_of(*replica) }
-            };
-            records.push(Record::PartitionChange(PartitionChange {
-                topic_id: topic.id,
-                index: *index,
-                directories: Some(partition.replicas.iter().map(directory_of).collect()),
-                ..PartitionChange::default()
-            }));
-        }
-    }
-    records
 }

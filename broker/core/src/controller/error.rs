@@ -48,6 +48,15 @@ pub enum OperationError {
     /// The request contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The leader is there that was asked for.
+    #[error("no election is needed")]
+    ElectionNotNeeded,
+    /// The first replica cannot lead.
+    #[error("{0}")]
+    PreferredLeaderNotAvailable(String),
+    /// No replica can lead.
+    #[error("{0}")]
+    EligibleLeadersNotAvailable(String),
     /// A leader speaks for an epoch that is over.
     #[error("{0}")]
     FencedLeaderEpoch(String),
@@ -101,6 +110,9 @@ impl OperationError {
             Self::TopicDeletionDisabled => 73,
             Self::FencedLeaderEpoch(_) => 74,
             Self::StaleBrokerEpoch { .. } => 77,
+            Self::PreferredLeaderNotAvailable(_) => 80,
+            Self::EligibleLeadersNotAvailable(_) => 83,
+            Self::ElectionNotNeeded => 84,
             Self::InvalidUpdateVersion(_) => 95,
             Self::SnapshotNotFound => 98,
             Self::UnknownTopicId(_) => 100,

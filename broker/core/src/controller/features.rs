@@ -1,15 +1,20 @@
 //! Finalised features (KIP-584): which levels this release can run, and which a new cluster starts with.
 //!
 //! A feature is listed here only when what it promises works. `ottla.version` gates our own formats;
-//! `metadata.version` and `kraft.version` are there for Kafka's tools.
+//! the others are there for Kafka's
+//! tools. Eligible leader replicas (KIP-966) are always kept, also in a cluster that was made before they were.
 
 use super::error::OperationError;
 use crate::metadata::image::{FeatureRange, Image};
 use crate::metadata::record::{FeatureLevel, Record};
 
 /// Name, lowest level, highest level. A new cluster starts with the highest.
-const FEATURES: [(&str, i16, i16); 3] =
-    [("kraft.version", 1, 1), ("metadata.version", 30, 30), ("ottla.version", 1, 1)];
+const FEATURES: [(&str, i16, i16); 4] = [
+    ("eligible.leader.replicas.version", 0, 1),
+    ("kraft.version", 1, 1),
+    ("metadata.version", 30, 30),
+    ("ottla.version", 1, 1),
+];
 
 /// What this release can run: what a broker registers with and ApiVersions shows.
 pub fn supported_features() -> Vec<FeatureRange> {

@@ -5,17 +5,23 @@
 
 use std::cmp::Ordering;
 
+use super::election::Wish;
 use super::error::OperationError;
 use super::operation::{AlterIsr, AlterPartition, AlteredPartition, Reply};
+use super::partitions::Partitions;
 use super::repeated::repeated;
-use super::state::{Outcome, State};
+use super::state::{ControllerConfig, Outcome, State};
 use crate::ids::{NodeId, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
-use crate::metadata::record::{PartitionChange, Record};
+use crate::metadata::record::Record;
 
 impl State {
     /// AlterPartition.
-    pub(super) fn alter_partition(&self, request: &AlterPartition) -> Result<Outcome, OperationError> {
+    pub(super) fn alter_partition(
+        &self,
+        config: &ControllerConfig,
+        request: &AlterPartition,
+    ) -> Result<Outcome, OperationError> {
         let sender = request.node_id;
         let broker =
             self.image.brokers.get(&sender).ok_or(OperationError::StaleBrokerEpoch { node_id: sender })?;
@@ -23,6 +29,8 @@ impl State {
             return Err(OperationError::StaleBrokerEpoch { node_id: sender });
         }
         let repeated = repeated(request.partitions.iter().map(|asked| &asked.partition));
+        // No partition is in it twice, so that each can be decided on what there was before.
+        let partitions = Partitions::of(&self.image, config);
         let mut image = self.image.clone();
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -30,7 +38,8 @@ impl State {
             let result = if repeated.contains(&asked.partition) {
                 Err(OperationError::InvalidRequest("a partition is in the request twice".to_owned()))
             } else {
-                check(&image, sender, asked).map(|partition| change(asked, partition))
+                check(&self.image, sender, asked)
+                    .map(|partition| partitions.change(asked.partition, wish(asked, partition)))
             };
             results.push(result.map(|change| {
                 if let Some(record) = change.map(Record::PartitionChange) {
@@ -134,16 +143,12 @@ fn ineligible(image: &Image, partition: &Partition, id: NodeId) -> Option<&'stat
     }
 }
 
-fn change(asked: &AlterIsr, partition: &Partition) -> Option<PartitionChange> {
+fn wish(asked: &AlterIsr, partition: &Partition) -> Wish {
     let isr: Vec<NodeId> = asked.isr.iter().map(|(id, _)| *id).collect();
-    let change = PartitionChange {
-        topic_id: asked.partition.topic_id,
-        index: asked.partition.partition,
-        isr: (isr != partition.isr).then_some(isr),
-        recovery: (asked.recovery != partition.recovery).then_some(asked.recovery),
-        ..PartitionChange::default()
-    };
-    (change.isr.is_some() || change.recovery.is_some()).then_some(change)
+    // The same members in another order are the same ISR.
+    let same = isr.len() == partition.isr.len() && isr.iter().all(|id| partition.isr.contains(id));
+    let isr = if same { partition.isr.clone() } else { isr };
+    Wish { isr, recovery: asked.recovery, ..Wish::as_is(partition) }
 }
 
 fn altered(image: &Image, at: TopicPartition) -> AlteredPartition {

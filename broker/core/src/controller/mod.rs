@@ -14,6 +14,8 @@ mod brokers;
 mod configs;
 mod directories;
 mod draft;
+mod elect_leaders;
+mod election;
 mod error;
 mod features;
 mod isr;

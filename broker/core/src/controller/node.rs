@@ -195,7 +195,8 @@ impl ControllerNode {
             | Operation::DeleteTopics(_)
             | Operation::CreatePartitions(_)
             | Operation::IncrementalAlterConfigs(_)
-            | Operation::AlterPartition(_)) => {
+            | Operation::AlterPartition(_)
+            | Operation::ElectLeaders(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

@@ -15,7 +15,7 @@ use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
-pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition};
+pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
 use super::error::OperationError;
 
 /// The driver's own number for a request, given back with its reply.
@@ -33,6 +33,7 @@ pub enum Operation {
     CreatePartitions(CreatePartitions),
     IncrementalAlterConfigs(IncrementalAlterConfigs),
     AlterPartition(AlterPartition),
+    ElectLeaders(ElectLeaders),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -56,6 +57,8 @@ pub enum Reply {
     IncrementalAlterConfigs(Vec<Result<(), OperationError>>),
     /// In the order of the request.
     AlterPartition(Vec<Result<AlteredPartition, OperationError>>),
+    /// In the order of the request, or of the topics' ids if it names none.
+    ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

@@ -1,9 +1,23 @@
-//! Who leads a partition when brokers come and go.
+//! Which partitions an event concerns, and what is wished for each. What comes of it is planned in `election.rs`.
+
+use std::collections::BTreeSet;
 
 use super::directories::DirectoryLoads;
-use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId};
-use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
-use crate::metadata::record::{LeaderChange, PartitionChange, Record};
+use super::election::{Election, ElectionRules, Loss, Wish, plan_change};
+use super::state::ControllerConfig;
+use crate::config::{Layers, Settings};
+use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
+use crate::metadata::image::{ConfigResource, Fencing, Image, LeaderRecoveryState, Partition, Topic};
+use crate::metadata::record::{PartitionChange, Record};
+
+/// The partitions of an image, with the rules of their topics.
+#[derive(Debug)]
+pub(super) struct Partitions<'a> {
+    image: &'a Image,
+    layers: Layers,
+    /// Of every topic without a configuration of its own. Most have none, and there may be ten thousand.
+    inherited: ElectionRules,
+}
 
 /// A new partition with these replicas, led by the first that is in service.
 pub(super) fn new_partition(image: &Image, loads: &mut DirectoryLoads, replicas: Vec<NodeId>) -> Partition {
@@ -25,68 +39,11 @@ pub(super) fn new_partition(image: &Image, loads: &mut DirectoryLoads, replicas:
     }
 }
 
-/// What changes when a broker stops to be in service: what it leads gets another leader from the ISR, or none,
-/// and it leaves each ISR in which it is not the last.
-pub(super) fn broker_leaves(image: &Image, leaving: NodeId) -> Vec<Record> {
-    replicas_leave(image, leaving, |_| true)
-}
-
-/// The same for the replicas in directories of a broker that have failed.
-pub(super) fn directories_fail(image: &Image, broker: NodeId, failed: &[DirectoryId]) -> Vec<Record> {
-    replicas_leave(image, broker, |partition| failed.contains(&partition.directory_of(broker)))
-}
-
-fn replicas_leave(image: &Image, leaving: NodeId, concerned: impl Fn(&Partition) -> bool) -> Vec<Record> {
-    let change = |topic_id: TopicId, index: PartitionIndex, partition: &Partition| {
-        if !concerned(partition) {
-            return None;
-        }
-        let live = |id: NodeId| id != leaving && serves(image, partition, id);
-        let leads = partition.leader == Some(leaving);
-        let others = || partition.isr.iter().copied().filter(|id| *id != leaving);
-        let leaves_isr = partition.isr.contains(&leaving) && others().next().is_some();
-        if !leads && !leaves_isr {
-            return None;
-        }
-        let heir = partition.replicas.iter().copied().find(|id| partition.isr.contains(id) && live(*id));
-        Some(Record::PartitionChange(PartitionChange {
-            topic_id,
-            index,
-            isr: leaves_isr.then(|| others().collect()),
-            leader: match (leads, heir) {
-                (false, _) => LeaderChange::Unchanged,
-                (true, None) => LeaderChange::Nobody,
-                (true, Some(heir)) => LeaderChange::Leader(heir),
-            },
-            ..PartitionChange::default()
-        }))
-    };
-    changes(image, change)
-}
-
 /// Whether a replica could lead: its broker is in service and its directory has not failed.
-fn serves(image: &Image, partition: &Partition, id: NodeId) -> bool {
+pub(super) fn serves(image: &Image, partition: &Partition, id: NodeId) -> bool {
     image.brokers.get(&id).is_some_and(|broker| {
         broker.fencing == Fencing::Unfenced
             && !broker.offline_directories.contains(&partition.directory_of(id))
-    })
-}
-
-/// What changes when a broker comes into service, but for these directories: it leads what nobody leads and
-/// it is in the ISR of.
-pub(super) fn broker_returns(image: &Image, returning: NodeId, offline: &[DirectoryId]) -> Vec<Record> {
-    changes(image, |topic_id, index, partition| {
-        let takes = partition.leader.is_none()
-            && partition.isr.contains(&returning)
-            && !offline.contains(&partition.directory_of(returning));
-        takes.then(|| {
-            Record::PartitionChange(PartitionChange {
-                topic_id,
-                index,
-                leader: LeaderChange::Leader(returning),
-                ..PartitionChange::default()
-            })
-        })
     })
 }
 
@@ -98,13 +55,122 @@ pub(super) fn leads_anything(image: &Image, broker: NodeId) -> bool {
         .any(|topic| topic.partitions.values().any(|partition| partition.leader == Some(broker)))
 }
 
-fn changes(
-    image: &Image,
-    change: impl Fn(TopicId, PartitionIndex, &Partition) -> Option<Record>,
-) -> Vec<Record> {
-    let partitions = image
-        .topics
-        .values()
-        .flat_map(|topic| topic.partitions.iter().map(|(index, partition)| (topic.id, *index, partition)));
-    partitions.filter_map(|(topic_id, index, partition)| change(topic_id, index, partition)).collect()
+fn is_active(partition: &Partition, replica: NodeId) -> bool {
+    partition.leader == Some(replica) || partition.isr.contains(&replica)
+}
+
+impl<'a> Partitions<'a> {
+    /// Those of an image, as the controller sees their configuration.
+    pub(super) fn of(image: &'a Image, config: &ControllerConfig) -> Self {
+        let layers = config.layers(image);
+        let inherited = ElectionRules::of(&Settings::new(), &layers);
+        Self { image, layers, inherited }
+    }
+
+    /// The rules of a topic.
+    pub(super) fn rules(&self, topic: &Topic) -> ElectionRules {
+        match self.image.configs.get(&ConfigResource::Topic(topic.name.clone())) {
+            Some(overrides) => ElectionRules::of(overrides, &self.layers),
+            None => self.inherited,
+        }
+    }
+
+    /// What changes when the broker of this image that is not in service any more leaves: it is in no ISR, and what it
+    /// leads gets another leader, or none.
+    pub(super) fn broker_leaves(&self, leaving: NodeId) -> Vec<Record> {
+        self.changes(
+            |partition| is_active(partition, leaving),
+            |_, partition| Wish::without(partition, leaving),
+        )
+    }
+
+    /// The same for the replicas in directories of a broker that have failed.
+    pub(super) fn directories_fail(&self, broker: NodeId, failed: &[DirectoryId]) -> Vec<Record> {
+        self.changes(
+            |partition| is_active(partition, broker) && failed.contains(&partition.directory_of(broker)),
+            |_, partition| Wish::without(partition, broker),
+        )
+    }
+
+    /// What changes when a broker begins anew with these directories. Its replicas are in no ISR until they have
+    /// caught up. Those in none of the directories lost everything, and are given another one of them; the unsynced
+    /// ones may have lost the end of their logs. Neither can be trusted to hold what was committed.
+    pub(super) fn broker_registers(
+        &self,
+        broker: NodeId,
+        directories: &[DirectoryId],
+        unsynced: &[TopicPartition],
+    ) -> Vec<Record> {
+        let mut loads = DirectoryLoads::of(self.image);
+        let kept: BTreeSet<DirectoryId> = directories.iter().copied().collect();
+        let unsynced: BTreeSet<TopicPartition> = unsynced.iter().copied().collect();
+        self.changes(
+            |partition| partition.replicas.contains(&broker),
+            |at, partition| {
+                let mut wish = Wish::without(partition, broker);
+                if !kept.contains(&partition.directory_of(broker)) {
+                    wish.lost = Some((broker, Loss::Log));
+                    wish.directories = loads.replace(partition, broker, directories);
+                } else if unsynced.contains(&at) {
+                    wish.lost = Some((broker, Loss::Tail));
+                }
+                wish
+            },
+        )
+    }
+
+    /// What changes because somebody can lead what nobody leads.
+    pub(super) fn elect_leaders(&self) -> Vec<Record> {
+        self.changes(|partition| partition.leader.is_none(), |_, partition| Wish::as_is(partition))
+    }
+
+    /// What gives leadership back to the first replicas, so many times at most.
+    pub(super) fn elect_preferred_leaders(&self, count_max: usize) -> Vec<Record> {
+        let mut records = self.changes(
+            |partition| {
+                let preferred = partition.replicas.first();
+                partition.leader.is_some()
+                    && partition.leader.as_ref() != preferred
+                    && preferred.is_some_and(|preferred| partition.isr.contains(preferred))
+            },
+            |_, partition| Wish { election: Election::Preferred, ..Wish::as_is(partition) },
+        );
+        records.truncate(count_max);
+        records
+    }
+
+    /// What a wish leads to.
+    pub(super) fn change(&self, at: TopicPartition, wish: Wish) -> Option<PartitionChange> {
+        let topic = self.image.topics.get(&at.topic_id)?;
+        let partition = topic.partitions.get(&at.partition)?;
+        self.plan(at, partition, self.rules(topic), wish)
+    }
+
+    fn plan(
+        &self,
+        at: TopicPartition,
+        partition: &Partition,
+        rules: ElectionRules,
+        wish: Wish,
+    ) -> Option<PartitionChange> {
+        plan_change(at, partition, rules, wish, |id| serves(self.image, partition, id))
+    }
+
+    fn changes(
+        &self,
+        concerned: impl Fn(&Partition) -> bool,
+        mut wish: impl FnMut(TopicPartition, &Partition) -> Wish,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        for topic in self.image.topics.values() {
+            let mut rules = None;
+            for (index, partition) in topic.partitions.iter().filter(|(_, partition)| concerned(partition)) {
+                let at = TopicPartition { topic_id: topic.id, partition: *index };
+                let rules = *rules.get_or_insert_with(|| self.rules(topic));
+                let change = self.plan(at, partition, rules, wish(at, partition));
+                records.extend(change.map(Record::PartitionChange));
+            }
+        }
+        records
+    }
 }

@@ -15,12 +15,19 @@ use bytes::Bytes;
 use super::error::OperationError;
 use super::features::first_features;
 use super::operation::{Heartbeat, Operation, Reply, Ticket};
+use super::partitions::Partitions;
 use crate::config::{Layers, Settings};
 use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
 use crate::metadata::image::{Fencing, Image};
 use crate::metadata::record::Record;
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
 use crate::time::Monotonic;
+
+/// How often partitions without a leader are looked at: `unclean.leader.election.interval.ms` of Kafka.
+const ELECTION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// So many leaders go back to the preferred replicas at a time, as in Kafka: clients of each look for it anew.
+const ELECTIONS_PER_TICK_MAX: usize = 1_000;
 
 /// What the active controller needs to know of its own configuration.
 #[derive(Debug, Clone)]
@@ -31,6 +38,12 @@ pub struct ControllerConfig {
     pub num_partitions: i32,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// How many replicas of a partition there may be: 1 until brokers replicate.
+    pub replication_factor_max: usize,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
+    /// `leader.imbalance.check.interval.seconds`
+    pub leader_imbalance_check_interval: Duration,
     /// `delete.topic.enable`
     pub delete_topics: bool,
     /// `broker.session.timeout.ms`
@@ -46,6 +59,9 @@ impl ControllerConfig {
             node_id,
             num_partitions: 1,
             default_replication_factor: 1,
+            replication_factor_max: 1,
+            auto_leader_rebalance: true,
+            leader_imbalance_check_interval: Duration::from_secs(300),
             delete_topics: true,
             session_timeout: Duration::from_secs(9),
             fixed: Settings::new(),
@@ -83,6 +99,10 @@ pub struct State {
     /// Where in the log each broker that is stopping said so.
     pub(super) shutdowns: BTreeMap<NodeId, MetadataOffset>,
     seen: Monotonic,
+    /// When to look for partitions that nobody leads.
+    pub(super) elections_due: Monotonic,
+    /// When to look for leaders that are not the preferred ones.
+    pub(super) rebalance_due: Monotonic,
 }
 
 /// Something that the active controller did by itself.
@@ -121,7 +141,8 @@ impl State {
         let stopping =
             image.brokers.values().filter(|broker| broker.fencing == Fencing::InControlledShutdown);
         let shutdowns = stopping.map(|broker| (broker.node_id, image.offset)).collect();
-        Self { image, sessions, shutdowns, seen: now }
+        let rebalance_due = now.plus(config.leader_imbalance_check_interval);
+        Self { image, sessions, shutdowns, seen: now, elections_due: now, rebalance_due }
     }
 
     /// What a request leads to. Nothing changes by asking.
@@ -132,15 +153,16 @@ impl State {
         operation: &Operation,
     ) -> Result<Outcome, OperationError> {
         match operation {
-            Operation::RegisterBroker(request) => self.register_broker(now, request),
-            Operation::Heartbeat(request) => self.heartbeat(request),
+            Operation::RegisterBroker(request) => self.register_broker(config, now, request),
+            Operation::Heartbeat(request) => self.heartbeat(config, request),
             Operation::CreateTopics(request) => Ok(self.create_topics(config, request)),
             Operation::DeleteTopics(request) => Ok(self.delete_topics(config, request)),
-            Operation::CreatePartitions(request) => Ok(self.create_partitions(request)),
+            Operation::CreatePartitions(request) => Ok(self.create_partitions(config, request)),
             Operation::IncrementalAlterConfigs(request) => {
                 Ok(self.incremental_alter_configs(config, request))
             }
-            Operation::AlterPartition(request) => self.alter_partition(request),
+            Operation::AlterPartition(request) => self.alter_partition(config, request),
+            Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
             Operation::DescribeQuorum
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
@@ -213,13 +235,14 @@ impl Controller {
         let mut events = Vec::new();
         // One broker an entry: each decision sees the one before.
         while let Some((node_id, records)) =
-            self.state.as_ref().and_then(|state| state.fence_silent_brokers(now).into_iter().next())
+            self.state.as_ref().and_then(|state| state.fence_silent_broker(&self.config, now))
         {
             if !self.write(&records, propose) {
                 break;
             }
             events.push(ControllerEvent::SessionOver { node_id });
         }
+        self.elect_in_turn(now, propose);
         events
     }
 
@@ -243,6 +266,32 @@ impl Controller {
         }
     }
 
+    /// Elects leaders that no request asks for. Brokers that return are given what they can lead at once; this is for
+    /// what an earlier active controller left undone, and for what may be led by a replica that lacks records, which
+    /// may be allowed without an election being possible then.
+    fn elect_in_turn(&mut self, now: Monotonic, propose: &mut Propose<'_>) {
+        let Some(state) = &mut self.state else { return };
+        let mut records = Vec::new();
+        if state.elections_due <= now {
+            state.elections_due = now.plus(ELECTION_INTERVAL);
+            records = Partitions::of(&state.image, &self.config).elect_leaders();
+        } else if state.rebalance_due <= now {
+            if self.config.auto_leader_rebalance {
+                let partitions = Partitions::of(&state.image, &self.config);
+                records = partitions.elect_preferred_leaders(ELECTIONS_PER_TICK_MAX);
+            }
+            // With so many there may be more, for the next tick.
+            if records.len() < ELECTIONS_PER_TICK_MAX {
+                state.rebalance_due = now.plus(self.config.leader_imbalance_check_interval);
+            }
+        }
+        if !self.write(&records, propose)
+            && let Some(state) = &mut self.state
+        {
+            (state.elections_due, state.rebalance_due) = (now, now);
+        }
+    }
+
     fn carry_out(
         &mut self,
         now: Monotonic,
@@ -252,7 +301,8 @@ impl Controller {
     ) -> Result<Reply, OperationError> {
         let mut reply = outcome.reply;
         if !outcome.records.is_empty() {
-            if Record::encode_batch(&outcome.records).len() > ENTRY_BYTES_MAX {
+            let whole = !may_be_divided(operation);
+            if whole && Record::encode_batch(&outcome.records).len() > ENTRY_BYTES_MAX {
                 return Err(OperationError::PolicyViolation(
                     "the request changes too much at once".to_owned(),
                 ));
@@ -275,15 +325,42 @@ impl Controller {
         Ok(reply)
     }
 
+    /// Writes records as one entry, or as several in this order where one would be too large: a broker can have more
+    /// partitions than fit one.
     fn write(&mut self, records: &[Record], propose: &mut Propose<'_>) -> bool {
         let Some(state) = &mut self.state else { return false };
         if records.is_empty() {
             return true;
         }
-        let Ok(offset) = propose(Record::encode_batch(records)) else { return false };
+        let entry = Record::encode_batch(records);
+        if entry.len() > ENTRY_BYTES_MAX && records.len() > 1 {
+            let (first, second) = records.split_at(records.len() / 2);
+            return self.write(first, propose) && self.write(second, propose);
+        }
+        let Ok(offset) = propose(entry) else { return false };
         let term = state.image.term;
         state.image.replay_entry(offset, term, records).expect("records decided on this image fit it");
         true
+    }
+}
+
+/// Whether the records of an operation may become several entries, of which the last may never be written. What
+/// clients ask for happens wholly or not at all; what becomes of each partition when a broker comes or goes is
+/// independent of the others, and made up for (see `State::change`).
+fn may_be_divided(operation: &Operation) -> bool {
+    match operation {
+        Operation::RegisterBroker(_)
+        | Operation::Heartbeat(_)
+        | Operation::AlterPartition(_)
+        | Operation::ElectLeaders(_) => true,
+        Operation::CreateTopics(_)
+        | Operation::DeleteTopics(_)
+        | Operation::CreatePartitions(_)
+        | Operation::IncrementalAlterConfigs(_)
+        | Operation::DescribeQuorum
+        | Operation::FetchMetadata(_)
+        | Operation::FetchMetadataSnapshot(_)
+        | Operation::RestartSafety(_) => false,
     }
 }
 

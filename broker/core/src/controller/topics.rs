@@ -77,7 +77,7 @@ impl State {
     }
 
     /// CreatePartitions.
-    pub(super) fn create_partitions(&self, request: &CreatePartitions) -> Outcome {
+    pub(super) fn create_partitions(&self, config: &ControllerConfig, request: &CreatePartitions) -> Outcome {
         if let Err(error) = limit_partitions(request.topics.len()) {
             let results = request.topics.iter().map(|_| Err(error.clone())).collect();
             return Outcome { records: Vec::new(), reply: Reply::CreatePartitions(results) };
@@ -88,7 +88,7 @@ impl State {
         let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
         for topic in &request.topics {
             let result = named_once(&repeated, &topic.name)
-                .and_then(|()| more_partitions(&mut draft, topic, records.len()));
+                .and_then(|()| more_partitions(&mut draft, config, topic, records.len()));
             results.push(result.map(|made| {
                 draft.add(&made);
                 records.extend(made);
@@ -138,7 +138,7 @@ fn create_topic(
         draft.place(None, count, factor)?
     } else {
         limit_partitions(partitions_before + topic.assignments.len())?;
-        manual_assignment(draft.image(), topic)?
+        manual_assignment(draft.image(), config, topic)?
     };
     let settings = check_configs(draft.image(), config, topic)?;
     let created = CreatedTopic {
@@ -183,22 +183,28 @@ fn new_partition_count(config: &ControllerConfig, asked: i32) -> Result<usize, O
 
 fn replication_factor(config: &ControllerConfig, asked: i16) -> Result<usize, OperationError> {
     let factor = if asked == -1 { config.default_replication_factor } else { asked };
-    match usize::try_from(factor) {
-        Ok(1) => Ok(1),
-        Ok(0) | Err(_) => Err(OperationError::InvalidReplicationFactor(format!(
-            "replication factor {asked} is not positive"
-        ))),
-        Ok(more) => Err(not_yet(more)),
+    let factor = usize::try_from(factor).ok().filter(|factor| *factor > 0);
+    let factor = factor.ok_or_else(|| {
+        OperationError::InvalidReplicationFactor(format!("replication factor {asked} is not positive"))
+    })?;
+    limit_replicas(config, factor)?;
+    Ok(factor)
+}
+
+fn limit_replicas(config: &ControllerConfig, factor: usize) -> Result<(), OperationError> {
+    if factor <= config.replication_factor_max {
+        return Ok(());
     }
-}
-
-fn not_yet(factor: usize) -> OperationError {
-    OperationError::InvalidReplicationFactor(format!(
+    Err(OperationError::InvalidReplicationFactor(format!(
         "replication factor {factor} is not supported yet: this release keeps one replica of each partition, use 1"
-    ))
+    )))
 }
 
-fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, OperationError> {
+fn manual_assignment(
+    image: &Image,
+    config: &ControllerConfig,
+    topic: &NewTopic,
+) -> Result<Vec<Vec<NodeId>>, OperationError> {
     if topic.partitions != -1 || topic.replication_factor != -1 {
         return Err(OperationError::InvalidRequest(
             "a manual assignment demands that the number of partitions and the replication factor are -1"
@@ -214,18 +220,27 @@ fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>
         ));
     }
     let lists: Vec<Vec<NodeId>> = by_index.into_values().cloned().collect();
-    check_assignment(image, &lists)?;
+    check_assignment(image, config, &lists, lists.first().map_or(0, Vec::len))?;
     Ok(lists)
 }
 
-fn check_assignment(image: &Image, lists: &[Vec<NodeId>]) -> Result<(), OperationError> {
+/// Checks an assignment of so many replicas each.
+fn check_assignment(
+    image: &Image,
+    config: &ControllerConfig,
+    lists: &[Vec<NodeId>],
+    factor: usize,
+) -> Result<(), OperationError> {
     let refuse = |text: String| Err(OperationError::InvalidReplicaAssignment(text));
     for (index, replicas) in lists.iter().enumerate() {
         if replicas.is_empty() {
             return refuse(format!("the manual assignment of partition {index} is empty"));
         }
-        if replicas.len() != lists[0].len() {
-            return refuse("all partitions must have the same number of replicas".to_owned());
+        if replicas.len() != factor {
+            return refuse(format!(
+                "the manual assignment of partition {index} has {} replicas, but all partitions must have the same number, {factor}",
+                replicas.len()
+            ));
         }
         for (position, id) in replicas.iter().enumerate() {
             if replicas[..position].contains(id) {
@@ -237,9 +252,7 @@ fn check_assignment(image: &Image, lists: &[Vec<NodeId>]) -> Result<(), Operatio
                 ));
             }
         }
-        if replicas.len() > 1 {
-            return Err(not_yet(replicas.len()));
-        }
+        limit_replicas(config, replicas.len())?;
         let live =
             |id: &NodeId| image.brokers.get(id).is_some_and(|broker| broker.fencing == Fencing::Unfenced);
         if !replicas.iter().any(live) {
@@ -289,6 +302,7 @@ fn find(image: &Image, reference: &TopicReference) -> Result<DeletedTopic, Opera
 /// The records of partitions added, in a request that makes `partitions_before` partitions before them.
 fn more_partitions(
     draft: &mut Draft,
+    config: &ControllerConfig,
     request: &MorePartitions,
     partitions_before: usize,
 ) -> Result<Vec<Record>, OperationError> {
@@ -308,8 +322,9 @@ fn more_partitions(
     }
     let added = count - present;
     limit_partitions(partitions_before + added)?;
+    let factor = topic.partitions.get(&PartitionIndex(0)).map_or(1, |first| first.replicas.len());
     let replicas = match &request.assignments {
-        None => draft.place(Some(&topic), added, 1)?,
+        None => draft.place(Some(&topic), added, factor)?,
         Some(lists) if lists.len() != added => {
             return Err(OperationError::InvalidReplicaAssignment(format!(
                 "{added} partitions are added, but {} are assigned",
@@ -317,7 +332,7 @@ fn more_partitions(
             )));
         }
         Some(lists) => {
-            check_assignment(draft.image(), lists)?;
+            check_assignment(draft.image(), config, lists, factor)?;
             lists.clone()
         }
     };

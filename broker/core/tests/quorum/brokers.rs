@@ -91,12 +91,13 @@ fn a_silent_broker_is_fenced_and_its_partitions_have_no_leader_until_it_is_back(
     assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
     let fenced = partition(&cluster, active);
     assert_eq!((fenced.leader, fenced.leader_epoch), (None, LeaderEpoch(1)));
-    assert_eq!(fenced.isr, [NodeId(5)], "the last replica in sync stays it");
+    assert_eq!((fenced.isr, fenced.elr), (vec![], vec![NodeId(5)]), "it still has everything");
     cluster.start_broker(NodeId(5), 2);
     cluster.pass(500);
     let back = partition(&cluster, active);
     assert_eq!((back.leader, back.leader_epoch), (Some(NodeId(5)), LeaderEpoch(2)));
     assert_eq!(back.partition_epoch, PartitionEpoch(2));
+    assert_eq!((back.isr, back.elr), (vec![NodeId(5)], vec![]));
 }
 
 #[test]

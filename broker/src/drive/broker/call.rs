@@ -91,6 +91,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
         | Operation::AlterPartition(_)
+        | Operation::ElectLeaders(_)
         | Operation::DescribeQuorum
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }

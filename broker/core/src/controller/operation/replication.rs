@@ -46,3 +46,21 @@ pub struct AlteredPartition {
     /// Whether its leader has recovered.
     pub recovery: LeaderRecoveryState,
 }
+
+/// Leaders to be elected (ElectLeaders, key 43: KIP-460).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectLeaders {
+    /// Which kind of leader.
+    pub election: ElectionType,
+    /// Of which partitions; none for all, of which those are left out that need no election.
+    pub partitions: Option<Vec<TopicPartition>>,
+}
+
+/// Which leader is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElectionType {
+    /// The first replica, where another one leads (0).
+    Preferred,
+    /// Any replica, where nobody leads, even if it lacks records (1).
+    Unclean,
+}

@@ -1,0 +1,380 @@
+//! Who leads a partition and who is in its ISR: the one place where a change of either is planned (plan: no memory,
+//! no state). Rules 57 to 59 of the protocol; KIP-966 with its balanced recovery.
+//!
+//! A partition always says who holds everything that was committed. While the ISR has as many members as
+//! `min.insync.replicas` asks for, that is the ISR. With fewer, nothing is committed any more, so that whoever leaves
+//! from then on still holds everything: these are the eligible leader replicas (ELR). The ISR may become empty; then
+//! the one who led last is noted too, for the case that no eligible replica is left.
+
+use crate::config::{Layers, Settings, TopicConfig};
+use crate::ids::{DirectoryId, NodeId, TopicPartition};
+use crate::metadata::image::{LeaderRecoveryState, Partition};
+use crate::metadata::record::{LeaderChange, PartitionChange};
+
+/// What of a topic's configuration matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ElectionRules {
+    /// `min.insync.replicas`
+    pub(super) min_insync_replicas: usize,
+    /// `unclean.leader.election.enable`
+    pub(super) unclean_elections: bool,
+}
+
+impl ElectionRules {
+    /// The rules of a topic with these overrides.
+    pub(super) fn of(overrides: &Settings, layers: &Layers) -> Self {
+        let config = TopicConfig::resolve(overrides, layers);
+        Self {
+            min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX),
+            unclean_elections: config.unclean_leader_election,
+        }
+    }
+}
+
+/// Which leader is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Election {
+    /// The one there is if it can stay, else another. One that lacks records only where the topic allows that.
+    Online,
+    /// The first replica if it is in sync, else as before, and never one that lacks records.
+    Preferred,
+    /// The one there is if it can stay, else another, at the price of records.
+    Unclean,
+}
+
+/// What a replica no longer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Perhaps the end of its log.
+    Tail,
+    /// All of its log.
+    Log,
+}
+
+/// What is to become of a partition, as far as it is not for the election to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// Who is in sync.
+    pub(super) isr: Vec<NodeId>,
+    /// A replica that lost something.
+    pub(super) lost: Option<(NodeId, Loss)>,
+    /// How to elect.
+    pub(super) election: Election,
+    /// Whether the leader has recovered.
+    pub(super) recovery: LeaderRecoveryState,
+    /// Where the replicas lie.
+    pub(super) directories: Vec<DirectoryId>,
+}
+
+impl Wish {
+    /// That all stays as it is.
+    pub(super) fn as_is(partition: &Partition) -> Self {
+        Self {
+            isr: partition.isr.clone(),
+            lost: None,
+            election: Election::Online,
+            recovery: partition.recovery,
+            directories: partition.directories.clone(),
+        }
+    }
+
+    /// That a replica is not in sync any more.
+    pub(super) fn without(partition: &Partition, replica: NodeId) -> Self {
+        let mut wish = Self::as_is(partition);
+        wish.isr.retain(|id| *id != replica);
+        wish
+    }
+}
+
+/// A partition's part that is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Plan {
+    leader: Option<NodeId>,
+    isr: Vec<NodeId>,
+    elr: Vec<NodeId>,
+    last_known_elr: Vec<NodeId>,
+    recovery: LeaderRecoveryState,
+}
+
+/// What it takes to fulfil a wish, with the leader that follows from it. `can_lead` says who could lead as far as its
+/// broker is concerned.
+pub(super) fn plan_change(
+    at: TopicPartition,
+    partition: &Partition,
+    rules: ElectionRules,
+    wish: Wish,
+    can_lead: impl Fn(NodeId) -> bool,
+) -> Option<PartitionChange> {
+    let plan = plan(partition, rules, &wish, can_lead);
+    fn differs<T: PartialEq>(new: T, old: &T) -> Option<T> {
+        (new != *old).then_some(new)
+    }
+    let change = PartitionChange {
+        topic_id: at.topic_id,
+        index: at.partition,
+        isr: differs(plan.isr, &partition.isr),
+        elr: differs(plan.elr, &partition.elr),
+        last_known_elr: differs(plan.last_known_elr, &partition.last_known_elr),
+        recovery: differs(plan.recovery, &partition.recovery),
+        directories: differs(wish.directories, &partition.directories),
+        leader: match plan.leader {
+            leader if leader == partition.leader => LeaderChange::Unchanged,
+            None => LeaderChange::Nobody,
+            Some(leader) => LeaderChange::Leader(leader),
+        },
+        ..PartitionChange::default()
+    };
+    let nothing =
+        PartitionChange { topic_id: at.topic_id, index: at.partition, ..PartitionChange::default() };
+    (change != nothing).then_some(change)
+}
+
+fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl Fn(NodeId) -> bool) -> Plan {
+    let isr_min = rules.min_insync_replicas.min(partition.replicas.len());
+    // A partition's only replica is taken back whatever it lost: nobody else has more, and nobody else could lead.
+    let lost = wish.lost.filter(|_| partition.replicas.len() > 1);
+    let trusted = |id: &NodeId| lost.is_none_or(|(loser, _)| loser != *id);
+    let isr: Vec<NodeId> = wish.isr.iter().copied().filter(trusted).collect();
+    let elr = eligible(partition, &isr, isr_min, trusted);
+    let last_known_elr = last_known(partition, &isr, lost);
+
+    let clean = |id: &NodeId| (isr.contains(id) || isr.is_empty() && elr.contains(id)) && can_lead(*id);
+    let unclean = match wish.election {
+        Election::Online => rules.unclean_elections,
+        Election::Preferred => false,
+        Election::Unclean => true,
+    };
+    let preferred = partition.replicas.first().filter(|_| wish.election == Election::Preferred);
+    let in_order = || partition.replicas.iter();
+    if let Some(leader) = preferred
+        .filter(|id| clean(id))
+        .or_else(|| partition.leader.as_ref().filter(|id| clean(id)))
+        .or_else(|| in_order().find(|id| clean(id)))
+    {
+        let isr = if isr.contains(leader) { isr } else { vec![*leader] };
+        let elr = eligible_beside(elr, &isr, isr_min);
+        return Plan { leader: Some(*leader), isr, elr, last_known_elr: Vec::new(), recovery: wish.recovery };
+    }
+    let last_leader = match last_known_elr.as_slice() {
+        [only] if isr.is_empty() && elr.is_empty() && can_lead(*only) => Some(*only),
+        _ => None,
+    };
+    let any = || in_order().copied().find(|id| can_lead(*id)).filter(|_| unclean);
+    if let Some(leader) = last_leader.or_else(any) {
+        return Plan {
+            leader: Some(leader),
+            isr: vec![leader],
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            recovery: LeaderRecoveryState::Recovering,
+        };
+    }
+    Plan { leader: None, isr, elr, last_known_elr, recovery: wish.recovery }
+}
+
+/// Who is eligible beside an ISR: those who were, and those who leave it, as long as it is too small for anything to be
+/// committed without them.
+fn eligible(
+    partition: &Partition,
+    isr: &[NodeId],
+    isr_min: usize,
+    trusted: impl Fn(&NodeId) -> bool,
+) -> Vec<NodeId> {
+    let held = |id: &&NodeId| partition.elr.contains(id) || partition.isr.contains(id);
+    let eligible = partition.replicas.iter().filter(held).filter(|id| trusted(id)).copied().collect();
+    eligible_beside(eligible, isr, isr_min)
+}
+
+fn eligible_beside(mut eligible: Vec<NodeId>, isr: &[NodeId], isr_min: usize) -> Vec<NodeId> {
+    if isr.len() >= isr_min {
+        return Vec::new();
+    }
+    eligible.retain(|id| !isr.contains(id));
+    eligible
+}
+
+/// The last leader, from when the ISR becomes empty. One that lost only the end of its log still has more than the
+/// others, as far as anybody knows; one that lost all of it has nothing, and would take everybody else's with it.
+fn last_known(partition: &Partition, isr: &[NodeId], lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
+    let known = match partition.leader {
+        Some(leader) if isr.is_empty() => vec![leader],
+        _ => partition.last_known_elr.clone(),
+    };
+    known.into_iter().filter(|id| lost != Some((*id, Loss::Log))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
+    use crate::metadata::image::LeaderRecoveryState::{Recovered, Recovering};
+
+    const STRICT: ElectionRules = ElectionRules { min_insync_replicas: 2, unclean_elections: false };
+    const LAX: ElectionRules = ElectionRules { min_insync_replicas: 1, unclean_elections: true };
+
+    fn nodes(ids: &[i32]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    /// A partition with replicas 1, 2 and 3.
+    fn partition(leader: Option<i32>, isr: &[i32], elr: &[i32], last_known_elr: &[i32]) -> Partition {
+        Partition {
+            replicas: nodes(&[1, 2, 3]),
+            directories: vec![DirectoryId::default(); 3],
+            isr: nodes(isr),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            elr: nodes(elr),
+            last_known_elr: nodes(last_known_elr),
+            leader: leader.map(NodeId),
+            leader_epoch: LeaderEpoch(4),
+            partition_epoch: PartitionEpoch(7),
+            recovery: Recovered,
+        }
+    }
+
+    /// What is recorded if only these brokers can lead.
+    fn change(
+        partition: &Partition,
+        rules: ElectionRules,
+        wish: Wish,
+        live: &[i32],
+    ) -> Option<PartitionChange> {
+        let at = TopicPartition { topic_id: TopicId::default(), partition: PartitionIndex(0) };
+        plan_change(at, partition, rules, wish, |id| live.contains(&id.0))
+    }
+
+    fn becomes(
+        isr: Option<&[i32]>,
+        elr: Option<&[i32]>,
+        last_known_elr: Option<&[i32]>,
+        leader: LeaderChange,
+    ) -> Option<PartitionChange> {
+        Some(PartitionChange {
+            isr: isr.map(nodes),
+            elr: elr.map(nodes),
+            last_known_elr: last_known_elr.map(nodes),
+            leader,
+            ..PartitionChange::default()
+        })
+    }
+
+    const UNCHANGED: LeaderChange = LeaderChange::Unchanged;
+    const NOBODY: LeaderChange = LeaderChange::Nobody;
+
+    fn leader(id: i32) -> LeaderChange {
+        LeaderChange::Leader(NodeId(id))
+    }
+
+    #[test]
+    fn a_leader_that_can_stay_stays_and_another_comes_from_the_isr_in_order_of_assignment() {
+        let led = partition(Some(2), &[3, 2, 1], &[], &[]);
+        assert_eq!(change(&led, STRICT, Wish::as_is(&led), &[1, 2, 3]), None);
+        let without = Wish::without(&led, NodeId(2));
+        assert_eq!(
+            change(&led, STRICT, without.clone(), &[1, 3]),
+            becomes(Some(&[3, 1]), None, None, leader(1))
+        );
+        assert_eq!(change(&led, STRICT, without, &[3]), becomes(Some(&[3, 1]), None, None, leader(3)));
+        let follower = Wish::without(&led, NodeId(1));
+        assert_eq!(change(&led, STRICT, follower, &[2, 3]), becomes(Some(&[3, 2]), None, None, UNCHANGED));
+    }
+
+    #[test]
+    fn who_leaves_an_isr_below_the_minimum_is_eligible_and_the_last_leader_is_known() {
+        let two = partition(Some(1), &[1, 2], &[], &[]);
+        let one = change(&two, STRICT, Wish::without(&two, NodeId(1)), &[2]);
+        assert_eq!(one, becomes(Some(&[2]), Some(&[1]), None, leader(2)));
+        let last = partition(Some(2), &[2], &[1], &[]);
+        let none = change(&last, STRICT, Wish::without(&last, NodeId(2)), &[]);
+        assert_eq!(none, becomes(Some(&[]), Some(&[1, 2]), Some(&[2]), NOBODY));
+    }
+
+    #[test]
+    fn an_isr_that_is_large_enough_ends_eligibility() {
+        let small = partition(Some(1), &[1], &[2], &[]);
+        let wish = Wish { isr: nodes(&[1, 3]), ..Wish::as_is(&small) };
+        assert_eq!(
+            change(&small, STRICT, wish, &[1, 2, 3]),
+            becomes(Some(&[1, 3]), Some(&[]), None, UNCHANGED)
+        );
+    }
+
+    #[test]
+    fn an_eligible_replica_leads_alone_and_before_the_last_leader() {
+        let idle = partition(None, &[], &[2, 3], &[3]);
+        assert_eq!(
+            change(&idle, STRICT, Wish::as_is(&idle), &[1, 3]),
+            becomes(Some(&[3]), Some(&[2]), Some(&[]), leader(3))
+        );
+        assert_eq!(change(&idle, STRICT, Wish::as_is(&idle), &[1]), None, "1 lacks records");
+        let alone = ElectionRules { min_insync_replicas: 1, ..STRICT };
+        assert_eq!(
+            change(&idle, alone, Wish::as_is(&idle), &[1, 2, 3]),
+            becomes(Some(&[2]), Some(&[]), Some(&[]), leader(2)),
+            "whoever leads alone may commit alone"
+        );
+    }
+
+    #[test]
+    fn the_last_leader_leads_where_nobody_is_eligible_and_recovers() {
+        let idle = partition(None, &[], &[], &[3]);
+        assert_eq!(change(&idle, STRICT, Wish::as_is(&idle), &[1, 2]), None);
+        let mut expected = becomes(Some(&[3]), None, Some(&[]), leader(3));
+        expected.as_mut().expect("a change").recovery = Some(Recovering);
+        assert_eq!(change(&idle, STRICT, Wish::as_is(&idle), &[1, 2, 3]), expected);
+    }
+
+    #[test]
+    fn a_replica_that_lacks_records_leads_only_where_that_is_allowed_or_asked_for() {
+        let idle = partition(None, &[], &[3], &[3]);
+        let mut unclean = becomes(Some(&[2]), Some(&[]), Some(&[]), leader(2));
+        unclean.as_mut().expect("a change").recovery = Some(Recovering);
+        assert_eq!(change(&idle, STRICT, Wish::as_is(&idle), &[2]), None);
+        assert_eq!(change(&idle, LAX, Wish::as_is(&idle), &[2]), unclean);
+        let asked = |election| Wish { election, ..Wish::as_is(&idle) };
+        assert_eq!(change(&idle, STRICT, asked(Election::Unclean), &[2]), unclean);
+        assert_eq!(change(&idle, LAX, asked(Election::Preferred), &[2]), None);
+        assert_eq!(
+            change(&idle, LAX, Wish::as_is(&idle), &[2, 3]),
+            becomes(Some(&[3]), Some(&[]), Some(&[]), leader(3)),
+            "there is one that lacks nothing"
+        );
+    }
+
+    #[test]
+    fn the_first_replica_gets_leadership_back_only_when_it_is_in_sync() {
+        let led = partition(Some(2), &[2, 1], &[], &[]);
+        let preferred = |partition| Wish { election: Election::Preferred, ..Wish::as_is(partition) };
+        assert_eq!(change(&led, STRICT, preferred(&led), &[1, 2, 3]), becomes(None, None, None, leader(1)));
+        assert_eq!(change(&led, STRICT, preferred(&led), &[2, 3]), None);
+        let behind = partition(Some(2), &[2, 3], &[], &[]);
+        assert_eq!(change(&behind, STRICT, preferred(&behind), &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_replica_that_lost_something_is_not_eligible_and_with_its_log_no_last_leader_either() {
+        let idle = partition(None, &[], &[2, 3], &[3]);
+        let lost = |loss| Wish { lost: Some((NodeId(3), loss)), ..Wish::as_is(&idle) };
+        assert_eq!(change(&idle, STRICT, lost(Loss::Tail), &[]), becomes(None, Some(&[2]), None, UNCHANGED));
+        assert_eq!(
+            change(&idle, STRICT, lost(Loss::Log), &[]),
+            becomes(None, Some(&[2]), Some(&[]), UNCHANGED)
+        );
+        let led = partition(Some(3), &[3], &[2], &[]);
+        let both = Wish { lost: Some((NodeId(3), Loss::Log)), ..Wish::without(&led, NodeId(3)) };
+        assert_eq!(change(&led, STRICT, both, &[]), becomes(Some(&[]), None, None, NOBODY));
+    }
+
+    #[test]
+    fn an_only_replica_is_trusted_whatever_it_lost() {
+        let mut only = partition(Some(1), &[1], &[], &[]);
+        only.replicas = nodes(&[1]);
+        let wish = Wish { lost: Some((NodeId(1), Loss::Log)), ..Wish::without(&only, NodeId(1)) };
+        let away = change(&only, STRICT, wish, &[]);
+        assert_eq!(away, becomes(Some(&[]), Some(&[1]), Some(&[1]), NOBODY));
+        only = Partition { replicas: nodes(&[1]), ..partition(None, &[], &[1], &[1]) };
+        let back = change(&only, STRICT, Wish::as_is(&only), &[1]);
+        assert_eq!(back, becomes(Some(&[1]), Some(&[]), Some(&[]), leader(1)));
+    }
+}
