@@ -10,7 +10,7 @@ use crate::metadata::record::{FeatureLevel, Record};
 
 /// Name, lowest level, highest level. A new cluster starts with the highest.
 const FEATURES: [(&str, i16, i16); 4] = [
-    ("eligible.leader.replicas.version", 0, 1),
+    ("eligible.leader.replicas.version", 1, 1),
     ("kraft.version", 1, 1),
     ("metadata.version", 30, 30),
     ("ottla.version", 1, 1),

@@ -26,6 +26,7 @@ mod placement;
 mod quorum;
 mod repeated;
 mod safety;
+mod schedule;
 pub mod state;
 mod topics;
 

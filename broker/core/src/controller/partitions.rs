@@ -21,12 +21,10 @@ pub(super) struct Partitions<'a> {
 
 /// A new partition with these replicas, led by the first that is in service.
 pub(super) fn new_partition(image: &Image, loads: &mut DirectoryLoads, replicas: Vec<NodeId>) -> Partition {
-    let live = |id: &NodeId| image.brokers.get(id).is_some_and(|broker| broker.fencing == Fencing::Unfenced);
-    let isr: Vec<NodeId> = replicas.iter().copied().filter(live).collect();
     let directories = replicas.iter().map(|id| loads.assign(image, *id)).collect();
-    Partition {
-        leader: isr.first().copied(),
-        isr: if isr.is_empty() { replicas.clone() } else { isr },
+    let mut partition = Partition {
+        leader: None,
+        isr: replicas.clone(),
         directories,
         replicas,
         adding: Vec::new(),
@@ -36,7 +34,14 @@ pub(super) fn new_partition(image: &Image, loads: &mut DirectoryLoads, replicas:
         leader_epoch: LeaderEpoch(0),
         partition_epoch: PartitionEpoch(0),
         recovery: LeaderRecoveryState::Recovered,
+    };
+    let live: Vec<NodeId> =
+        partition.replicas.iter().copied().filter(|id| serves(image, &partition, *id)).collect();
+    if let Some(leader) = live.first() {
+        partition.leader = Some(*leader);
+        partition.isr = live;
     }
+    partition
 }
 
 /// Whether a replica could lead: its broker is in service and its directory has not failed.

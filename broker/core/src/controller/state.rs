@@ -15,19 +15,13 @@ use bytes::Bytes;
 use super::error::OperationError;
 use super::features::first_features;
 use super::operation::{Heartbeat, Operation, Reply, Ticket};
-use super::partitions::Partitions;
+use super::schedule::ElectionSchedule;
 use crate::config::{Layers, Settings};
 use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
 use crate::metadata::image::{Fencing, Image};
 use crate::metadata::record::Record;
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
 use crate::time::Monotonic;
-
-/// How often partitions without a leader are looked at: `unclean.leader.election.interval.ms` of Kafka.
-const ELECTION_INTERVAL: Duration = Duration::from_secs(300);
-
-/// So many leaders go back to the preferred replicas at a time, as in Kafka: clients of each look for it anew.
-const ELECTIONS_PER_TICK_MAX: usize = 1_000;
 
 /// What the active controller needs to know of its own configuration.
 #[derive(Debug, Clone)]
@@ -99,10 +93,7 @@ pub struct State {
     /// Where in the log each broker that is stopping said so.
     pub(super) shutdowns: BTreeMap<NodeId, MetadataOffset>,
     seen: Monotonic,
-    /// When to look for partitions that nobody leads.
-    pub(super) elections_due: Monotonic,
-    /// When to look for leaders that are not the preferred ones.
-    pub(super) rebalance_due: Monotonic,
+    schedule: ElectionSchedule,
 }
 
 /// Something that the active controller did by itself.
@@ -126,6 +117,8 @@ pub enum ControllerEvent {
 #[derive(Debug)]
 pub struct Controller {
     config: ControllerConfig,
+    /// [`ENTRY_BYTES_MAX`], but in tests.
+    entry_bytes_max: usize,
     state: Option<State>,
     parked: VecDeque<(MetadataOffset, Ticket, Result<Reply, OperationError>)>,
 }
@@ -141,8 +134,7 @@ impl State {
         let stopping =
             image.brokers.values().filter(|broker| broker.fencing == Fencing::InControlledShutdown);
         let shutdowns = stopping.map(|broker| (broker.node_id, image.offset)).collect();
-        let rebalance_due = now.plus(config.leader_imbalance_check_interval);
-        Self { image, sessions, shutdowns, seen: now, elections_due: now, rebalance_due }
+        Self { image, sessions, shutdowns, seen: now, schedule: ElectionSchedule::new(config, now) }
     }
 
     /// What a request leads to. Nothing changes by asking.
@@ -180,7 +172,7 @@ impl State {
 impl Controller {
     /// An inactive controller.
     pub fn new(config: ControllerConfig) -> Self {
-        Self { config, state: None, parked: VecDeque::new() }
+        Self { config, entry_bytes_max: ENTRY_BYTES_MAX, state: None, parked: VecDeque::new() }
     }
 
     /// Whether it takes requests.
@@ -266,29 +258,14 @@ impl Controller {
         }
     }
 
-    /// Elects leaders that no request asks for. Brokers that return are given what they can lead at once; this is for
-    /// what an earlier active controller left undone, and for what may be led by a replica that lacks records, which
-    /// may be allowed without an election being possible then.
+    /// Elects leaders that no request asks for. What cannot be written now is tried again with the next tick.
     fn elect_in_turn(&mut self, now: Monotonic, propose: &mut Propose<'_>) {
-        let Some(state) = &mut self.state else { return };
-        let mut records = Vec::new();
-        if state.elections_due <= now {
-            state.elections_due = now.plus(ELECTION_INTERVAL);
-            records = Partitions::of(&state.image, &self.config).elect_leaders();
-        } else if state.rebalance_due <= now {
-            if self.config.auto_leader_rebalance {
-                let partitions = Partitions::of(&state.image, &self.config);
-                records = partitions.elect_preferred_leaders(ELECTIONS_PER_TICK_MAX);
-            }
-            // With so many there may be more, for the next tick.
-            if records.len() < ELECTIONS_PER_TICK_MAX {
-                state.rebalance_due = now.plus(self.config.leader_imbalance_check_interval);
-            }
-        }
-        if !self.write(&records, propose)
+        let Some(state) = &self.state else { return };
+        let (records, schedule) = state.schedule.elect(&state.image, &self.config, now);
+        if self.write(&records, propose)
             && let Some(state) = &mut self.state
         {
-            (state.elections_due, state.rebalance_due) = (now, now);
+            state.schedule = schedule;
         }
     }
 
@@ -302,7 +279,7 @@ impl Controller {
         let mut reply = outcome.reply;
         if !outcome.records.is_empty() {
             let whole = !may_be_divided(operation);
-            if whole && Record::encode_batch(&outcome.records).len() > ENTRY_BYTES_MAX {
+            if whole && Record::encode_batch(&outcome.records).len() > self.entry_bytes_max {
                 return Err(OperationError::PolicyViolation(
                     "the request changes too much at once".to_owned(),
                 ));
@@ -333,7 +310,7 @@ impl Controller {
             return true;
         }
         let entry = Record::encode_batch(records);
-        if entry.len() > ENTRY_BYTES_MAX && records.len() > 1 {
+        if entry.len() > self.entry_bytes_max && records.len() > 1 {
             let (first, second) = records.split_at(records.len() / 2);
             return self.write(first, propose) && self.write(second, propose);
         }
@@ -387,3 +364,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

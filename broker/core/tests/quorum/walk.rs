@@ -197,7 +197,7 @@ impl Walk {
 
 #[test]
 fn whoever_is_in_sync_or_eligible_holds_what_was_committed_whatever_brokers_do() {
-    for seed in 0..12 {
+    for seed in 0..20 {
         let mut walk = Walk::new(seed);
         let mut led = 0;
         for step in 0..250 {
