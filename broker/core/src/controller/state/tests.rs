@@ -45,8 +45,7 @@ fn crowded_image() -> Image {
         name: TopicName::parse("a").expect("a name"),
         partitions,
     };
-    let mut image = Image::default();
-    image.offset = MetadataOffset(1);
+    let mut image = Image { offset: MetadataOffset(1), ..Image::default() };
     image.brokers.insert(BROKER, Arc::new(broker));
     image.topic_ids.insert(topic.name.clone(), topic.id);
     image.topics.insert(topic.id, Arc::new(topic));
