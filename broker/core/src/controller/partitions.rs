@@ -80,8 +80,8 @@ impl<'a> Partitions<'a> {
         }
     }
 
-    /// What changes when the broker of this image that is not in service any more leaves: it is in no ISR, and what it
-    /// leads gets another leader, or none.
+    /// What changes when a broker, which this image has out of service already, leaves: it is in no ISR any more, and
+    /// what it leads gets another leader, or none.
     pub(super) fn broker_leaves(&self, leaving: NodeId) -> Vec<Record> {
         self.changes(
             |partition| is_active(partition, leaving),
@@ -97,7 +97,7 @@ impl<'a> Partitions<'a> {
         )
     }
 
-    /// What changes when a broker begins anew with these directories. Its replicas are in no ISR until they have
+    /// What changes when a broker, which this image has out of service already, begins anew with these directories. Its replicas are in no ISR until they have
     /// caught up. Those in none of the directories lost everything, and are given another one of them; the unsynced
     /// ones may have lost the end of their logs. Neither can be trusted to hold what was committed.
     pub(super) fn broker_registers(
