@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::error::OperationError;
 use super::features::check_features;
@@ -44,7 +45,8 @@ impl State {
             }
         }
         // It begins fenced. The registration comes last, as in `change`.
-        let without = self.without(id);
+        let before = self.image.brokers.get(&id);
+        let without = self.with(before.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
         let partitions = Partitions::of(&without, config);
         let mut records = partitions.broker_registers(id, &directories, &request.unsynced);
         records.push(Record::RegisterBroker(record::RegisterBroker {
@@ -96,16 +98,21 @@ impl State {
         Ok(Outcome { records, reply })
     }
 
-    /// What fences the first broker whose session is over.
+    /// What fences the first broker whose session is over. None of the others whose session is over too gets anything
+    /// to lead in the meantime: it could be one that lacks records, in the place of one that has them and comes back.
     pub(super) fn fence_silent_broker(
         &self,
         config: &ControllerConfig,
         now: Monotonic,
     ) -> Option<(NodeId, Vec<Record>)> {
-        let mut serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
-        let silent = serving.find(|broker| !self.has_session(now, broker.node_id))?;
-        let records = self.change(config, silent, Fencing::Fenced, &silent.offline_directories);
-        Some((silent.node_id, records))
+        let serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
+        let silent: Vec<&Arc<Broker>> =
+            serving.filter(|broker| !self.has_session(now, broker.node_id)).collect();
+        let first = silent.first()?;
+        let after = self.with(silent.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
+        let mut records = Partitions::of(&after, config).broker_leaves(first.node_id);
+        records.push(change_of(first, Fencing::Fenced, None));
+        Some((first.node_id, records))
     }
 
     fn check_registration(
@@ -159,14 +166,8 @@ impl State {
         if broker.fencing == next && !directories_fail_too {
             return Vec::new();
         }
-        let change = Record::BrokerRegistrationChange(BrokerRegistrationChange {
-            node_id: id,
-            epoch: broker.epoch,
-            fencing: next,
-            offline_directories: directories_fail_too.then(|| offline.to_vec()),
-        });
-        let mut after = self.image.clone();
-        after.replay(after.offset, &change).expect("the broker is registered with this epoch");
+        let change = change_of(broker, next, directories_fail_too.then(|| offline.to_vec()));
+        let after = self.with([change.clone()]);
         let partitions = Partitions::of(&after, config);
         let mut records = match (broker.fencing, next) {
             (before, after) if before == after => partitions.directories_fail(id, offline),
@@ -181,18 +182,11 @@ impl State {
         records
     }
 
-    /// The image with a broker, if it is there, out of service.
-    fn without(&self, id: NodeId) -> Image {
+    /// The image after changes of brokers that are in it.
+    fn with(&self, changes: impl IntoIterator<Item = Record>) -> Image {
         let mut image = self.image.clone();
-        if let Some(broker) = self.image.brokers.get(&id) {
-            let change = BrokerRegistrationChange {
-                node_id: id,
-                epoch: broker.epoch,
-                fencing: Fencing::Fenced,
-                offline_directories: None,
-            };
-            let record = Record::BrokerRegistrationChange(change);
-            image.replay(image.offset, &record).expect("the broker is registered with this epoch");
+        for change in changes {
+            image.replay(image.offset, &change).expect("the broker is registered with this epoch");
         }
         image
     }
@@ -205,6 +199,16 @@ impl State {
         });
         others_know && !leads_anything(&self.image, id)
     }
+}
+
+fn change_of(broker: &Broker, fencing: Fencing, offline_directories: Option<Vec<DirectoryId>>) -> Record {
+    let (node_id, epoch) = (broker.node_id, broker.epoch);
+    Record::BrokerRegistrationChange(BrokerRegistrationChange {
+        node_id,
+        epoch,
+        fencing,
+        offline_directories,
+    })
 }
 
 /// The failed directories of a broker after its heartbeat: a directory that has failed stays so until the

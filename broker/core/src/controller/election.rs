@@ -3,8 +3,8 @@
 //!
 //! A partition always says who holds everything that was committed. While the ISR has as many members as
 //! `min.insync.replicas` asks for, that is the ISR. With fewer, nothing is committed any more, so that whoever leaves
-//! from then on still holds everything: these are the eligible leader replicas (ELR). The ISR may become empty; then
-//! the one who led last is noted too, for the case that no eligible replica is left.
+//! from then on still holds everything: these are the eligible leader replicas (ELR). Where nobody leads, who led last is
+//! noted too, for the case that no eligible replica is left.
 
 use crate::config::{Layers, Settings, TopicConfig};
 use crate::ids::{DirectoryId, NodeId, TopicPartition};
@@ -136,7 +136,7 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
     let trusted = |id: &NodeId| lost.is_none_or(|(loser, _)| loser != *id);
     let isr: Vec<NodeId> = wish.isr.iter().copied().filter(trusted).collect();
     let elr = eligible(partition, &isr, isr_min, trusted);
-    let last_known_elr = last_known(partition, &isr, lost);
+    let last_known_elr = last_known(partition, lost);
 
     let clean = |id: &NodeId| (isr.contains(id) || isr.is_empty() && elr.contains(id)) && can_lead(*id);
     let unclean = match wish.election {
@@ -193,12 +193,12 @@ fn eligible_beside(mut eligible: Vec<NodeId>, isr: &[NodeId], isr_min: usize) ->
     eligible
 }
 
-/// The last leader, from when the ISR becomes empty. One that lost only the end of its log still has more than the
+/// The last leader, for when nobody leads. One that lost only the end of its log still has more than the
 /// others, as far as anybody knows; one that lost all of it has nothing, and would take everybody else's with it.
-fn last_known(partition: &Partition, isr: &[NodeId], lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
+fn last_known(partition: &Partition, lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
     let known = match partition.leader {
-        Some(leader) if isr.is_empty() => vec![leader],
-        _ => partition.last_known_elr.clone(),
+        Some(leader) => vec![leader],
+        None => partition.last_known_elr.clone(),
     };
     known.into_iter().filter(|id| lost != Some((*id, Loss::Log))).collect()
 }
@@ -288,6 +288,16 @@ mod tests {
         let last = partition(Some(2), &[2], &[1], &[]);
         let none = change(&last, STRICT, Wish::without(&last, NodeId(2)), &[]);
         assert_eq!(none, becomes(Some(&[]), Some(&[1, 2]), Some(&[2]), NOBODY));
+    }
+
+    #[test]
+    fn the_last_leader_is_known_although_others_are_still_in_sync() {
+        let led = partition(Some(1), &[1, 2], &[], &[]);
+        let none = change(&led, STRICT, Wish::without(&led, NodeId(1)), &[]);
+        assert_eq!(none, becomes(Some(&[2]), Some(&[1]), Some(&[1]), NOBODY));
+        let idle = partition(None, &[2], &[1], &[1]);
+        let none = change(&idle, STRICT, Wish::without(&idle, NodeId(2)), &[]);
+        assert_eq!(none, becomes(Some(&[]), Some(&[1, 2]), None, UNCHANGED));
     }
 
     #[test]
