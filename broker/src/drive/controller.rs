@@ -11,6 +11,7 @@ use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
 use ottla_client::HostPort;
+use ottla_core::controller::state::ControllerEvent;
 use ottla_core::controller::{
     ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
 };
@@ -24,7 +25,7 @@ use ottla_core::quorum::{RaftStore, Recovered, Refusal};
 use ottla_core::time::Stall;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::cli::meta_properties::{BootstrapVoters, MetaProperties, SmallFileError};
 use crate::clock;
@@ -411,6 +412,10 @@ fn log(event: &NodeEvent) {
             error!(?from, %reason, "this node's metadata log has lost its end: stop it, empty its directory, format it anew");
         }
         NodeEvent::Quorum(event) => info!(?event, "metadata quorum"),
+        NodeEvent::Controller(ControllerEvent::UncleanElection { partition, leader }) => warn!(
+            topic_id = %partition.topic_id, partition = %partition.partition, %leader,
+            "a replica leads that may lack records, no better one was left"
+        ),
         NodeEvent::Controller(event) => info!(?event, "controller"),
     }
 }

@@ -162,8 +162,7 @@ impl ControllerNode {
         self.quorum.tick(now);
         if self.controller.is_active() {
             let quorum = &mut self.quorum;
-            let events = self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
-            self.effects.events.extend(events.into_iter().map(NodeEvent::Controller));
+            self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
             self.mend_voters();
         }
         self.end_waits();
@@ -293,6 +292,7 @@ impl ControllerNode {
             actions.push(self.quorum.note_commit());
         }
         self.jobs.push(actions, raft);
+        self.effects.events.extend(self.controller.events().into_iter().map(NodeEvent::Controller));
         self.effects.persist = self.jobs.next();
         self.start_snapshot();
         let replies = self.controller.committed(self.image.offset);

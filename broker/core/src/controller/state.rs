@@ -17,9 +17,9 @@ use super::features::first_features;
 use super::operation::{Heartbeat, Operation, Reply, Ticket};
 use super::schedule::ElectionSchedule;
 use crate::config::{Layers, Settings};
-use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
+use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use crate::metadata::image::{Fencing, Image};
-use crate::metadata::record::Record;
+use crate::metadata::record::{LeaderChange, Record};
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
 use crate::time::Monotonic;
 
@@ -111,6 +111,13 @@ pub enum ControllerEvent {
         /// Which.
         node_id: NodeId,
     },
+    /// A partition is about to be led by a replica that may lack records: the last leader, or whoever was there.
+    UncleanElection {
+        /// Which partition.
+        partition: TopicPartition,
+        /// Who leads it now.
+        leader: NodeId,
+    },
 }
 
 /// The active controller, or one that could become it.
@@ -120,6 +127,7 @@ pub struct Controller {
     /// [`ENTRY_BYTES_MAX`], but in tests.
     entry_bytes_max: usize,
     state: Option<State>,
+    events: Vec<ControllerEvent>,
     parked: VecDeque<(MetadataOffset, Ticket, Result<Reply, OperationError>)>,
 }
 
@@ -172,7 +180,13 @@ impl State {
 impl Controller {
     /// An inactive controller.
     pub fn new(config: ControllerConfig) -> Self {
-        Self { config, entry_bytes_max: ENTRY_BYTES_MAX, state: None, parked: VecDeque::new() }
+        Self {
+            config,
+            entry_bytes_max: ENTRY_BYTES_MAX,
+            state: None,
+            events: Vec::new(),
+            parked: VecDeque::new(),
+        }
     }
 
     /// Whether it takes requests.
@@ -220,11 +234,15 @@ impl Controller {
         Ok(())
     }
 
-    /// Fences brokers whose session is over.
-    pub(super) fn tick(&mut self, now: Monotonic, propose: &mut Propose<'_>) -> Vec<ControllerEvent> {
-        let Some(state) = &mut self.state else { return Vec::new() };
+    /// What it did by itself since the last time this was asked.
+    pub(super) fn events(&mut self) -> Vec<ControllerEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Fences brokers whose session is over, and elects leaders whose time it is.
+    pub(super) fn tick(&mut self, now: Monotonic, propose: &mut Propose<'_>) {
+        let Some(state) = &mut self.state else { return };
         state.forgive_own_pause(now, self.config.session_timeout);
-        let mut events = Vec::new();
         // One broker an entry: each decision sees the one before.
         while let Some((node_id, records)) =
             self.state.as_ref().and_then(|state| state.fence_silent_broker(&self.config, now))
@@ -232,10 +250,9 @@ impl Controller {
             if !self.write(&records, propose) {
                 break;
             }
-            events.push(ControllerEvent::SessionOver { node_id });
+            self.events.push(ControllerEvent::SessionOver { node_id });
         }
         self.elect_in_turn(now, propose);
-        events
     }
 
     /// Hands out the replies up to an offset that is committed and applied.
@@ -316,9 +333,20 @@ impl Controller {
         }
         let Ok(offset) = propose(entry) else { return false };
         let term = state.image.term;
+        self.events.extend(records.iter().filter_map(|record| unclean_election(&state.image, record)));
         state.image.replay_entry(offset, term, records).expect("records decided on this image fit it");
         true
     }
+}
+
+/// Whether a record makes a replica lead that was neither in sync nor eligible.
+fn unclean_election(image: &Image, record: &Record) -> Option<ControllerEvent> {
+    let Record::PartitionChange(change) = record else { return None };
+    let LeaderChange::Leader(leader) = change.leader else { return None };
+    let before = image.partition(change.topic_id, change.index)?;
+    let clean = before.isr.contains(&leader) || before.elr.contains(&leader);
+    let partition = TopicPartition { topic_id: change.topic_id, partition: change.index };
+    (!clean).then_some(ControllerEvent::UncleanElection { partition, leader })
 }
 
 /// Whether the records of an operation may become several entries, of which the last may never be written. What

@@ -3,7 +3,8 @@
 use ottla_core::controller::operation::{
     AlterIsr, CreatePartitions, CreateTopics, ElectLeaders, ElectionType, MorePartitions, NewTopic,
 };
-use ottla_core::controller::{Operation, OperationError, Reply};
+use ottla_core::controller::state::ControllerEvent;
+use ottla_core::controller::{NodeEvent, Operation, OperationError, Reply};
 use ottla_core::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::metadata::image::{ConfigResource, LeaderRecoveryState};
 use uuid::Uuid;
@@ -192,6 +193,10 @@ fn a_replica_that_lacks_records_leads_where_the_topic_allows_it() {
     story.isr(&[1]);
     story.fence(1);
     assert_eq!(story.state(), (Some(2), vec![2], vec![], vec![]));
+    let unclean = ControllerEvent::UncleanElection { partition: PARTITION, leader: NodeId(2) };
+    let events = &story.cluster.members[&CONTROLLER].events;
+    let told = events.iter().filter(|event| **event == NodeEvent::Controller(unclean)).count();
+    assert_eq!(told, 1, "it is told once: {events:?}");
     let partition = story.partition();
     assert_eq!(
         (partition.recovery, partition.leader_epoch),
