@@ -11,7 +11,7 @@ use super::operation::{AlterIsr, AlterPartition, AlteredPartition, Reply};
 use super::partitions::Partitions;
 use super::repeated::repeated;
 use super::state::{ControllerConfig, Outcome, State};
-use crate::ids::{NodeId, TopicPartition};
+use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
 use crate::metadata::record::Record;
 
@@ -112,15 +112,7 @@ fn check_isr(
         }
     }
     for (id, epoch) in &asked.isr {
-        if let Some(why) = ineligible(image, partition, *id).or_else(|| {
-            let known = image.brokers.get(id)?.epoch;
-            let epoch = (*epoch)?;
-            match epoch.cmp(&known) {
-                Ordering::Equal => None,
-                Ordering::Less => Some("registered anew since"),
-                Ordering::Greater => Some("has not registered so"),
-            }
-        }) {
+        if let Some(why) = ineligible(image, partition, *id, *epoch) {
             return Err(OperationError::IneligibleReplica(format!(
                 "broker {id} cannot be in the ISR of {name}: it {why}"
             )));
@@ -129,17 +121,27 @@ fn check_isr(
     Ok(())
 }
 
-/// Why a replica cannot be in sync now.
-fn ineligible(image: &Image, partition: &Partition, id: NodeId) -> Option<&'static str> {
+/// Why a replica cannot be in sync now, if it was seen fetching under this broker epoch.
+fn ineligible(
+    image: &Image,
+    partition: &Partition,
+    id: NodeId,
+    epoch: Option<BrokerEpoch>,
+) -> Option<&'static str> {
     let Some(broker) = image.brokers.get(&id) else { return Some("is not registered") };
     match broker.fencing {
-        Fencing::Fenced => Some("is fenced"),
-        Fencing::InControlledShutdown => Some("is shutting down"),
-        // Kafka does not look. A member that cannot fetch any more would hold up every write until it is found out.
-        Fencing::Unfenced => broker
-            .offline_directories
-            .contains(&partition.directory_of(id))
-            .then_some("keeps the replica in a log directory that has failed"),
+        Fencing::Fenced => return Some("is fenced"),
+        Fencing::InControlledShutdown => return Some("is shutting down"),
+        Fencing::Unfenced => {}
+    }
+    // Kafka does not look. A member that cannot fetch any more would hold up every write until it is found out.
+    if broker.offline_directories.contains(&partition.directory_of(id)) {
+        return Some("keeps the replica in a log directory that has failed");
+    }
+    match epoch?.cmp(&broker.epoch) {
+        Ordering::Equal => None,
+        Ordering::Less => Some("has registered anew since it was seen"),
+        Ordering::Greater => Some("has no such registration"),
     }
 }
 
