@@ -22,6 +22,7 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::CreatePartitions) => Some(&CREATE_PARTITIONS),
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
         Ok(ApiKey::DescribeQuorum) => Some(&DESCRIBE_QUORUM),
+        Ok(ApiKey::AlterPartition) => Some(&ALTER_PARTITION),
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
@@ -227,6 +228,35 @@ const DESCRIBE_QUORUM: Message = Message {
             always("partitions", Structs(&[always("partition_index", INT32)])),
         ]),
     )],
+};
+
+const ALTER_PARTITION: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("broker_id", INT32),
+        always("broker_epoch", INT64),
+        always(
+            "topics",
+            Structs(&[
+                always("topic_id", UUID),
+                always(
+                    "partitions",
+                    Structs(&[
+                        always("partition_index", INT32),
+                        always("leader_epoch", INT32),
+                        until(2, "new_isr", Array(&INT32)),
+                        since(
+                            3,
+                            "new_isr_with_epochs",
+                            Structs(&[since(3, "broker_id", INT32), since(3, "broker_epoch", INT64)]),
+                        ),
+                        always("leader_recovery_state", INT8),
+                        always("partition_epoch", INT32),
+                    ]),
+                ),
+            ]),
+        ),
+    ],
 };
 
 const DESCRIBE_CLUSTER: Message = Message {

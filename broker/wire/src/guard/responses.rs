@@ -22,6 +22,7 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::CreatePartitions) => Some(&CREATE_PARTITIONS),
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
         Ok(ApiKey::DescribeQuorum) => Some(&DESCRIBE_QUORUM),
+        Ok(ApiKey::AlterPartition) => Some(&ALTER_PARTITION),
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
@@ -399,6 +400,32 @@ const DESCRIBE_QUORUM: Message = Message {
                     2,
                     "listeners",
                     Structs(&[since(2, "name", STRING), since(2, "host", STRING), since(2, "port", UINT16)]),
+                ),
+            ]),
+        ),
+    ],
+};
+
+const ALTER_PARTITION: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always(
+            "topics",
+            Structs(&[
+                always("topic_id", UUID),
+                always(
+                    "partitions",
+                    Structs(&[
+                        always("partition_index", INT32),
+                        always("error_code", INT16),
+                        always("leader_id", INT32),
+                        always("leader_epoch", INT32),
+                        always("isr", Array(&INT32)),
+                        always("leader_recovery_state", INT8),
+                        always("partition_epoch", INT32),
+                    ]),
                 ),
             ]),
         ),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 14] = [
+const KEYS: [ApiKey; 15] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -21,6 +21,7 @@ const KEYS: [ApiKey; 14] = [
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
     ApiKey::DescribeQuorum,
+    ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,
     ApiKey::BrokerHeartbeat,
 ];
