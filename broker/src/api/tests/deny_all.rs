@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::ids::TopicId;
+use ottla_wire::messages::alter_partition_request;
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
@@ -18,10 +19,10 @@ use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffse
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
+    BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest,
+    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -149,6 +150,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
         ApiKey::DescribeQuorum => describe_quorum(on_controller).await,
+        ApiKey::AlterPartition => alter_partition(on_controller).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
@@ -385,6 +387,27 @@ async fn describe_quorum(case: Case<'_>) {
         request,
         |answer| {
             assert!(answer.topics.is_empty() && answer.nodes.is_empty());
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
+}
+
+async fn alter_partition(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let partition = alter_partition_request::PartitionData::default();
+        let topic = alter_partition_request::TopicData::default().with_topic_id(asked.id);
+        let topic = topic.with_partitions(vec![partition]);
+        AlterPartitionRequest::default()
+            .with_broker_id(BrokerId(1))
+            .with_broker_epoch(5)
+            .with_topics(vec![topic])
+    };
+    case.check(
+        request,
+        |answer| {
+            assert!(answer.topics.is_empty());
             vec![answer.error_code]
         },
         |_| vec![CLUSTER_DENIED],
