@@ -41,6 +41,8 @@ use ottla_wire::protocol::StrBytes;
 
 pub(crate) use answer::Chunks;
 use authorize::{Operation, Resource};
+#[cfg(test)]
+pub(crate) use private::isr;
 
 use crate::node::Node;
 use crate::server::listener::ListenerContext;

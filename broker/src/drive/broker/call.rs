@@ -1,5 +1,7 @@
 //! The lifecycle's requests as messages to a controller, and the answers back.
 
+mod isr;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,11 +88,11 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         Operation::Heartbeat(request) => heartbeat(connection, request).await,
         Operation::FetchMetadata(request) => fetch(connection, request).await,
         Operation::FetchMetadataSnapshot(request) => fetch_snapshot(connection, request).await,
+        Operation::AlterPartition(request) => isr::alter(connection, request).await,
         Operation::CreateTopics(_)
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
-        | Operation::AlterPartition(_)
         | Operation::ElectLeaders(_)
         | Operation::DescribeQuorum
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
