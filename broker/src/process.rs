@@ -30,7 +30,8 @@ use crate::api::authorize::Authorizer;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
-use crate::drive::shard::{self, Shards, Stalls};
+use crate::drive::replication::{self, ReplicationParts};
+use crate::drive::shard::{self, Followed, ShardReports, Shards, Stalls};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
@@ -208,14 +209,10 @@ async fn start(
     let (images, published) = watch::channel(Arc::new(Image::default()));
     let metrics = Metrics::new();
     let (routes, known_routes) = watch::channel(Routes::new());
-    let (shard_events, shards_report) = mpsc::unbounded_channel();
-    let shards = if config.roles.is_broker() {
-        let paths: Vec<_> = directories.logs.iter().map(|directory| directory.path.clone()).collect();
-        shard::start(config.node_id, &paths, open_files.log_directory, known_routes, &shard_events)
-            .map_err(system("start the shards"))?
-    } else {
-        Shards::none()
-    };
+    let (events, shards_report) = mpsc::unbounded_channel();
+    let (follows, followed) = mpsc::unbounded_channel();
+    let reports = ShardReports { events, follows };
+    let shards = start_shards(&config, directories, open_files, known_routes, &reports)?;
     let node = Arc::new(Node {
         id: config.node_id,
         cluster_id: directories.cluster_id,
@@ -229,18 +226,20 @@ async fn start(
         validations: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
         images: match &controller {
             Some(controller) if !config.roles.is_broker() => controller.images(),
-            Some(_) | None => published,
+            Some(_) | None => published.clone(),
         },
         status: statuses.clone(),
         shards: shards.clone(),
         controllers: ControllerClient::new(known_active, options),
         controller,
     });
+    start_replication(&config, &shards, followed, (&published, &statuses));
     let broker = config.roles.is_broker().then(|| {
         let parts = BrokerParts {
             lifecycle: lifecycle_config(&config, directories)?,
             directories: shard_directories(&config, directories),
             fixed: config.fixed.clone(),
+            lag_time_max: config.replication.lag_time_max,
             shards: shards.clone(),
             shard_events: shards_report,
             routes,
@@ -256,6 +255,43 @@ async fn start(
     let broker = broker.transpose()?;
     let listeners = serve(listening, &node, statuses, &listeners_stop);
     Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+fn start_shards(
+    config: &BrokerConfig,
+    directories: &LoadedDirectories,
+    open_files: OpenFiles,
+    routes: watch::Receiver<Routes>,
+    reports: &ShardReports,
+) -> Result<Shards, RunError> {
+    if !config.roles.is_broker() {
+        return Ok(Shards::none());
+    }
+    let paths: Vec<_> = directories.logs.iter().map(|directory| directory.path.clone()).collect();
+    shard::start(config.node_id, &paths, open_files.log_directory, routes, reports)
+        .map_err(system("start the shards"))
+}
+
+/// Has the replicas of this broker follow their leaders.
+fn start_replication(
+    config: &BrokerConfig,
+    shards: &Shards,
+    follows: mpsc::UnboundedReceiver<Followed>,
+    (images, status): (&watch::Receiver<Arc<Image>>, &watch::Receiver<BrokerStatus>),
+) {
+    let Some(listener) = config.inter_broker_listener.as_ref().filter(|_| config.roles.is_broker()) else {
+        return;
+    };
+    tokio::spawn(replication::run(ReplicationParts {
+        me: config.node_id,
+        limits: config.replication.fetch,
+        answer_timeout: config.replication.answer_timeout,
+        listener: listener.as_str().to_owned(),
+        shards: shards.clone(),
+        follows,
+        images: images.clone(),
+        status: status.clone(),
+    }));
 }
 
 fn start_controller(
@@ -348,6 +384,7 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> Result
     controller.num_partitions = i32::try_from(config.topics.partitions).unwrap_or(i32::MAX);
     controller.default_replication_factor =
         i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX);
+    controller.replication_factor_max = usize::MAX;
     controller.delete_topics = config.topics.delete;
     controller.auto_leader_rebalance = config.topics.auto_leader_rebalance;
     controller.leader_imbalance_check_interval = config.timeouts.leader_imbalance_check_interval;

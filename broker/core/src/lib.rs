@@ -16,5 +16,6 @@ pub mod partition;
 pub mod planted;
 pub mod quorum;
 pub mod replicas;
+pub mod replication;
 pub mod shard;
 pub mod time;

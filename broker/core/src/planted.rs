@@ -11,12 +11,20 @@ pub enum Bug {
     AckBeforeSync,
     /// A controller sends its vote before the vote is durable.
     VoteBeforeSync,
+    /// A produce is acknowledged once the leader has it, whatever the rest of the ISR has.
+    AckBeforeFollowers,
+    /// A follower of a new leader cuts its log at its own high watermark, whatever the epochs say.
+    TruncateByHighWatermark,
 }
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("ack_before_sync", Self::AckBeforeSync), ("vote_before_sync", Self::VoteBeforeSync)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("ack_before_sync", Self::AckBeforeSync),
+        ("vote_before_sync", Self::VoteBeforeSync),
+        ("ack_before_followers", Self::AckBeforeFollowers),
+        ("truncate_by_high_watermark", Self::TruncateByHighWatermark),
+    ];
 }
 
 /// Whether this build can plant bugs at all.

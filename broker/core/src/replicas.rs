@@ -56,6 +56,8 @@ pub enum Order {
 pub struct Step {
     /// To be shown to clients when the orders are carried out.
     pub image: Image,
+    /// The brokers that may enter an ISR, if they are others than before: for every shard, before the orders.
+    pub eligible: Option<Arc<BTreeMap<NodeId, BrokerEpoch>>>,
     /// In order.
     pub orders: Vec<Order>,
 }
@@ -106,6 +108,8 @@ pub struct Replicas {
     led: usize,
     /// Logs of one replica in more than one directory, until the metadata says which of them counts.
     copies: BTreeMap<TopicPartition, BTreeSet<usize>>,
+    /// The brokers that may enter an ISR, as the shards know them.
+    eligible: Arc<BTreeMap<NodeId, BrokerEpoch>>,
     /// The image that the shards know.
     image: Image,
     /// A newer one that may not be acted on yet.
@@ -125,6 +129,7 @@ impl Replicas {
             held: Routes::new(),
             led: 0,
             copies: BTreeMap::new(),
+            eligible: Arc::default(),
             image: Image::default(),
             pending: None,
         }
@@ -188,8 +193,13 @@ impl Replicas {
         let image = self.pending.take_if(|image| own(image) == epoch)?;
         let mut orders = Vec::new();
         self.apply(&image, &mut orders);
+        let live = image.live_brokers().map(|broker| (broker.node_id, broker.epoch)).collect();
+        let eligible = (*self.eligible != live).then(|| Arc::new(live));
+        if let Some(eligible) = &eligible {
+            self.eligible = Arc::clone(eligible);
+        }
         self.image = image.clone();
-        Some(Step { image, orders })
+        Some(Step { image, eligible, orders })
     }
 
     /// Sets the logs aside that were found at the start and belong to no replica of this broker: their topics went

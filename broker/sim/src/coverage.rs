@@ -18,6 +18,8 @@ pub enum Happening {
     PowerLossAtVote,
     /// A machine lost power while its disk worked.
     PowerLossAtWork,
+    /// A leader died as its ISR changed.
+    CrashAtIsrChange,
     /// A node was told to stop in order.
     Restart,
     /// All of them were.
@@ -90,13 +92,14 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
         Self::PowerLossOfAll,
         Self::PowerLossAtVote,
         Self::PowerLossAtWork,
+        Self::CrashAtIsrChange,
         Self::Restart,
         Self::RestartOfAll,
         Self::OrderlyStop,
@@ -142,6 +145,7 @@ impl Happening {
             Self::PowerLossOfAll => "all machines lost power",
             Self::PowerLossAtVote => "all lost power at a vote",
             Self::PowerLossAtWork => "lost power amid disk work",
+            Self::CrashAtIsrChange => "leader died at ISR change",
             Self::Restart => "told to stop in order",
             Self::RestartOfAll => "all told to stop in order",
             Self::OrderlyStop => "stopped in order",

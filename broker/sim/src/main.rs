@@ -18,7 +18,8 @@ const USAGE: &str =
   --start S     the first seed (0)
   --seed X      one seed: the same as --seeds 1 --start X
   --trace       print every event
-  --plant NAME  plant a bug, which must be found: ack_before_sync or vote_before_sync
+  --plant NAME  plant a bug, which must be found: ack_before_sync, vote_before_sync, ack_before_followers or
+                truncate_by_high_watermark
   --threads T   how many threads (all cores)
   --help        this text
 or:    cargo xtask sim --history FILE

@@ -21,6 +21,13 @@ pub struct Options {
     pub client_count: u32,
     /// How many topics the clients make.
     pub topic_count: u32,
+    /// How many replicas each partition has.
+    pub replication_factor: i16,
+    /// `min.insync.replicas`
+    pub min_insync_replicas: i16,
+    /// How much a follower fetches of a partition at once, beyond a first batch: where it is little, catching up
+    /// takes a while.
+    pub replica_fetch_bytes_max: u32,
     /// Whether they also delete them.
     pub deletes_topics: bool,
     /// How long faults strike, in simulated milliseconds.
@@ -63,13 +70,23 @@ impl Options {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed).fork("options");
         let combined_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        let broker_count = *rng.pick(&[0, 0, 1, 2]);
+        let replication_factor = match combined_count + broker_count {
+            1 => 1,
+            2 => *rng.pick(&[1, 2, 2]),
+            _ => *rng.pick(&[1, 2, 3, 3, 3]),
+        };
+        let min_insync_replicas = if replication_factor > 1 { *rng.pick(&[1, 2, 2]) } else { 1 };
+        // With a minimum of one the ISR may come down to a volume that is lost already, and nobody knows who else
+        // has all of it.
+        let spares_a_volume = replication_factor == 1 || min_insync_replicas > 1;
         let mut often = |permille| rng.permille(permille);
         let faults = Faults {
             process_crash: often(600),
             power_loss: often(600),
             power_loss_of_all: often(300),
             pause: often(300),
-            lost_volume: often(300) && combined_count >= 3,
+            lost_volume: often(300) && combined_count >= 3 && spares_a_volume,
             partition: often(500),
             sync_error: often(200),
             disk_full: often(150),
@@ -78,7 +95,10 @@ impl Options {
         Self {
             seed,
             combined_count,
-            broker_count: *rng.pick(&[0, 0, 1, 2]),
+            broker_count,
+            replication_factor,
+            min_insync_replicas,
+            replica_fetch_bytes_max: *rng.pick(&[100, 2_000, 1 << 20]),
             client_count: u32::try_from(rng.range(1..5)).expect("a small number"),
             topic_count: u32::try_from(rng.range(1..4)).expect("a small number"),
             deletes_topics: rng.permille(300),
@@ -107,6 +127,8 @@ impl Options {
         Self {
             combined_count: 3,
             broker_count: 0,
+            replication_factor: 3,
+            min_insync_replicas: 2,
             id_step: 1,
             client_count: 2,
             topic_count: 2,

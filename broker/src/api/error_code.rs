@@ -8,7 +8,7 @@ use ottla_wire::protocol::StrBytes;
 /// What a partition refuses with.
 pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
     match error {
-        PartitionError::NotLeader => ResponseError::NotLeaderOrFollower,
+        PartitionError::NotLeader | PartitionError::UnknownReplica(_) => ResponseError::NotLeaderOrFollower,
         PartitionError::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
         PartitionError::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
         PartitionError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,

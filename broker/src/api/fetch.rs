@@ -5,15 +5,20 @@
 //! with data yields at least one whole batch whatever the limits, later ones obey what is left (rule 46).
 //! Reads stop at the high watermark; an offset between it and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
 //! that goes on with a session is FETCH_SESSION_ID_NOT_FOUND, upon which clients name all their partitions.
+//! Followers (version 15 and above) read to the end of the log, and what their requests say of their own logs decides what
+//! is committed; so they are heard on the listener of `inter.broker.listener.name` only, and must say with a tagged
+//! field of ours how much of their log is durable ([`ottla_wire::replica_fetch`]).
 //! Authorization: Read on each topic; a denied one is TOPIC_AUTHORIZATION_FAILED (by name) or
-//! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown).
+//! UNKNOWN_TOPIC_ID (by id: the id of a hidden topic is unknown). For a follower ClusterAction on the cluster.
 //! Version notes: 5 brings the log start offset; 7 sessions; 9 the leader epoch (rule 50); 11 rack id; 12
 //! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the
 //! new leader's endpoint with NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of
 //! followers.
-//! Not done: sessions; followers (a replica id closes the connection), and so `rack_id`, which is ignored: no
-//! replica could be preferred; `isolation_level` is accepted, and as there are no transactions, read_committed
+//! Not done: sessions; reading from followers (KIP-392): `rack_id` is ignored; throttles of replication;
+//! `isolation_level` is accepted, and as there are no transactions, read_committed
 //! sees what read_uncommitted sees. A `min_bytes` above `MIN_BYTES_MAX` counts as that.
+
+mod asker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +43,7 @@ use super::authorize::{Operation, Resource};
 use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
+use asker::{Asker, Refused};
 
 /// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -55,16 +61,20 @@ const LEADER_HINTS_FROM: i16 = 16;
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: FetchRequest = ottla_wire::request::decode_body(call.version, body)?;
-    let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
-    if is_follower {
-        return Ok(Reply::Close("fetching as a follower is not supported yet"));
-    }
+    let asker = match Asker::of(&call, &request) {
+        Ok(asker) => asker,
+        Err(Refused::Close(reason)) => return Ok(Reply::Close(reason)),
+        Err(Refused::Code(error)) => {
+            let refusal = FetchResponse::default().with_error_code(error.code());
+            return Ok(call.answer::<FetchRequest>(&refusal));
+        }
+    };
     if !matches!(request.session_epoch, FULL_EPOCH | NO_SESSION_EPOCH) {
         // What only lists changes cannot be answered in full: its other partitions would never be heard of.
         let error = ResponseError::FetchSessionIdNotFound;
         return Ok(call.answer::<FetchRequest>(&FetchResponse::default().with_error_code(error.code())));
     }
-    Ok(Reply::Later(Box::pin(poll(call, request))))
+    Ok(Reply::Later(Box::pin(poll(call, request, asker))))
 }
 
 /// One partition of the request, with what the image says of it.
@@ -75,14 +85,14 @@ struct Wanted {
     item: Result<FetchItem, ResponseError>,
 }
 
-async fn poll(call: Call, request: FetchRequest) -> Option<Chunks> {
+async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks> {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(MIN_BYTES_MAX);
     let limits = &call.node.config.limits;
     let server_max = u32::try_from(limits.fetch_size_max.0).unwrap_or(u32::MAX);
     let max_bytes = u32::try_from(request.max_bytes).unwrap_or(0).min(server_max);
-    let wanted = resolve(&call, &call.node.image(), &request.topics);
+    let wanted = resolve(&call, &call.node.image(), asker, &request.topics);
     let items: Vec<FetchItem> = wanted.iter().filter_map(|wanted| wanted.item.ok()).collect();
     // What the reply may hold, once; the reading of each round replaces that of the round before.
     let reply_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
@@ -139,15 +149,15 @@ fn is_answer(results: &[Result<Fetched, PartitionError>], min_bytes: usize, want
         || results.iter().any(|result| result.as_ref().map_or(true, is_final))
 }
 
-fn resolve(call: &Call, image: &Image, topics: &[FetchTopic]) -> Vec<Wanted> {
+fn resolve(call: &Call, image: &Image, asker: Asker, topics: &[FetchTopic]) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (place, topic) in topics.iter().enumerate() {
-        let known = resolve_topic(call, image, topic);
+        let known = resolve_topic(call, image, asker, topic);
         for partition in &topic.partitions {
             let item = known.and_then(|id| {
                 let exists = image.partition(id, PartitionIndex(partition.partition)).is_some();
                 let error = ResponseError::UnknownTopicOrPartition;
-                exists.then(|| item(id, partition)).ok_or(error)
+                exists.then(|| item(id, asker, partition)).ok_or(error)
             });
             wanted.push(Wanted { topic: place, index: partition.partition, item });
         }
@@ -155,8 +165,13 @@ fn resolve(call: &Call, image: &Image, topics: &[FetchTopic]) -> Vec<Wanted> {
     wanted
 }
 
-fn resolve_topic(call: &Call, image: &Image, topic: &FetchTopic) -> Result<TopicId, ResponseError> {
-    let allowed = |name: &str| call.allows(Operation::Read, Resource::Topic, name);
+fn resolve_topic(
+    call: &Call,
+    image: &Image,
+    asker: Asker,
+    topic: &FetchTopic,
+) -> Result<TopicId, ResponseError> {
+    let allowed = |name: &str| asker.is_follower() || call.allows(Operation::Read, Resource::Topic, name);
     if call.version >= TOPIC_IDS_FROM {
         let found = image.topics.get(&TopicId(topic.topic_id));
         return found
@@ -178,7 +193,7 @@ fn known(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-fn item(topic_id: TopicId, partition: &FetchPartition) -> FetchItem {
+fn item(topic_id: TopicId, asker: Asker, partition: &FetchPartition) -> FetchItem {
     FetchItem {
         partition: TopicPartition { topic_id, partition: PartitionIndex(partition.partition) },
         from: FetchPosition {
@@ -187,6 +202,7 @@ fn item(topic_id: TopicId, partition: &FetchPartition) -> FetchItem {
             last_fetched_epoch: known(partition.last_fetched_epoch),
         },
         max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
+        follower: asker.position(partition),
     }
 }
 
@@ -212,6 +228,11 @@ fn respond(
                 Ok(fetched) => found(fetched),
                 Err(error) => {
                     let mut data = failed(error_code::of_partition_error(&error).code());
+                    if let PartitionError::OffsetOutOfRange { log_start, .. } = &error
+                        && item.follower.is_some()
+                    {
+                        data.log_start_offset = log_start.0;
+                    }
                     let moved =
                         matches!(error, PartitionError::NotLeader | PartitionError::FencedLeaderEpoch { .. });
                     if moved

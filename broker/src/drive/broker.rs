@@ -9,6 +9,7 @@ mod call;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_core::ids::DirectoryId;
 use ottla_core::lifecycle::{
@@ -33,6 +34,8 @@ pub(crate) struct BrokerParts {
     pub(crate) directories: Vec<Directory>,
     /// What the properties file sets.
     pub(crate) fixed: ottla_core::config::Settings,
+    /// `replica.lag.time.max.ms`
+    pub(crate) lag_time_max: Duration,
     pub(crate) shards: Shards,
     pub(crate) shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     pub(crate) routes: watch::Sender<Routes>,
@@ -72,6 +75,7 @@ pub(crate) async fn run(parts: BrokerParts) {
             parts.directories.iter().map(Directory::known_to_replicas).collect(),
             parts.fixed,
         ),
+        lag_time_max: parts.lag_time_max,
         shards: parts.shards,
         routes: parts.routes,
         shard_events: parts.shard_events,
@@ -91,6 +95,7 @@ struct Driver {
     callers: Callers,
     replied: mpsc::UnboundedReceiver<(CallNumber, Result<ottla_core::controller::Reply, CallError>)>,
     replicas: Replicas,
+    lag_time_max: Duration,
     shards: Shards,
     routes: watch::Sender<Routes>,
     directories: Vec<Directory>,
@@ -147,6 +152,10 @@ impl Driver {
                     let _ending = self.fatal.send(format!("{end}: \"{}\"", directory.path.display()));
                 }
             }
+            ShardEvent::Proposed { partition, proposal } => {
+                debug!(topic_id = %partition.topic_id, partition = partition.partition.0, ?proposal, "another ISR is proposed");
+                self.lifecycle.propose(partition, proposal);
+            }
         }
         if self.replicas.are_known() {
             self.lifecycle.recovered();
@@ -163,6 +172,7 @@ impl Driver {
         for call in effects.calls {
             self.callers.start(call);
         }
+        effects.answers.into_iter().for_each(|answer| self.shards.proposal_answered(answer));
         if let Some(image) = effects.image {
             self.replicas.follow(image);
         }
@@ -175,6 +185,9 @@ impl Driver {
     }
 
     async fn publish(&mut self, step: Step) {
+        if let Some(eligible) = &step.eligible {
+            self.shards.peers(eligible, self.lag_time_max);
+        }
         step.orders.into_iter().for_each(|order| self.shards.order(order));
         self.routes.send_replace(self.replicas.routes().clone());
         self.shards.settle().await;

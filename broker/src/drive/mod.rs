@@ -2,4 +2,5 @@
 
 pub(crate) mod broker;
 pub(crate) mod controller;
+pub(crate) mod replication;
 pub(crate) mod shard;

@@ -19,6 +19,6 @@ mod tests;
 mod thread;
 
 pub(crate) use handle::{FetchItem, Fetched, Shards, Stalls};
-pub(crate) use thread::{ShardEvent, start};
+pub(crate) use thread::{Followed, ShardEvent, ShardReports, start};
 
 pub(crate) use ottla_core::shard::{OffsetFound, OffsetTarget};

@@ -4,7 +4,9 @@
 //! of raft messages. Everything here speaks through `ottla-client`; nothing here decides.
 
 mod controller_client;
+mod leader_connections;
 mod raft_sender;
 
 pub(crate) use controller_client::{ActiveController, ControllerClient};
+pub(crate) use leader_connections::{LeaderConnection, LeaderConnections};
 pub(crate) use raft_sender::RaftSenders;

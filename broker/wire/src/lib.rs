@@ -16,6 +16,7 @@ pub mod error;
 pub mod fetch_response;
 pub mod frame;
 pub mod private;
+pub mod replica_fetch;
 pub mod request;
 pub mod response;
 pub mod version;

@@ -13,8 +13,7 @@ pub(super) const KEYS: &[Key] = &[
         "How long a follower may be behind before it counts as out of sync.",
     )
     .high()
-    .at_least(1)
-    .inert(ONE_REPLICA),
+    .at_least(1),
     Key::int("num.replica.fetchers", "1", "Connections to each broker that data is copied from.")
         .at_least(1)
         .cluster_wide()
@@ -24,23 +23,15 @@ pub(super) const KEYS: &[Key] = &[
         "1048576",
         "How many bytes of a partition a follower asks for at once.",
     )
-    .at_least(0)
-    .inert(ONE_REPLICA),
+    .at_least(0),
     Key::int("replica.fetch.min.bytes", "1", "How many bytes a follower waits for.")
         .at_least(0)
         .inert(ONE_REPLICA),
     Key::int("replica.fetch.response.max.bytes", "10485760", "How many bytes a follower asks for at once.")
-        .at_least(0)
-        .inert(ONE_REPLICA),
-    Key::int("replica.fetch.wait.max.ms", "500", "How long a follower waits for new data.")
-        .at_least(0)
-        .inert(ONE_REPLICA),
-    Key::int("replica.fetch.backoff.ms", "1000", "How long a follower waits after an error.")
-        .at_least(0)
-        .inert(ONE_REPLICA),
-    Key::int("replica.socket.timeout.ms", "30000", "How long a follower waits for an answer.")
-        .at_least(1)
-        .inert(ONE_REPLICA),
+        .at_least(0),
+    Key::int("replica.fetch.wait.max.ms", "500", "How long a follower waits for new data.").at_least(0),
+    Key::int("replica.fetch.backoff.ms", "1000", "How long a follower waits after an error.").at_least(0),
+    Key::int("replica.socket.timeout.ms", "30000", "How long a follower waits for an answer.").at_least(1),
     Key::int("replica.socket.receive.buffer.bytes", "65536", "The size of a follower's receive buffer.")
         .at_least(-1)
         .inert("the operating system sizes socket buffers by itself"),

@@ -10,6 +10,7 @@ use super::{ByteCount, Limit, Settings};
 use crate::ids::NodeId;
 use crate::metadata::image::{Endpoint, Voter};
 use crate::metadata::record::Voters;
+use crate::replication::FetchLimits;
 
 /// What a node does (`process.roles`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,17 @@ pub struct Timeouts {
     pub request: Duration,
     /// `connections.max.idle.ms`
     pub connection_idle: Limit<Duration>,
+}
+
+/// How replicas follow their leaders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replication {
+    /// `replica.lag.time.max.ms`
+    pub lag_time_max: Duration,
+    /// `replica.socket.timeout.ms`
+    pub answer_timeout: Duration,
+    /// `replica.fetch.*`
+    pub fetch: FetchLimits,
 }
 
 /// How much of things there may be.
@@ -108,6 +120,8 @@ pub struct BrokerConfig {
     pub timeouts: Timeouts,
     /// How much of things there may be.
     pub limits: Limits,
+    /// How replicas follow their leaders.
+    pub replication: Replication,
     /// Creation and deletion of topics.
     pub topics: TopicRules,
     /// Everything the properties file sets, for DescribeConfigs and for the defaults of topics.
@@ -133,6 +147,7 @@ impl BrokerConfig {
         let http_listener = http_listener(&mut file);
         file.check_together();
         let (timeouts, limits, topics) = (timeouts(&file), limits(&file), topic_rules(&file));
+        let replication = replication(&file);
         let rack = file.text("broker.rack");
         let config_hash = file.text("ottla.config.hash");
         let (fixed, problems, warnings) = file.into_parts();
@@ -156,6 +171,7 @@ impl BrokerConfig {
             config_hash,
             timeouts,
             limits,
+            replication,
             topics,
             fixed,
         };
@@ -286,6 +302,21 @@ fn timeouts(file: &CheckedFile<'_>) -> Timeouts {
         connection_idle: match file.number("connections.max.idle.ms") {
             ..0 => Limit::Unlimited,
             0.. => Limit::AtMost(duration("connections.max.idle.ms")),
+        },
+    }
+}
+
+fn replication(file: &CheckedFile<'_>) -> Replication {
+    let duration = |key| Duration::from_millis(u64::try_from(file.number(key)).unwrap_or(0));
+    let bytes = |key| u32::try_from(file.number(key)).unwrap_or(u32::MAX);
+    Replication {
+        lag_time_max: duration("replica.lag.time.max.ms"),
+        answer_timeout: duration("replica.socket.timeout.ms"),
+        fetch: FetchLimits {
+            wait_max: duration("replica.fetch.wait.max.ms"),
+            bytes_max: bytes("replica.fetch.response.max.bytes"),
+            partition_bytes_max: bytes("replica.fetch.max.bytes"),
+            backoff: duration("replica.fetch.backoff.ms"),
         },
     }
 }

@@ -12,6 +12,7 @@
 
 mod finder;
 mod follower;
+mod proposals;
 mod registration;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,15 @@ use std::time::Duration;
 use self::finder::Finder;
 pub use self::follower::FollowError;
 use self::follower::Follower;
+pub use self::proposals::ProposalAnswer;
+use self::proposals::Proposals;
 use self::registration::Registration;
 use crate::config::Address;
 use crate::controller::OperationError;
 use crate::controller::operation::{Operation, RegisterBroker, Reply};
-use crate::ids::{BrokerEpoch, DirectoryId, NodeId};
+use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicPartition};
 use crate::metadata::image::Image;
+use crate::partition::IsrProposal;
 use crate::time::Monotonic;
 
 /// The name of the follower's calls in events.
@@ -33,6 +37,9 @@ const FETCH: &str = "metadata fetch";
 
 /// The name of a registration in events.
 const REGISTER: &str = "broker registration";
+
+/// The name of the leaders' calls in events.
+const ALTER: &str = "change of an ISR";
 
 /// The pause after a refusal that time may heal, such as an id whose last holder's session is not over.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(500);
@@ -150,6 +157,8 @@ pub struct LifecycleEffects {
     /// The image that is committed, if it is another than before. The first one has this process's own
     /// registration in it.
     pub image: Option<Image>,
+    /// What came of what leaders here proposed.
+    pub answers: Vec<ProposalAnswer>,
     /// To be logged.
     pub events: Vec<LifecycleEvent>,
     /// Why this process must exit now.
@@ -163,6 +172,7 @@ pub struct Lifecycle {
     finder: Finder,
     registration: Registration,
     follower: Follower,
+    proposals: Proposals,
     effects: LifecycleEffects,
     next_call: u64,
     /// Whom each call on its way was sent to.
@@ -182,6 +192,7 @@ impl Lifecycle {
             finder: Finder::new(config.controllers.clone()),
             registration: Registration::default(),
             follower: Follower::new(config.registration.node_id),
+            proposals: Proposals::default(),
             effects: LifecycleEffects::default(),
             next_call: 1,
             asked: BTreeMap::new(),
@@ -201,12 +212,18 @@ impl Lifecycle {
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Monotonic {
         let next = self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config));
+        let next = self.proposals.wakes_at(&self.config).map_or(next, |at| at.min(next));
         if self.state() == BrokerState::Stopping { next.min(self.heard_at.plus(SILENCE_MAX)) } else { next }
     }
 
     /// The logs are recovered: the broker may come into service.
     pub fn recovered(&mut self) {
         self.registration.recovered();
+    }
+
+    /// A leader here wants another ISR, in place of what it wanted before.
+    pub fn propose(&mut self, partition: TopicPartition, proposal: IsrProposal) {
+        self.proposals.propose(partition, proposal);
     }
 
     /// A log directory has failed for ever: the controller is told with a heartbeat at once, and again with
@@ -232,6 +249,9 @@ impl Lifecycle {
         let Some(at) = self.asked.remove(&number) else { return };
         let what = if self.follower.awaits(number) {
             self.followed(number, result).map_err(|reason| (FETCH, reason))
+        } else if self.proposals.awaits(number) {
+            let answers = self.proposals.replied(result, self.now.plus(self.config.retry_backoff));
+            answers.map(|answers| self.effects.answers.extend(answers)).map_err(|reason| (ALTER, reason))
         } else if self.registration.awaits(number) {
             let what = self.registration.name();
             self.registered(number, result).map_err(|reason| (what, reason))
@@ -248,6 +268,7 @@ impl Lifecycle {
         let now = self.now;
         let late = [
             (FETCH, self.follower.timed_out(now, &self.config)),
+            (ALTER, self.proposals.timed_out(now, &self.config)),
             (self.registration.name(), self.registration.timed_out(now, &self.config)),
         ];
         for (what, number) in late {
@@ -269,6 +290,12 @@ impl Lifecycle {
         {
             let number = self.call(operation);
             self.follower.sent(number, now);
+        }
+        if self.registration.state(false) != BrokerState::Stopped
+            && let Some(operation) = self.proposals.next(now, &self.config, self.registration.epoch())
+        {
+            let number = self.call(operation);
+            self.proposals.sent(number, now);
         }
         std::mem::take(&mut self.effects)
     }
@@ -386,6 +413,7 @@ impl Lifecycle {
         };
         match what {
             FETCH => self.follower.retry_at(self.now.plus(pause)),
+            ALTER => self.proposals.retry_at(self.now.plus(pause)),
             _ => self.registration.retry_at(self.now.plus(pause)),
         }
         self.effects.events.push(LifecycleEvent::Failed { what, at, reason });

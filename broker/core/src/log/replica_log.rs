@@ -177,6 +177,13 @@ impl<D: Disk> Log<D> {
         self.epochs.latest()
     }
 
+    /// The leader epoch of the last record; `None` without a record. A leader's epoch that has no record here is
+    /// nothing that another replica could agree with.
+    pub fn last_record_epoch(&self) -> Option<LeaderEpoch> {
+        let last = self.log_end().0.checked_sub(1).map(Offset)?;
+        (last >= self.log_start).then(|| self.epochs.epoch_at(last)).flatten()
+    }
+
     /// Where the latest leader epoch begins.
     pub fn latest_epoch_start(&self) -> Option<Offset> {
         self.epochs.latest_start()

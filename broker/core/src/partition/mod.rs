@@ -4,19 +4,26 @@
 //! and the acknowledgements that wait for it. Never touches a file: the shard that owns a [`Partition`]
 //! and its log tells it where the log ends and how far it is durable, and does what it returns.
 //!
-//! Not done: followers. A replica is either the only one or not the leader; replication adds the
-//! followers' positions to [`Partition::committable`] and nothing else to the rules here.
+//! What makes a leader is in `leading.rs`: followers, commitment, the ISR. A follower does what its leader's
+//! replies say ([`Partition::replicated`], [`Partition::truncated`]).
 
 mod ack;
+mod error;
+mod followers;
+mod leading;
 
 use std::sync::Arc;
 
 pub use ack::{AckLevel, Released};
+pub use error::PartitionError;
+pub use followers::{FollowerFetch, Peers};
+pub use leading::{IsrProposal, ProposalOutcome};
 
 use crate::config::Durability;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::metadata::image;
 use ack::ParkedAcks;
+use leading::Leading;
 
 /// Where a replica's log begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,66 +34,6 @@ pub struct Positions {
     pub log_end: Offset,
     /// The offset after the last durable record; never above `log_end`.
     pub flushed_end: Offset,
-}
-
-/// Why a replica cannot serve a request; each maps to one Kafka error code at the edge.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PartitionError {
-    /// NOT_LEADER_OR_FOLLOWER.
-    #[error("this broker does not lead the partition")]
-    NotLeader,
-    /// FENCED_LEADER_EPOCH (rule 50).
-    #[error("leader epoch {asked} is older than the current one, {current}")]
-    FencedLeaderEpoch {
-        /// The epoch in the request.
-        asked: LeaderEpoch,
-        /// The epoch here.
-        current: LeaderEpoch,
-    },
-    /// UNKNOWN_LEADER_EPOCH (rule 50).
-    #[error("leader epoch {asked} is newer than the one known here, {current}")]
-    UnknownLeaderEpoch {
-        /// The epoch in the request.
-        asked: LeaderEpoch,
-        /// The epoch here.
-        current: LeaderEpoch,
-    },
-    /// OFFSET_OUT_OF_RANGE (rule 47).
-    #[error("offset {asked} is outside {log_start}..={log_end}")]
-    OffsetOutOfRange {
-        /// The offset in the request.
-        asked: Offset,
-        /// Where the log starts.
-        log_start: Offset,
-        /// Where it ends.
-        log_end: Offset,
-    },
-    /// OFFSET_NOT_AVAILABLE (rule 53): what the answer is was committed by earlier leaders, and this one does not
-    /// know yet.
-    #[error("the high watermark has not reached the beginning of the current leader epoch yet")]
-    OffsetNotAvailable,
-    /// NOT_ENOUGH_REPLICAS (rule 28): nothing was written.
-    #[error("the partition has {isr} in-sync replicas and needs {min}")]
-    NotEnoughReplicas {
-        /// In-sync replicas now.
-        isr: usize,
-        /// `min.insync.replicas`, or the number of replicas where that is less.
-        min: usize,
-    },
-    /// NOT_ENOUGH_REPLICAS_AFTER_APPEND (rule 28): the records stay in the log.
-    #[error("the partition fell to {isr} in-sync replicas, below {min}, after the records were written")]
-    NotEnoughReplicasAfterAppend {
-        /// In-sync replicas now.
-        isr: usize,
-        /// `min.insync.replicas`, or the number of replicas where that is less.
-        min: usize,
-    },
-    /// KAFKA_STORAGE_ERROR: there is too little room in the log directory; nothing was written.
-    #[error("the log directory of the partition is full: records are refused until there is room again")]
-    DirectoryFull,
-    /// KAFKA_STORAGE_ERROR: the log directory failed; nothing is known of what it held unsynced.
-    #[error("the log directory of the partition has failed")]
-    Storage,
 }
 
 /// What a consumer may read now.
@@ -100,6 +47,15 @@ pub struct Readable {
     pub high_watermark: Offset,
 }
 
+/// The settings of a topic that say what an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckSettings {
+    /// `flush.messages` and `flush.ms`
+    pub durability: Durability,
+    /// `min.insync.replicas`
+    pub min_insync_replicas: usize,
+}
+
 /// See the module's text. `T` is what the owner parks with an acknowledgement.
 #[derive(Debug)]
 pub struct Partition<T> {
@@ -109,50 +65,66 @@ pub struct Partition<T> {
     durability: Durability,
     min_insync_replicas: usize,
     high_watermark: Offset,
+    /// While it leads.
+    leading: Option<Leading>,
     parked: ParkedAcks<T>,
     failed: bool,
 }
 
 impl<T> Partition<T> {
-    /// A replica whose log was just opened or made. What the log holds after recovery was synced by it, so
-    /// a replica that is its own whole ISR starts with everything committed, unless the ISR is below its minimum.
+    /// A replica whose log was just opened or made, with the high watermark that was written down when it was last
+    /// in use. What the log holds after recovery was synced by it, so a replica that is its own whole ISR starts with
+    /// everything committed, unless the ISR is below its minimum.
     pub fn new(
         me: NodeId,
         registration: Arc<image::Partition>,
         positions: Positions,
-        durability: Durability,
-        min_insync_replicas: usize,
+        high_watermark: Offset,
+        settings: AckSettings,
+        peers: &Peers,
     ) -> Self {
         let mut partition = Self {
             me,
-            registration,
+            leading: None,
+            registration: Arc::clone(&registration),
             positions,
-            durability,
-            min_insync_replicas,
-            high_watermark: positions.log_start,
+            durability: settings.durability,
+            min_insync_replicas: settings.min_insync_replicas,
+            high_watermark: high_watermark.clamp(positions.log_start, positions.log_end),
             parked: ParkedAcks::default(),
             failed: false,
         };
-        partition.advance_high_watermark();
+        let _nothing_is_parked_yet = partition.register(registration, peers);
         partition
     }
 
     /// Takes over the topic's settings that decide about acknowledgements. Relaxing them may release some.
-    pub fn configure(&mut self, durability: Durability, min_insync_replicas: usize) -> Vec<Released<T>> {
-        self.durability = durability;
-        self.min_insync_replicas = min_insync_replicas;
-        self.release()
+    pub fn configure(&mut self, settings: AckSettings, peers: &Peers) -> Vec<Released<T>> {
+        self.durability = settings.durability;
+        self.min_insync_replicas = settings.min_insync_replicas;
+        self.release(peers)
     }
 
     /// Takes over what the controller registered. Acknowledgements that a lost leadership can no longer
     /// give are refused: the records stay, and whether they survive is the next leader's to say.
-    pub fn register(&mut self, registration: Arc<image::Partition>) -> Vec<Released<T>> {
-        let epoch_before = self.registration.leader_epoch;
-        self.registration = registration;
-        if !self.is_leader() || self.registration.leader_epoch != epoch_before && !self.is_sole_isr() {
+    pub fn register(&mut self, registration: Arc<image::Partition>, peers: &Peers) -> Vec<Released<T>> {
+        let before = std::mem::replace(&mut self.registration, registration);
+        if !self.is_leader() {
+            self.leading = None;
             return self.parked.refuse_all(&PartitionError::NotLeader);
         }
-        self.release()
+        let (me, registration) = (self.me, &self.registration);
+        match &mut self.leading {
+            Some(leading) if before.leader_epoch == registration.leader_epoch => {
+                leading.follow(me, registration, &before.isr, peers);
+            }
+            // Also one that leads again, in another epoch: what followers had before may be cut by now.
+            Some(_) | None => {
+                self.leading = Some(Leading::new(me, registration, self.positions.log_end, peers));
+            }
+        }
+        self.tick(peers);
+        self.release(peers)
     }
 
     /// The directory under this replica failed: it serves nothing more.
@@ -197,23 +169,44 @@ impl<T> Partition<T> {
     }
 
     /// The log took records up to `log_end`. With [`AckLevel::None`] nothing is parked.
-    pub fn appended(&mut self, log_end: Offset, acks: AckLevel, waiting: T) -> Vec<Released<T>> {
+    pub fn appended(
+        &mut self,
+        log_end: Offset,
+        acks: AckLevel,
+        waiting: T,
+        peers: &Peers,
+    ) -> Vec<Released<T>> {
         self.parked.park(log_end, acks, waiting);
-        self.advanced(log_end)
+        self.advanced(log_end, peers)
     }
 
     /// The log took records that nobody waits for.
-    pub fn advanced(&mut self, log_end: Offset) -> Vec<Released<T>> {
+    pub fn advanced(&mut self, log_end: Offset, peers: &Peers) -> Vec<Released<T>> {
         debug_assert!(log_end >= self.positions.log_end, "a log only grows by appending");
         self.positions.log_end = log_end;
-        self.release()
+        self.release(peers)
+    }
+
+    /// A follower took records up to `log_end` from its leader, whose high watermark was this (rule 54).
+    pub fn replicated(&mut self, log_end: Offset, leader_high_watermark: Offset) {
+        debug_assert!(!self.is_leader(), "a leader's log grows by what producers send");
+        self.positions.log_end = log_end;
+        let committed = leader_high_watermark.min(log_end);
+        self.high_watermark = self.high_watermark.max(committed);
+    }
+
+    /// A follower's log was cut, or begun anew, to agree with its leader's. What is cut was never committed, unless
+    /// the leader was chosen from outside the ISR.
+    pub fn truncated(&mut self, positions: Positions) {
+        self.positions = positions;
+        self.high_watermark = self.high_watermark.clamp(positions.log_start, positions.log_end);
     }
 
     /// The log is durable up to `flushed_end`.
-    pub fn flushed(&mut self, flushed_end: Offset) -> Vec<Released<T>> {
+    pub fn flushed(&mut self, flushed_end: Offset, peers: &Peers) -> Vec<Released<T>> {
         debug_assert!(flushed_end <= self.positions.log_end, "only what was written can be durable");
         self.positions.flushed_end = self.positions.flushed_end.max(flushed_end);
-        self.release()
+        self.release(peers)
     }
 
     /// May a consumer read at `offset`, and how far (rules 46, 47, 50)?
@@ -223,11 +216,16 @@ impl<T> Partition<T> {
         epoch: Option<LeaderEpoch>,
     ) -> Result<Readable, PartitionError> {
         self.check_leader(epoch)?;
+        self.check_in_log(offset)?;
+        Ok(self.readable())
+    }
+
+    fn check_in_log(&self, offset: Offset) -> Result<(), PartitionError> {
         let Positions { log_start, log_end, .. } = self.positions;
         if offset < log_start || offset > log_end {
             return Err(PartitionError::OffsetOutOfRange { asked: offset, log_start, log_end });
         }
-        Ok(self.readable())
+        Ok(())
     }
 
     /// How far a consumer may read.
@@ -253,10 +251,6 @@ impl<T> Partition<T> {
         if self.is_leader() { Ok(()) } else { Err(PartitionError::NotLeader) }
     }
 
-    fn is_sole_isr(&self) -> bool {
-        self.registration.isr == [self.me]
-    }
-
     /// How many replicas must be in sync. A partition with fewer replicas than `min.insync.replicas` needs all
     /// of them and no more, as in Kafka: one value for brokers must not make every small topic unwritable.
     fn isr_min(&self) -> usize {
@@ -271,22 +265,15 @@ impl<T> Partition<T> {
         }
     }
 
-    /// The least position over the ISR, or `None` while no position may be committed: when not leading,
-    /// when the ISR is below its minimum (rule 29), or when another replica would have a say.
-    fn committable(&self) -> Option<Offset> {
-        let strict = self.registration.isr.len() >= self.isr_min();
-        (self.is_leader() && strict && self.is_sole_isr()).then(|| self.own_position())
-    }
-
     /// The high watermark never falls (rule 54).
-    fn advance_high_watermark(&mut self) {
-        if let Some(position) = self.committable() {
+    fn advance_high_watermark(&mut self, peers: &Peers) {
+        if let Some(position) = self.committable(peers) {
             self.high_watermark = self.high_watermark.max(position);
         }
     }
 
-    fn release(&mut self) -> Vec<Released<T>> {
-        self.advance_high_watermark();
+    fn release(&mut self, peers: &Peers) -> Vec<Released<T>> {
+        self.advance_high_watermark(peers);
         let (isr, min) = (self.registration.isr.len(), self.isr_min());
         let verdict =
             if isr < min { Err(PartitionError::NotEnoughReplicasAfterAppend { isr, min }) } else { Ok(()) };

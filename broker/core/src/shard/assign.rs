@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::replica::{Parked, Replica, log_config};
+use super::replica::{Parked, Replica, ack_settings, log_config};
 use super::{Leaving, Shard};
 use crate::config::TopicConfig;
 use crate::disk::{Disk, is_no_descriptor};
-use crate::ids::{TopicName, TopicPartition};
+use crate::ids::{Offset, TopicName, TopicPartition};
 use crate::log::{Log, directory_name};
 use crate::metadata::image;
 use crate::partition::{Partition, PartitionError, Released};
@@ -43,29 +43,39 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         replica.log.configure(&log_config(&assignment.config));
         let positions = replica.positions();
         let registration = Arc::clone(&assignment.registration);
+        let epoch_before = replica.partition.as_ref().map(|partition| partition.registration().leader_epoch);
         let led_before = replica.partition.as_ref().is_some_and(Partition::is_leader);
-        let min_isr = usize::try_from(assignment.config.min_insync_replicas).unwrap_or(usize::MAX);
-        let durability = assignment.config.durability;
+        let settings = ack_settings(&assignment.config);
         let mut released = match &mut replica.partition {
-            Some(partition) => partition.register(registration),
+            Some(partition) => partition.register(registration, &self.peers),
             empty @ None => {
-                *empty = Some(Partition::new(me, registration, positions, durability, min_isr));
+                let high_watermark = replica.high_watermark_on_disk;
+                let machine =
+                    Partition::new(me, registration, positions, high_watermark, settings, &self.peers);
+                *empty = Some(machine);
                 Vec::new()
             }
         };
         let partition = replica.partition.as_mut().expect("it was just set");
-        released.extend(partition.configure(durability, min_isr));
-        if partition.is_leader() {
-            replica.log.assign_epoch(partition.registration().leader_epoch);
+        released.extend(partition.configure(settings, &self.peers));
+        let leads = partition.is_leader();
+        let leader_epoch = partition.registration().leader_epoch;
+        if leads {
+            replica.log.assign_epoch(leader_epoch);
         }
         if replica.log.needs_sync() {
             // A new log's name is durable before anything in it is acknowledged.
             self.commit.want_sync(id);
         }
-        if led_before && !self.replicas[&id].partition.as_ref().is_some_and(Partition::is_leader) {
+        if led_before && !leads {
             self.wake_all(id);
         }
         self.answer(released);
+        if epoch_before != Some(leader_epoch) {
+            self.cut_by_high_watermark_if_planted(id);
+            self.follow(id);
+        }
+        self.propose(id);
         self.wake(id);
     }
 
@@ -89,6 +99,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 released.verdict = Err(PartitionError::NotLeader);
             }
             self.answer(released);
+        }
+        if replica.take_follows() {
+            self.effects.push(Effect::Follow { partition: id, from: None });
         }
         let watchers = std::mem::take(&mut replica.watchers);
         self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
@@ -159,7 +172,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let recovery_point = self.recovery_point_on_disk(&(name, assignment.partition.partition));
         match Log::create(self.disk.clone(), &directory, topic_id, &config, recovery_point) {
             Ok(log) => {
-                self.replicas.insert(assignment.partition, Replica::new(log));
+                self.replicas.insert(assignment.partition, Replica::new(log, Offset(0)));
                 true
             }
             Err(error) => {

@@ -2,11 +2,12 @@
 
 use std::io;
 
+use super::follow::FollowFrom;
 use crate::disk::Disk;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::SyncJob;
 use crate::log::checkpoints::{Checkpoint, Offsets};
-use crate::partition::PartitionError;
+use crate::partition::{IsrProposal, PartitionError};
 
 /// Where a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,21 @@ pub enum Effect<D: Disk, T, W> {
         waiting: T,
         /// The answer.
         result: Result<Produced, PartitionError>,
+    },
+    /// Ask the controller for another ISR; what came of it goes to [`super::Shard::proposal_answered`].
+    AlterIsr {
+        /// Of this partition.
+        partition: TopicPartition,
+        /// What to ask for.
+        proposal: IsrProposal,
+    },
+    /// Fetch this replica's records from its leader, from here on and in place of what was said of it before; with
+    /// `None` no more.
+    Follow {
+        /// The replica.
+        partition: TopicPartition,
+        /// From where.
+        from: Option<FollowFrom>,
     },
     /// Wake a reader: there may be more to read, or the partition may have moved.
     Wake(W),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Shard;
-use super::replica::Watcher;
+use super::replica::{ReadsTo, Watcher};
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, TimestampOffset};
@@ -70,7 +70,7 @@ pub struct OffsetFound {
 /// Where a log last agrees with a consumer whose record before `offset` is of this epoch, if they differ. As in
 /// Kafka an offset before the log's start is out of range whatever the epochs say (KAFKA-12996), and so is one
 /// after an epoch that this log never heard of.
-fn divergence<D: Disk>(
+pub(super) fn divergence<D: Disk>(
     log: &Log<D>,
     offset: Offset,
     epoch: LeaderEpoch,
@@ -112,13 +112,20 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// Leaves a token that is woken when more than `beyond` can be read, or when the replica stops leading.
     /// Tokens that are no longer `alive` are dropped: a poll that timed out leaves its own behind.
-    pub fn watch(&mut self, id: TopicPartition, beyond: Offset, token: W, alive: impl Fn(&W) -> bool) {
+    pub fn watch(
+        &mut self,
+        id: TopicPartition,
+        reads_to: ReadsTo,
+        beyond: Offset,
+        token: W,
+        alive: impl Fn(&W) -> bool,
+    ) {
         let leads = self.partition(id).is_some_and(|partition| partition.check_leader(None).is_ok());
         let Some(replica) = self.replicas.get_mut(&id).filter(|_| leads) else {
             return self.effects.push(super::Effect::Wake(token));
         };
         replica.watchers.retain(|watcher| alive(&watcher.token));
-        replica.watchers.push(Watcher { beyond, token });
+        replica.watchers.push(Watcher { reads_to, beyond, token });
         self.wake(id);
     }
 
@@ -170,7 +177,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
-    fn read_failed(&mut self, error: &ReadError) -> PartitionError {
+    pub(super) fn read_failed(&mut self, error: &ReadError) -> PartitionError {
         match error {
             // The driver asked the disk not to wait, and asks again.
             ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}

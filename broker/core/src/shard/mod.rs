@@ -15,6 +15,8 @@ mod checkpoint;
 mod damaged;
 mod effect;
 mod fetch;
+mod follow;
+mod lead;
 mod open;
 mod produce;
 mod replica;
@@ -26,21 +28,24 @@ use crate::disk::Disk;
 use crate::ids::{NodeId, TopicPartition};
 use crate::log::checkpoints::Offsets;
 use crate::log::commit::GroupCommit;
-use crate::partition::{Partition, PartitionError};
+use crate::partition::{Partition, PartitionError, Peers};
 use crate::time::Monotonic;
 
 pub use assign::Assignment;
 use damaged::Damaged;
 pub use effect::{CheckpointJob, Effect, Produced, RemovalJob};
 pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
+pub use follow::{FollowFrom, FollowProblem, Replicated, ReplicatedPart};
 pub use open::{Opened, OpenedLog};
 pub use produce::Batch;
+pub use replica::ReadsTo;
 use replica::Replica;
 
 /// See the module's text.
 pub struct Shard<D: Disk, T, W> {
     me: NodeId,
     disk: D,
+    peers: Peers,
     replicas: BTreeMap<TopicPartition, Replica<D, T, W>>,
     commit: GroupCommit<TopicPartition>,
     /// Logs that were found and cannot serve.

@@ -10,6 +10,7 @@ use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
 use crate::log::{DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
+use crate::partition::Peers;
 use crate::time::Monotonic;
 
 /// One log that was found.
@@ -43,6 +44,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let clean = take_clean_shutdown(&disk)?.is_some();
         let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
         let log_starts = Checkpoint::LogStart.read(&disk)?;
+        let high_watermarks = Checkpoint::HighWatermark.read(&disk)?;
         let mut replicas = BTreeMap::new();
         let mut logs = Vec::new();
         let mut damaged = Vec::new();
@@ -73,7 +75,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
             let result = opened.map(|(log, report)| {
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
-                replicas.insert(partition, Replica::new(log));
+                let high_watermark = offset(&high_watermarks).unwrap_or(Offset(0));
+                replicas.insert(partition, Replica::new(log, high_watermark));
                 (partition, report)
             });
             logs.push(OpenedLog { directory, result });
@@ -81,6 +84,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let shard = Self {
             me,
             disk,
+            peers: Peers { now, ..Peers::default() },
             replicas,
             commit: GroupCommit::new(),
             removing: Vec::new(),

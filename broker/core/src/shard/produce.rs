@@ -80,9 +80,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let released = if acks == AckLevel::None {
             let (waiting, produced) = (parked.waiting, parked.produced);
             self.effects.push(Effect::Answer { waiting, result: Ok(produced) });
-            partition.advanced(end)
+            partition.advanced(end, &self.peers)
         } else {
-            partition.appended(end, acks, parked)
+            partition.appended(end, acks, parked, &self.peers)
         };
         let wants_sync = match partition.durability() {
             Durability::Synced => true,

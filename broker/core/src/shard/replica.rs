@@ -5,7 +5,7 @@ use crate::config::{ByteCount, TopicConfig};
 use crate::disk::Disk;
 use crate::ids::Offset;
 use crate::log::{Log, LogConfig};
-use crate::partition::{Partition, PartitionError, Positions};
+use crate::partition::{AckSettings, Partition, PartitionError, Positions};
 use crate::time::Monotonic;
 
 /// A producer's token and where its batch went.
@@ -15,9 +15,19 @@ pub struct Parked<T> {
     pub(super) produced: Produced,
 }
 
+/// What a reader may read up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadsTo {
+    /// A consumer: to the high watermark.
+    HighWatermark,
+    /// A follower: to the end of the log.
+    LogEnd,
+}
+
 /// A reader that wants to know when more than `beyond` can be read.
 #[derive(Debug)]
 pub(super) struct Watcher<W> {
+    pub(super) reads_to: ReadsTo,
     pub(super) beyond: Offset,
     pub(super) token: W,
 }
@@ -27,13 +37,27 @@ pub(super) struct Replica<D: Disk, T, W> {
     /// `None` until the metadata says what this replica is: a log found at the start.
     pub(super) partition: Option<Partition<Parked<T>>>,
     pub(super) watchers: Vec<Watcher<W>>,
+    /// The high watermark that was written down when this log was last in use.
+    pub(super) high_watermark_on_disk: Offset,
+    /// Whether it was said that it follows somebody.
+    pub(super) follows: bool,
+    /// Whether it is to be said from where it follows, once all it holds is durable.
+    pub(super) follows_after_sync: bool,
     /// Since when, at the most, its log has bytes that are not synced, as the last tick found it.
     pub(super) unflushed_since: Option<Monotonic>,
 }
 
 impl<D: Disk, T, W> Replica<D, T, W> {
-    pub(super) fn new(log: Log<D>) -> Self {
-        Self { log, partition: None, watchers: Vec::new(), unflushed_since: None }
+    pub(super) fn new(log: Log<D>, high_watermark_on_disk: Offset) -> Self {
+        Self {
+            log,
+            partition: None,
+            watchers: Vec::new(),
+            high_watermark_on_disk,
+            follows: false,
+            follows_after_sync: false,
+            unflushed_since: None,
+        }
     }
 
     /// Where the log begins and ends, for the machine.
@@ -50,11 +74,24 @@ impl<D: Disk, T, W> Replica<D, T, W> {
         self.partition.as_ref().ok_or(PartitionError::NotLeader)
     }
 
+    /// Whether it follows somebody who is to hear that it no longer does.
+    pub(super) fn take_follows(&mut self) -> bool {
+        self.follows_after_sync = false;
+        std::mem::take(&mut self.follows)
+    }
+
     /// Takes the watchers that there is something to read for.
     pub(super) fn take_woken(&mut self) -> Vec<W> {
         let Some(partition) = &self.partition else { return Vec::new() };
-        let end = partition.high_watermark();
-        self.watchers.extract_if(.., |watcher| end > watcher.beyond).map(|watcher| watcher.token).collect()
+        let (committed, log_end) = (partition.high_watermark(), partition.positions().log_end);
+        let end = |watcher: &Watcher<W>| match watcher.reads_to {
+            ReadsTo::HighWatermark => committed,
+            ReadsTo::LogEnd => log_end,
+        };
+        self.watchers
+            .extract_if(.., |watcher| end(watcher) > watcher.beyond)
+            .map(|watcher| watcher.token)
+            .collect()
     }
 }
 
@@ -66,5 +103,13 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
         segment_ms: i64::try_from(config.segment_age_max.as_millis()).unwrap_or(i64::MAX),
         segment_index_bytes: narrow(config.segment_index_size_max),
         index_interval_bytes: narrow(config.index_interval),
+    }
+}
+
+/// The part that says what an acknowledgement promises.
+pub(super) fn ack_settings(config: &TopicConfig) -> AckSettings {
+    AckSettings {
+        durability: config.durability,
+        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX),
     }
 }

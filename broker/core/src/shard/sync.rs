@@ -15,6 +15,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// Begins the next sync round if one is due: call it when everything that has arrived is appended, so
     /// that a round covers as much as it can.
     pub fn begin_round(&mut self, now: Monotonic) {
+        self.peers.now = self.peers.now.max(now);
         let replicas = &mut self.replicas;
         let jobs = self.commit.begin(now, |id| replicas.get_mut(&id)?.log.take_sync());
         if !jobs.is_empty() {
@@ -90,8 +91,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             Ok(flushed_end) => flushed_end,
             Err(error) => return self.fail(&error),
         };
-        let released = replica.partition.as_mut().map(|partition| partition.flushed(flushed_end));
+        let released =
+            replica.partition.as_mut().map(|partition| partition.flushed(flushed_end, &self.peers));
+        let follows = std::mem::take(&mut replica.follows_after_sync);
         self.answer(released.unwrap_or_default());
+        if follows {
+            self.follow(id);
+        }
         self.wake(id);
     }
 
@@ -103,7 +109,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             let Some(replica) = self.replicas.get_mut(&id) else { continue };
             let watchers = std::mem::take(&mut replica.watchers);
             let released = replica.partition.as_mut().map(|partition| partition.fail());
+            let follows = replica.take_follows();
             self.answer(released.unwrap_or_default());
+            if follows {
+                self.effects.push(Effect::Follow { partition: id, from: None });
+            }
             self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
         }
         let text = name.map_or_else(|| error.to_string(), |name| format!("log \"{name}\": {error}"));

@@ -1,5 +1,6 @@
 //! A shard whose effects a test performs by hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::config::{Layers, Settings, TopicConfig};
@@ -9,8 +10,8 @@ use ottla_core::ids::{
 };
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
-use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::shard::{Assignment, Batch, Effect, FetchPosition, Produced, Shard};
+use ottla_core::partition::{AckLevel, IsrProposal, PartitionError};
+use ottla_core::shard::{Assignment, Batch, Effect, FetchPosition, FollowFrom, Produced, Shard};
 use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
@@ -29,6 +30,7 @@ pub(crate) enum Seen {
     Failed,
     Removed,
     SetAside,
+    Proposed(Vec<i32>),
 }
 
 pub(crate) struct Rig {
@@ -36,6 +38,10 @@ pub(crate) struct Rig {
     pub(crate) shard: Shard<SimDisk, u32, u32>,
     pub(crate) jobs: Vec<(TopicPartition, SyncJob<SimDisk>)>,
     pub(crate) now: Monotonic,
+    /// What was proposed to the controller.
+    pub(crate) proposals: Vec<IsrProposal>,
+    /// From where each replica said last that it follows.
+    pub(crate) follows: BTreeMap<TopicPartition, Option<FollowFrom>>,
 }
 
 pub(crate) fn registration(leader: Option<NodeId>, epoch: i32) -> Arc<Partition> {
@@ -77,7 +83,7 @@ impl Rig {
     pub(crate) fn open(disk: SimDisk) -> Self {
         let now = Monotonic(0);
         let shard = Shard::open(ME, disk.clone(), now).unwrap().shard;
-        Self { disk, shard, jobs: Vec::new(), now }
+        Self { disk, shard, jobs: Vec::new(), now, proposals: Vec::new(), follows: BTreeMap::new() }
     }
 
     pub(crate) fn leading() -> Self {
@@ -118,6 +124,13 @@ impl Rig {
                 }
                 Effect::SetAside { .. } => seen.push(Seen::SetAside),
                 Effect::Failed { .. } => seen.push(Seen::Failed),
+                Effect::AlterIsr { proposal, .. } => {
+                    seen.push(Seen::Proposed(proposal.isr.iter().map(|(id, _)| id.0).collect()));
+                    self.proposals.push(proposal);
+                }
+                Effect::Follow { partition, from } => {
+                    self.follows.insert(partition, from);
+                }
             }
         }
         seen

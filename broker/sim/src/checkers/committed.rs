@@ -73,6 +73,16 @@ impl Committed {
         found
     }
 
+    /// Whether every partition that has a replica on a node and others elsewhere has another one in sync, as of the
+    /// newest picture anybody showed.
+    pub fn spares(&self, node: NodeId) -> bool {
+        let Some((_, newest)) = self.images.last_key_value() else { return true };
+        newest.topics.values().flat_map(|topic| topic.partitions.values()).all(|partition| {
+            let is_one_of_several = partition.replicas.len() > 1 && partition.replicas.contains(&node);
+            !is_one_of_several || partition.isr.iter().any(|member| *member != node)
+        })
+    }
+
     /// At the end, when every node has been given time: none may have less than was ever committed.
     pub fn must_reach_last(&self, node: NodeId, applied: MetadataOffset) -> Result<(), Violation> {
         if applied >= self.last() {

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ottla_core::ids::{NodeId, Offset, TopicId, TopicName, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 
 use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
 use crate::coverage::Happening;
+use crate::options::Options;
 use crate::records;
 use crate::rng::Rng;
 
@@ -22,7 +23,7 @@ pub(crate) enum ClientRequest {
     /// Where is everything?
     Metadata,
     /// Make a topic.
-    CreateTopic { name: TopicName, partitions: i32 },
+    CreateTopic { name: TopicName, partitions: i32, replication_factor: i16 },
     /// Delete a topic.
     DeleteTopic { id: TopicId },
     /// Change how densely a topic's logs are indexed.
@@ -30,9 +31,9 @@ pub(crate) enum ClientRequest {
     /// Append a batch, acks=all.
     Produce { partition: TopicPartition, batch: Bytes },
     /// Read committed records.
-    Fetch { partition: TopicPartition, offset: Offset },
+    Fetch { partition: TopicPartition, offset: Offset, epoch: LeaderEpoch },
     /// Where does the partition end?
-    ListOffsets { partition: TopicPartition },
+    ListOffsets { partition: TopicPartition, epoch: LeaderEpoch },
 }
 
 /// What a broker answers.
@@ -46,7 +47,8 @@ pub(crate) enum ClientReply {
     },
     Fetched {
         records: Bytes,
-        high_watermark: Offset,
+        /// `None` from a leader that does not know yet how much the one before it has committed.
+        high_watermark: Option<Offset>,
     },
     End {
         offset: Offset,
@@ -82,11 +84,14 @@ pub(crate) struct Client {
     id: u32,
     rng: Rng,
     topics: Vec<(TopicName, i32)>,
+    replication_factor: i16,
     deletes_topics: bool,
     /// A topic that was just deleted, to be made again at once.
     remake: Option<usize>,
     mode: Mode,
     image: Option<Image>,
+    /// The greatest leader epoch it has heard of: it goes by no older metadata, and to no older leader (KIP-320).
+    epochs: BTreeMap<TopicPartition, LeaderEpoch>,
     doing: Option<(u64, Doing)>,
     correlation: u64,
     values: u64,
@@ -97,15 +102,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(id: u32, rng: Rng, topics: Vec<(TopicName, i32)>, deletes_topics: bool) -> Self {
+    pub(crate) fn new(id: u32, rng: Rng, topics: Vec<(TopicName, i32)>, options: &Options) -> Self {
         Self {
             id,
             rng,
             topics,
-            deletes_topics,
+            replication_factor: options.replication_factor,
+            deletes_topics: options.deletes_topics,
             remake: None,
             mode: Mode::Work,
             image: None,
+            epochs: BTreeMap::new(),
             doing: None,
             correlation: 0,
             values: 0,
@@ -184,15 +191,14 @@ impl Client {
         let metadata = (anyone, Doing::Metadata, ClientRequest::Metadata);
         if let Some(topic) = self.remake.take() {
             let (name, partitions) = self.topics[topic].clone();
-            return (anyone, Doing::Admin, ClientRequest::CreateTopic { name, partitions });
+            return (anyone, Doing::Admin, self.create(name, partitions));
         }
         let Some(image) = self.image.clone() else { return metadata };
         let missing = self.topics.iter().find(|(name, _)| image.topic(name).is_none());
         if let Some((name, partitions)) = missing
             && self.rng.permille(500)
         {
-            let request = ClientRequest::CreateTopic { name: name.clone(), partitions: *partitions };
-            return (anyone, Doing::Admin, request);
+            return (anyone, Doing::Admin, self.create(name.clone(), *partitions));
         }
         if self.deletes_topics && self.mode == Mode::Work && self.rng.permille(10) {
             let at = self.rng.index(self.topics.len());
@@ -207,7 +213,12 @@ impl Client {
             return (anyone, Doing::Admin, ClientRequest::Configure { name, index_interval_bytes });
         }
         let mut led = partitions(&image);
-        led.retain(|(partition, leader)| leader.is_some() && !excused(*partition));
+        let newest = |partition: &TopicPartition| self.epochs.get(partition).copied();
+        led.retain(|(partition, leader)| {
+            let registered = image.partition(partition.topic_id, partition.partition);
+            let epoch = registered.map(|registered| registered.leader_epoch);
+            leader.is_some() && epoch >= newest(partition) && !excused(*partition)
+        });
         if self.mode == Mode::Finish {
             led.retain(|(p, _)| !self.produced.contains(p) || !self.finished.contains(p));
         }
@@ -226,11 +237,20 @@ impl Client {
             let request = ClientRequest::Produce { partition, batch };
             return (leader, Doing::Produce { partition, values }, request);
         }
+        let epoch = self.epochs.get(&partition).copied().unwrap_or_default();
         if self.mode == Mode::Work && self.rng.permille(150) {
-            return (leader, Doing::ListOffsets { partition }, ClientRequest::ListOffsets { partition });
+            return (
+                leader,
+                Doing::ListOffsets { partition },
+                ClientRequest::ListOffsets { partition, epoch },
+            );
         }
         let offset = self.positions.get(&partition).copied().unwrap_or(Offset(0));
-        (leader, Doing::Fetch { partition, offset }, ClientRequest::Fetch { partition, offset })
+        (leader, Doing::Fetch { partition, offset }, ClientRequest::Fetch { partition, offset, epoch })
+    }
+
+    fn create(&self, name: TopicName, partitions: i32) -> ClientRequest {
+        ClientRequest::CreateTopic { name, partitions, replication_factor: self.replication_factor }
     }
 
     fn values(&mut self) -> Vec<String> {
@@ -259,7 +279,7 @@ impl Client {
         }
         let Some((_, doing)) = self.doing.take() else { return Ok(false) };
         match (doing, reply) {
-            (Doing::Metadata, ClientReply::Metadata(image)) => self.image = Some(*image),
+            (Doing::Metadata, ClientReply::Metadata(image)) => self.learn(*image),
             (Doing::Produce { partition, values }, ClientReply::Produced { base_offset }) => {
                 checks.coverage.note(Happening::BatchAcknowledged);
                 if self.mode == Mode::Finish {
@@ -301,12 +321,23 @@ impl Client {
         Ok(true)
     }
 
+    fn learn(&mut self, image: Image) {
+        for topic in image.topics.values() {
+            for (index, registered) in &topic.partitions {
+                let partition = TopicPartition { topic_id: topic.id, partition: *index };
+                let epoch = self.epochs.entry(partition).or_default();
+                *epoch = registered.leader_epoch.max(*epoch);
+            }
+        }
+        self.image = Some(image);
+    }
+
     fn fetched(
         &mut self,
         partition: TopicPartition,
         from: Offset,
         bytes: &[u8],
-        high_watermark: Offset,
+        high_watermark: Option<Offset>,
         time_ms: u64,
         checks: &mut Checks,
     ) -> Result<(), Violation> {
@@ -317,15 +348,16 @@ impl Client {
         checks.coverage.add(Happening::Read, u64::from(!records.is_empty()));
         let position = records.last().map_or(from, |(last, _)| last.plus(1));
         self.positions.insert(partition, position);
-        let is_final = self.mode == Mode::Finish;
+        let at_end = high_watermark.is_some_and(|high_watermark| position >= high_watermark);
+        let is_final = self.mode == Mode::Finish && at_end;
         // Only once our own last record lies behind us is the read worth calling final.
-        if is_final && position >= high_watermark && self.produced.contains(&partition) {
+        if is_final && self.produced.contains(&partition) {
             self.finished.push(partition);
         }
         let operation = Operation::Poll {
             records: records.iter().map(|(offset, value)| (offset.0, short(value))).collect(),
-            high_watermark: Some(high_watermark.0),
-            is_final: is_final && position >= high_watermark,
+            high_watermark: high_watermark.map(|high_watermark| high_watermark.0),
+            is_final,
         };
         self.history(partition, Stage::Ok, operation, time_ms, checks);
         Ok(())
@@ -412,7 +444,7 @@ impl ClientReply {
             Self::Done(what) => what.name().to_owned(),
             Self::Produced { base_offset } => format!("produced at {base_offset}"),
             Self::Fetched { records, high_watermark } => {
-                format!("fetched {} bytes of {high_watermark}", records.len())
+                format!("fetched {} bytes of {high_watermark:?}", records.len())
             }
             Self::End { offset } => format!("end {offset}"),
             Self::Refused { certain, reason } => format!("refused ({certain}): {reason}"),

@@ -20,6 +20,9 @@ const PLANNED_CRASH_MS: u64 = 1_000;
 /// How often in a thousand a piece of work at the disk is aimed at.
 const AIMED_PERMILLE: u32 = 5;
 
+/// How often in a thousand a request for another ISR is.
+const AIMED_AT_ISR_PERMILLE: u32 = 500;
+
 /// How long a node may take to stop in order.
 const PATIENCE_MS: u64 = 5_000;
 
@@ -72,6 +75,21 @@ impl Simulation {
         self.checks.coverage.note(Happening::PowerLossAtWork);
         let late = self.events.now().plus_millis(PLANNED_CRASH_MS);
         self.events.at(late, Event::CrashNow { node: id, life });
+    }
+
+    /// And for a change of the ISR: the leader that asks for it dies about when the controller decides.
+    pub(super) fn aim_at_isr_change(&mut self, leader: NodeId) {
+        let allowed = self.options.faults.process_crash && !self.calm;
+        if !allowed || !self.rng.permille(AIMED_AT_ISR_PERMILLE) {
+            return;
+        }
+        let (wait, down_ms) = (self.rng.range(100..100_000), self.rng.range(30..12_000));
+        self.trace.line(self.events.now(), format_args!("FAULT {leader} dies as its ISR changes"));
+        self.checks.coverage.note(Happening::CrashAtIsrChange);
+        let life = self.nodes[&leader].life;
+        let node = self.nodes.get_mut(&leader).expect("nodes do not go");
+        node.planned = Some(Planned { kind: CrashKind::Process, down_ms, in_order: false });
+        self.events.after_micros(wait, Event::CrashNow { node: leader, life });
     }
 
     pub(super) fn power_loss_at_vote(&mut self, candidate: NodeId) {
@@ -171,13 +189,25 @@ impl Simulation {
     }
 
     /// Nodes whose volume may be lost now: voters, while every earlier loss has been made good and every
-    /// controller has that on its disk, so that a majority of the voters always holds what was promised.
+    /// controller has that on its disk, so that a majority of the voters always holds what was promised; and only
+    /// where another replica in sync holds what was acknowledged.
     fn expendable(&self) -> Vec<NodeId> {
         let controllers = || self.nodes.values().filter(|node| node.identity.is_controller);
         let voters: BTreeMap<NodeId, DirectoryId> =
             controllers().map(|node| (node.identity.node_id, node.identity.directory_id)).collect();
         let knows = |node: &Node| node.process.as_ref().is_some_and(|process| process.has_voters(&voters));
-        if controllers().all(knows) { voters.into_keys().collect() } else { Vec::new() }
+        if !controllers().all(knows) || !self.all_know_the_newest_metadata() {
+            return Vec::new();
+        }
+        voters.into_keys().filter(|node| self.checks.committed.spares(*node)).collect()
+    }
+
+    /// Then nobody acts on an ISR that the controller has changed already.
+    fn all_know_the_newest_metadata(&self) -> bool {
+        let last = self.checks.committed.last();
+        self.nodes.values().all(|node| {
+            node.process.as_ref().is_some_and(|process| process.is_running() && process.applied() >= last)
+        })
     }
 
     /// Stops a node the way it was planned.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use ottla_core::controller::Operation;
 use ottla_core::ids::{NodeId, TopicName};
 use ottla_core::lifecycle::CallError;
+use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 
 use crate::checkers::{Rule, Violation};
 use crate::clock::SimTime;
@@ -59,6 +60,10 @@ enum Event {
     Rpc { from: NodeId, life: u64, to: NodeId, number: u64, rpc: Operation },
     /// Its reply arrives, or `None` because none came in time.
     RpcReply { to: NodeId, life: u64, number: u64, reply: Option<CallResult> },
+    /// A follower's request arrives.
+    ReplicaFetch { from: NodeId, life: u64, to: NodeId, fetch: ReplicaFetch },
+    /// Its reply arrives, or `None` because none came in time.
+    ReplicaReply { to: NodeId, life: u64, number: FetchNumber, reply: Option<Vec<ReplicaReply>> },
     /// A node's disk begins a piece of work.
     DiskBegins { node: NodeId, life: u64, work: DiskWork },
     /// Its end is told to the node.
@@ -146,10 +151,7 @@ impl Simulation {
             .collect();
         let mut clients = BTreeMap::new();
         for id in 0..options.client_count {
-            clients.insert(
-                id,
-                Client::new(id, rng.fork(&format!("client {id}")), topics.clone(), options.deletes_topics),
-            );
+            clients.insert(id, Client::new(id, rng.fork(&format!("client {id}")), topics.clone(), &options));
             events.after_micros(u64::from(id) + 1, Event::ClientStep { client: id });
         }
         let mut network = Network::new(rng.fork("network"));
@@ -219,6 +221,16 @@ impl Simulation {
                 }
                 self.step(to, |process, now| process.rpc_reply(now, number, reply))
             }
+            Event::ReplicaFetch { from, life, to, fetch } => {
+                self.trace.line(self.events.now(), format_args!("{to} <- follower {from} {fetch:?}"));
+                self.step(to, |process, now| process.replica_fetch(now, from, life, fetch))
+            }
+            Event::ReplicaReply { to, life, number, reply } => {
+                if !self.lives(to, life) {
+                    return Ok(());
+                }
+                self.step(to, |process, now| process.replica_reply(now, number, reply))
+            }
             Event::DiskBegins { node, life, work } => self.disk_begins(node, life, work),
             Event::DiskEnds { node, life, work } => {
                 if !self.lives(node, life) {
@@ -276,6 +288,8 @@ impl Simulation {
             Event::Raft { to, .. }
             | Event::Rpc { to, .. }
             | Event::RpcReply { to, .. }
+            | Event::ReplicaFetch { to, .. }
+            | Event::ReplicaReply { to, .. }
             | Event::ClientRequest { to, .. } => *to,
             Event::ClientStep { .. }
             | Event::ClientReply { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::config::Address;
+use ottla_core::config::{Address, Settings};
 use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
 use ottla_core::metadata::image::{Endpoint, Voter};
 use ottla_core::metadata::record::Voters;
@@ -28,6 +28,8 @@ pub(crate) struct Identity {
     pub(crate) node_id: NodeId,
     pub(crate) directory_id: DirectoryId,
     pub(crate) is_controller: bool,
+    /// What a properties file would set.
+    pub(crate) settings: Settings,
     /// The nodes that are controllers: where a node finds the quorum.
     pub(crate) controllers: Vec<NodeId>,
 }
@@ -60,6 +62,17 @@ pub(crate) struct Node {
     lost_disks: Vec<Counts>,
 }
 
+/// So small that short runs roll segments and have indexes.
+fn settings(options: &Options) -> Settings {
+    let settings = [
+        ("log.segment.bytes", "20000".to_owned()),
+        ("log.index.interval.bytes", "1000".to_owned()),
+        ("min.insync.replicas", options.min_insync_replicas.to_string()),
+        ("replica.fetch.max.bytes", options.replica_fetch_bytes_max.to_string()),
+    ];
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 /// Makes every node of a new cluster, formatted, not started.
 pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
     let mut ids = rng.fork("identities");
@@ -77,6 +90,7 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             directory_id: DirectoryId(ids.uuid()),
             is_controller: controllers.contains(node_id),
             controllers: controllers.clone(),
+            settings: settings(options),
         };
         let mut rng = rng.fork(&format!("node {node_id}"));
         let node = Node {

@@ -1,11 +1,15 @@
 //! Does what processes want done: messages go to the network, work to the disk.
 
+use ottla_core::controller::Operation;
 use ottla_core::ids::NodeId;
 
 use super::process::{DiskWork, Output};
 use super::{Event, Simulation};
 use crate::checkers::Violation;
 use crate::network::Peer;
+
+/// How long until a follower gives a request up.
+const REPLICA_FETCH_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
     /// Sends what a process wants sent, and gives its disk what it wants done.
@@ -20,6 +24,9 @@ impl Simulation {
                     }
                 }
                 Output::Rpc { to, number, rpc, timeout_ms } => {
+                    if matches!(rpc, Operation::AlterPartition(_)) {
+                        self.aim_at_isr_change(node);
+                    }
                     let timeout = self.events.now().plus_millis(timeout_ms);
                     self.events.at(timeout, Event::RpcReply { to: node, life, number, reply: None });
                     if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
@@ -30,6 +37,21 @@ impl Simulation {
                 Output::RpcReply { to, life, number, reply } => {
                     if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
                         let event = Event::RpcReply { to, life, number, reply: Some(reply) };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::ReplicaFetch { to, fetch } => {
+                    let timeout = self.events.now().plus_millis(REPLICA_FETCH_TIMEOUT_MS);
+                    let number = fetch.number;
+                    self.events.at(timeout, Event::ReplicaReply { to: node, life, number, reply: None });
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::ReplicaFetch { from: node, life, to, fetch };
+                        self.events.after_micros(*delay, event);
+                    }
+                }
+                Output::ReplicaReply { to, life, number, reply } => {
+                    if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
+                        let event = Event::ReplicaReply { to, life, number, reply: Some(reply) };
                         self.events.after_micros(*delay, event);
                     }
                 }

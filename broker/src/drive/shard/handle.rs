@@ -1,15 +1,20 @@
 //! The handlers' side of the shards.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::config::TopicConfig;
-use ottla_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
+use ottla_core::lifecycle::ProposalAnswer;
 use ottla_core::log::EpochEnd;
-use ottla_core::partition::{AckLevel, PartitionError, Readable};
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, Readable};
 use ottla_core::replicas::{Order, Routes};
-use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced};
+use ottla_core::replication::Delivery;
+use ottla_core::shard::{
+    Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced, ReadsTo, ReplicatedPart,
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
@@ -30,6 +35,14 @@ pub(crate) struct FetchItem {
     pub(crate) partition: TopicPartition,
     pub(crate) from: FetchPosition,
     pub(crate) max_bytes: u32,
+    /// Where a follower asks: who it is and how far it has come.
+    pub(crate) follower: Option<FollowerFetch>,
+}
+
+impl FetchItem {
+    fn reads_to(&self) -> ReadsTo {
+        if self.follower.is_some() { ReadsTo::LogEnd } else { ReadsTo::HighWatermark }
+    }
 }
 
 /// What was read of one partition.
@@ -72,6 +85,7 @@ pub(super) enum Message {
     },
     Watch {
         partition: TopicPartition,
+        reads_to: ReadsTo,
         beyond: Offset,
         reader: Weak<Notify>,
     },
@@ -85,6 +99,12 @@ pub(super) enum Message {
     Assign(Box<Assignment>),
     Remove(TopicPartition),
     SetAside(TopicPartition),
+    /// Which brokers may enter an ISR, and how long one may lag that is in it.
+    Peers(Arc<BTreeMap<NodeId, BrokerEpoch>>, Duration),
+    /// What a leader gave to a replica here.
+    Replicate(TopicPartition, Box<ReplicatedPart>),
+    /// What came of a proposal.
+    ProposalAnswered(ProposalAnswer),
     /// Answered when everything sent before has been taken in.
     Barrier(oneshot::Sender<()>),
     Tick,
@@ -92,7 +112,7 @@ pub(super) enum Message {
     /// There was no descriptor for a sync: it is to be done again.
     SyncPostponed(TopicPartition, ottla_core::log::SyncJob<crate::disk::RealDisk>),
     Close {
-        epoch: Option<ottla_core::ids::BrokerEpoch>,
+        epoch: Option<BrokerEpoch>,
         done: oneshot::Sender<()>,
     },
 }
@@ -168,7 +188,8 @@ impl Shards {
             let (Some(shard), Ok(fetched)) = (self.route(item.partition), result) else { continue };
             let beyond = fetched.readable.end_exclusive;
             let reader = Arc::downgrade(reader);
-            self.send(shard, Message::Watch { partition: item.partition, beyond, reader });
+            let (partition, reads_to) = (item.partition, item.reads_to());
+            self.send(shard, Message::Watch { partition, reads_to, beyond, reader });
         }
     }
 
@@ -191,6 +212,26 @@ impl Shards {
             Order::Assign { shard, assignment } => self.send(shard, Message::Assign(assignment)),
             Order::Remove { shard, partition } => self.send(shard, Message::Remove(partition)),
             Order::SetAside { shard, partition } => self.send(shard, Message::SetAside(partition)),
+        }
+    }
+
+    /// Tells every shard which brokers may enter an ISR, and for how long one may lag (`replica.lag.time.max.ms`).
+    pub(crate) fn peers(&self, eligible: &Arc<BTreeMap<NodeId, BrokerEpoch>>, lag_time_max: Duration) {
+        for shard in 0..self.queues.len() {
+            self.send(shard, Message::Peers(Arc::clone(eligible), lag_time_max));
+        }
+    }
+
+    /// Hands on what a leader gave.
+    pub(crate) fn replicate(&self, delivery: Delivery) {
+        let Delivery { shard, partition, part } = delivery;
+        self.send(shard, Message::Replicate(partition, Box::new(part)));
+    }
+
+    /// Hands on what came of a proposal.
+    pub(crate) fn proposal_answered(&self, answer: ProposalAnswer) {
+        if let Some(shard) = self.route(answer.partition) {
+            self.send(shard, Message::ProposalAnswered(answer));
         }
     }
 
@@ -223,7 +264,7 @@ impl Shards {
     }
 
     /// Closes every shard properly and waits for it.
-    pub(crate) async fn close(&self, epoch: Option<ottla_core::ids::BrokerEpoch>) {
+    pub(crate) async fn close(&self, epoch: Option<BrokerEpoch>) {
         let mut closing = Vec::new();
         for shard in 0..self.queues.len() {
             let (done, closed) = oneshot::channel();

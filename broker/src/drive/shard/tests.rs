@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::handle::{FetchItem, Message, Shards};
-use super::{ShardEvent, start};
+use super::{ShardEvent, ShardReports, start};
 
 const ME: NodeId = NodeId(1);
 const TOPIC: TopicPartition =
@@ -55,7 +55,9 @@ async fn filled(directory: &Path) -> Shards {
     let held = Held { shard: 0, config: None };
     let (_, routes) = watch::channel(Routes::unit(TOPIC, held));
     let (events, mut reports) = mpsc::unbounded_channel();
-    let shards = start(ME, &[directory.to_owned()], 100, routes, &events).unwrap();
+    let (follows, _nobody_follows) = mpsc::unbounded_channel();
+    let to = ShardReports { events, follows };
+    let shards = start(ME, &[directory.to_owned()], 100, routes, &to).unwrap();
     assert!(matches!(reports.recv().await, Some(ShardEvent::Opened { .. })));
     shards.order(assign());
     let answers: Vec<_> = (0..BATCHES)
@@ -92,7 +94,12 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
                 if cold {
                     evict(directory.path());
                 }
-                let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(offset)), max_bytes };
+                let item = FetchItem {
+                    partition: TOPIC,
+                    from: FetchPosition::at(Offset(offset)),
+                    max_bytes,
+                    follower: None,
+                };
                 let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
                 let mut rest = &fetched.records[..];
                 assert!(!rest.is_empty());
@@ -118,7 +125,12 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
 async fn a_log_that_goes_while_it_is_read_fails_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let shards = filled(directory.path()).await;
-    let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(0)), max_bytes: 1_000_000 };
+    let item = FetchItem {
+        partition: TOPIC,
+        from: FetchPosition::at(Offset(0)),
+        max_bytes: 1_000_000,
+        follower: None,
+    };
     let failed = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let report = |place| {
         let (answer, answered) = oneshot::channel();
@@ -138,7 +150,12 @@ async fn a_log_that_goes_while_it_is_read_fails_nothing() {
 async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let shards = filled(directory.path()).await;
-    let item = FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(0)), max_bytes: 1_000_000 };
+    let item = FetchItem {
+        partition: TOPIC,
+        from: FetchPosition::at(Offset(0)),
+        max_bytes: 1_000_000,
+        follower: None,
+    };
     let (answer, answered) = oneshot::channel();
     let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     shards.send(0, Message::ReadFailed { item, place: (0, 10), error, answer });
@@ -153,8 +170,12 @@ async fn a_read_ends_with_its_segment_and_says_whether_more_lies_in_the_next() {
     let mut offset = 0;
     let mut reads = 0;
     loop {
-        let item =
-            FetchItem { partition: TOPIC, from: FetchPosition::at(Offset(offset)), max_bytes: 100 << 20 };
+        let item = FetchItem {
+            partition: TOPIC,
+            from: FetchPosition::at(Offset(offset)),
+            max_bytes: 100 << 20,
+            follower: None,
+        };
         let fetched = shards.fetch(&[item], 100 << 20).await.remove(0).unwrap();
         reads += 1;
         let batches = ottla_wire::batch::Batches::new(&fetched.records);

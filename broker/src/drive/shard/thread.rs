@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ottla_core::disk::is_no_descriptor;
 use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
-use ottla_core::partition::PartitionError;
+use ottla_core::lifecycle::ProposalAnswer;
+use ottla_core::partition::{IsrProposal, PartitionError};
 use ottla_core::replicas::Routes;
-use ottla_core::shard::{Effect, OffsetFound, OffsetTarget, Opened, Produced, Shard};
+use ottla_core::shard::{Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, Produced, Shard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -40,6 +41,23 @@ pub(crate) enum ShardEvent {
     Opened { shard: usize, partitions: Vec<TopicPartition> },
     /// The directory has failed, at the start or later.
     Failed { shard: usize },
+    /// A leader here wants another ISR.
+    Proposed { partition: TopicPartition, proposal: IsrProposal },
+}
+
+/// A replica follows its leader from here on, or nobody.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) shard: usize,
+    pub(crate) partition: TopicPartition,
+    pub(crate) from: Option<FollowFrom>,
+}
+
+/// Whom a shard's thread tells what.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardReports {
+    pub(crate) events: mpsc::UnboundedSender<ShardEvent>,
+    pub(crate) follows: mpsc::UnboundedSender<Followed>,
 }
 
 /// Starts the shards of these directories. Each opens its logs first, which may take long after a crash,
@@ -49,7 +67,7 @@ pub(crate) fn start(
     directories: &[PathBuf],
     open_max: usize,
     routes: tokio::sync::watch::Receiver<Routes>,
-    events: &mpsc::UnboundedSender<ShardEvent>,
+    reports: &ShardReports,
 ) -> io::Result<super::Shards> {
     let (mut queues, mut readers) = (Vec::new(), Vec::new());
     let pulses: Arc<[Pulse]> = directories.iter().cloned().map(Pulse::new).collect();
@@ -58,13 +76,13 @@ pub(crate) fn start(
         let syncer = Syncer::start(&format!("shard-{number}"), &queue)?;
         let reader = Reader::start(&format!("shard-{number}"), &queue, (&pulses, number))?;
         readers.push(reader.clone());
-        let (events, pulses) = (events.clone(), Arc::clone(&pulses));
+        let (reports, pulses) = (reports.clone(), Arc::clone(&pulses));
         std::thread::Builder::new().name(format!("shard-{number}")).stack_size(STACK_BYTES).spawn(
-            move || run((number, open_max), me, messages, &syncer, &reader, &events, &pulses[number]),
+            move || run((number, open_max), me, messages, &syncer, &reader, &reports, &pulses[number]),
         )?;
         queues.push(queue);
     }
-    Ok(super::Shards::new(queues, pulses, readers, events.clone(), routes))
+    Ok(super::Shards::new(queues, pulses, readers, reports.events.clone(), routes))
 }
 
 fn run(
@@ -73,7 +91,7 @@ fn run(
     mut messages: mpsc::UnboundedReceiver<Message>,
     syncer: &Syncer,
     reader: &Reader,
-    events: &mpsc::UnboundedSender<ShardEvent>,
+    reports: &ShardReports,
     pulse: &Pulse,
 ) {
     let directory = &pulse.directory;
@@ -83,13 +101,13 @@ fn run(
         Ok((disk, opened)) => (disk, report_opened(directory, opened)),
         Err(error) => {
             log_failure(directory, &error);
-            let _gone = events.send(ShardEvent::Failed { shard: number });
+            let _gone = reports.events.send(ShardEvent::Failed { shard: number });
             return;
         }
     };
     let partitions = shard.partitions().collect();
-    let _gone = events.send(ShardEvent::Opened { shard: number, partitions });
-    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, events };
+    let _gone = reports.events.send(ShardEvent::Opened { shard: number, partitions });
+    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, reports };
     driver.measure_room();
     let mut batch = Vec::with_capacity(64);
     let mut closing = None;
@@ -165,7 +183,7 @@ struct Driver<'a> {
     has_room: bool,
     syncer: &'a Syncer,
     reader: &'a Reader,
-    events: &'a mpsc::UnboundedSender<ShardEvent>,
+    reports: &'a ShardReports,
 }
 
 impl Driver<'_> {
@@ -181,8 +199,8 @@ impl Driver<'_> {
                 // The reader may have gone.
                 let _gone = answer.send(self.read_failed(&item, place, &error));
             }
-            Message::Watch { partition, beyond, reader } => {
-                self.shard.watch(partition, beyond, reader, |reader| reader.strong_count() > 0);
+            Message::Watch { partition, reads_to, beyond, reader } => {
+                self.shard.watch(partition, reads_to, beyond, reader, |reader| reader.strong_count() > 0);
             }
             Message::ListOffset { partition, epoch, target, tries, answer } => {
                 self.list_offset(partition, epoch, target, tries, answer);
@@ -190,6 +208,11 @@ impl Driver<'_> {
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),
+            Message::Peers(eligible, lag_time_max) => self.shard.set_peers(eligible, lag_time_max),
+            Message::Replicate(partition, part) => self.shard.replicate(partition, *part, clock::wall()),
+            Message::ProposalAnswered(ProposalAnswer { partition, made, outcome }) => {
+                self.shard.proposal_answered(partition, made, outcome);
+            }
             Message::Barrier(done) => {
                 self.perform();
                 let _gone = done.send(());
@@ -247,7 +270,7 @@ impl Driver<'_> {
             let mut left = allowance;
             let mut locate = |item: &FetchItem| {
                 let max = item.max_bytes.min(left.bytes);
-                let located = self.shard.locate(item.partition, item.from, max, left.first);
+                let located = locate_one(&mut self.shard, item, max, left.first);
                 left.spend(located.as_ref().map_or(0, |located| located.plan.length));
                 located
             };
@@ -267,7 +290,7 @@ impl Driver<'_> {
     fn read_failed(&mut self, item: &FetchItem, place: (u64, u32), error: &io::Error) -> PartitionError {
         if may_be_gone(error) {
             // Looked up as before, but for the size, which may be another now.
-            match self.shard.locate(item.partition, item.from, place.1, true) {
+            match locate_one(&mut self.shard, item, place.1, true) {
                 Ok(located) if located.plan.position != place.0 => return PartitionError::NotLeader,
                 Ok(_) => {}
                 Err(error) => return error,
@@ -305,6 +328,13 @@ impl Driver<'_> {
                         reader.notify_waiters();
                     }
                 }
+                // Whoever took these is gone only when the broker has stopped.
+                Effect::AlterIsr { partition, proposal } => {
+                    let _gone = self.reports.events.send(ShardEvent::Proposed { partition, proposal });
+                }
+                Effect::Follow { partition, from } => {
+                    let _gone = self.reports.follows.send(Followed { shard: self.number, partition, from });
+                }
                 Effect::Sync(jobs) => {
                     jobs.into_iter().for_each(|(id, job)| self.syncer.send(Job::Sync(id, job)));
                 }
@@ -315,9 +345,24 @@ impl Driver<'_> {
                 }
                 Effect::Failed { error } => {
                     log_failure(self.directory, &error);
-                    let _gone = self.events.send(ShardEvent::Failed { shard: self.number });
+                    let _gone = self.reports.events.send(ShardEvent::Failed { shard: self.number });
                 }
             }
+        }
+    }
+}
+
+/// Plans the read of one partition, for a consumer or a follower.
+fn locate_one(
+    shard: &mut RealShard,
+    item: &FetchItem,
+    max_bytes: u32,
+    at_least_one_batch: bool,
+) -> LocateResult {
+    match item.follower {
+        None => shard.locate(item.partition, item.from, max_bytes, at_least_one_batch),
+        Some(follower) => {
+            shard.locate_for_follower(item.partition, follower, item.from, max_bytes, at_least_one_batch)
         }
     }
 }

@@ -1,23 +1,30 @@
 //! The broker's half of a process: its life toward the controller, and one log directory.
 
+mod replication;
+
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::config::{AlterOp, Alteration, Settings};
+use ottla_core::config::{AlterOp, Alteration};
 use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, IncrementalAlterConfigs, NewTopic, RegisterBroker, TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
 use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
-use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
+use ottla_core::lifecycle::{
+    BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
+};
 use ottla_core::log::{OpenError, SyncJob, SyncNumber};
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
+use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, RemovalJob, Shard};
 use ottla_core::time::Monotonic;
 
+use self::replication::Parked;
 use super::{Died, DiskWork, Now, Observation, Output, StartError};
 use crate::cluster::client::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
@@ -28,8 +35,8 @@ use crate::rng::Rng;
 /// How often the shard is told the time.
 const SHARD_TICK_MS: u64 = 1_000;
 
-/// What a properties file would set: so small that short runs roll segments and have indexes.
-const FIXED: [(&str, &str); 2] = [("log.segment.bytes", "20000"), ("log.index.interval.bytes", "1000")];
+/// `replica.lag.time.max.ms`: short, so that runs see it.
+const LAG_TIME_MAX: Duration = Duration::from_secs(6);
 
 /// How long a forwarded request may take.
 const FORWARD_TIMEOUT_MS: u64 = 1_500;
@@ -45,7 +52,7 @@ pub(crate) struct Producer {
     number: u64,
 }
 
-type SimShard = Shard<SimDisk, Producer, ()>;
+type SimShard = Shard<SimDisk, Producer, u64>;
 
 /// Work for the threads that sync a log directory.
 pub(crate) enum ShardWork {
@@ -75,6 +82,10 @@ pub(crate) struct Broker {
     lifecycle: Lifecycle,
     shard: SimShard,
     replicas: Replicas,
+    fetchers: Fetchers,
+    /// Followers' requests that wait for something new, by the token that they left with the shard.
+    parked: BTreeMap<u64, Parked>,
+    next_token: u64,
     calls: BTreeMap<u64, Purpose>,
     next_call: u64,
     shard_tick_at: Monotonic,
@@ -109,11 +120,9 @@ impl Broker {
                 Err(OpenError::Disk(error)) => return Err(StartError::Disk(format!("{error:?}"))),
             }
         }
-        let fixed: Settings =
-            FIXED.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let directory =
             LogDirectory { id: identity.directory_id, holds_metadata_log: identity.is_controller };
-        let mut replicas = Replicas::new(identity.node_id, vec![directory], fixed);
+        let mut replicas = Replicas::new(identity.node_id, vec![directory], identity.settings.clone());
         replicas.opened(0, found.iter().map(|(_, partition)| *partition));
         observations.push(Observation::Opened(found));
         let registration = RegisterBroker {
@@ -140,6 +149,9 @@ impl Broker {
             lifecycle,
             shard: opened.shard,
             replicas,
+            fetchers: Fetchers::new(identity.node_id, fetch_limits(identity)),
+            parked: BTreeMap::new(),
+            next_token: 0,
             calls: BTreeMap::new(),
             next_call: 0,
             shard_tick_at: now.monotonic,
@@ -165,8 +177,9 @@ impl Broker {
         self.closed
     }
 
-    pub(crate) fn tick(&mut self, now: Now) {
+    pub(crate) fn tick(&mut self, now: Now, outputs: &mut Vec<Output>) {
         self.lifecycle.tick(now.monotonic);
+        self.end_waits(now, outputs);
         if now.monotonic.since(self.shard_tick_at).as_millis() >= u128::from(SHARD_TICK_MS) {
             self.shard_tick_at = now.monotonic;
             self.shard.tick(now.monotonic);
@@ -221,12 +234,12 @@ impl Broker {
     ) {
         let reply = match request {
             ClientRequest::Metadata => ClientReply::Metadata(Box::new(self.image().clone())),
-            ClientRequest::CreateTopic { name, partitions } => {
+            ClientRequest::CreateTopic { name, partitions, replication_factor } => {
                 let topic = NewTopic {
                     name: name.to_string(),
                     id: TopicId(self.rng.uuid()),
                     partitions,
-                    replication_factor: 1,
+                    replication_factor,
                     assignments: Vec::new(),
                     configs: Vec::new(),
                 };
@@ -262,9 +275,12 @@ impl Broker {
                 self.observe_leadership(partition, observations);
                 return;
             }
-            ClientRequest::Fetch { partition, offset } => self.fetch(partition, offset, observations),
-            ClientRequest::ListOffsets { partition } => {
-                match self.shard.list_offset(partition, None, OffsetTarget::Latest) {
+            ClientRequest::Fetch { partition, offset, epoch } => {
+                let from = FetchPosition { epoch: Some(epoch), ..FetchPosition::at(offset) };
+                self.fetch(partition, from, observations)
+            }
+            ClientRequest::ListOffsets { partition, epoch } => {
+                match self.shard.list_offset(partition, Some(epoch), OffsetTarget::Latest) {
                     Ok(found) => ClientReply::End { offset: found.offset.unwrap_or_default() },
                     Err(error) => refused(true, &error.to_string()),
                 }
@@ -282,15 +298,16 @@ impl Broker {
     fn fetch(
         &mut self,
         partition: TopicPartition,
-        offset: Offset,
+        from: FetchPosition,
         observations: &mut Vec<Observation>,
     ) -> ClientReply {
-        let located = match self.shard.locate(partition, FetchPosition::at(offset), 4_000, true) {
+        let located = match self.shard.locate(partition, from, 4_000, true) {
             Ok(located) => located,
             Err(error) => return refused(true, &error.to_string()),
         };
         self.observe_leadership(partition, observations);
-        let high_watermark = located.readable.high_watermark;
+        let latest = self.shard.list_offset(partition, None, OffsetTarget::Latest);
+        let high_watermark = latest.is_ok().then_some(located.readable.high_watermark);
         if located.plan.length == 0 {
             return ClientReply::Fetched { records: Bytes::new(), high_watermark };
         }
@@ -356,8 +373,15 @@ impl Broker {
             observations.push(Observation::Shows(image.clone()));
             self.replicas.follow(image);
         }
-        let step = self.replicas.step(self.lifecycle.epoch());
-        step.into_iter().flat_map(|step| step.orders).for_each(|order| self.order(order));
+        for ProposalAnswer { partition, made, outcome } in effects.answers {
+            self.shard.proposal_answered(partition, made, outcome);
+        }
+        if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
+            if let Some(eligible) = step.eligible {
+                self.shard.set_peers(eligible, LAG_TIME_MAX);
+            }
+            step.orders.into_iter().for_each(|order| self.order(order));
+        }
         if effects.events.contains(&LifecycleEvent::Unfenced) {
             self.replicas.set_aside_stray().into_iter().for_each(|order| self.order(order));
         }
@@ -366,6 +390,20 @@ impl Broker {
         if self.state != BrokerState::Stopped {
             self.shard.begin_round(now.monotonic);
         }
+        self.fetchers.registered(self.lifecycle.epoch());
+        self.perform(now, outputs)?;
+        while self.fetch_as_follower(now, outputs) {
+            self.perform(now, outputs)?;
+        }
+        if self.state == BrokerState::Stopped && self.shard.is_idle() && !self.closed {
+            self.shard.close(self.lifecycle.epoch()).map_err(|error| Died(error.to_string()))?;
+            self.closed = true;
+        }
+        Ok(())
+    }
+
+    /// Does what the shard wants done.
+    fn perform(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Died> {
         for effect in self.shard.take_effects() {
             match effect {
                 Effect::Answer { waiting: Producer { client, number }, result } => {
@@ -375,7 +413,12 @@ impl Broker {
                     };
                     outputs.push(Output::Client { client, number, reply });
                 }
-                Effect::Wake(()) | Effect::SetAside { .. } => {}
+                Effect::AlterIsr { partition, proposal } => self.lifecycle.propose(partition, proposal),
+                Effect::Follow { partition, from } => {
+                    self.fetchers.follow(now.monotonic, 0, partition, from);
+                }
+                Effect::Wake(token) => self.woken(now, token, outputs),
+                Effect::SetAside { .. } => {}
                 Effect::Sync(jobs) => {
                     for (partition, job) in jobs {
                         self.give_disk(ShardWork::Sync(partition, job), outputs);
@@ -388,10 +431,6 @@ impl Broker {
                     return Err(Died(format!("{end}: {error}")));
                 }
             }
-        }
-        if self.state == BrokerState::Stopped && self.shard.is_idle() && !self.closed {
-            self.shard.close(self.lifecycle.epoch()).map_err(|error| Died(error.to_string()))?;
-            self.closed = true;
         }
         Ok(())
     }
@@ -424,6 +463,16 @@ impl Broker {
     }
 }
 
+fn fetch_limits(identity: &Identity) -> FetchLimits {
+    let bytes_max = identity.settings.get("replica.fetch.max.bytes").and_then(|value| value.parse().ok());
+    FetchLimits {
+        partition_bytes_max: bytes_max.expect("every node is given one"),
+        // A leader that was away is there again soon.
+        backoff: Duration::from_millis(100),
+        ..FetchLimits::default()
+    }
+}
+
 fn counted(event: &LifecycleEvent) -> Option<Happening> {
     match event {
         LifecycleEvent::Registered { .. } => Some(Happening::Registered),
@@ -446,6 +495,7 @@ fn never_written(error: &PartitionError) -> bool {
         | PartitionError::UnknownLeaderEpoch { .. }
         | PartitionError::OffsetOutOfRange { .. }
         | PartitionError::OffsetNotAvailable
+        | PartitionError::UnknownReplica(_)
         | PartitionError::NotEnoughReplicas { .. }
         | PartitionError::DirectoryFull => true,
         PartitionError::NotLeader

@@ -13,6 +13,7 @@ use ottla_core::controller::{Operation, PersistOutcome};
 use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use ottla_core::lifecycle::CallError;
 use ottla_core::metadata::image::Image;
+use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 use ottla_core::time::{Monotonic, Wall};
 
 use super::client::{ClientReply, ClientRequest};
@@ -52,6 +53,8 @@ pub(crate) enum Output {
     Raft { to: NodeId, bytes: Bytes },
     Rpc { to: NodeId, number: u64, rpc: Operation, timeout_ms: u64 },
     RpcReply { to: NodeId, life: u64, number: u64, reply: CallResult },
+    ReplicaFetch { to: NodeId, fetch: ReplicaFetch },
+    ReplicaReply { to: NodeId, life: u64, number: FetchNumber, reply: Vec<ReplicaReply> },
     Client { client: u32, number: u64, reply: ClientReply },
     Disk(DiskWork),
 }
@@ -152,7 +155,7 @@ impl Process {
         if let Some(controller) = &mut self.controller {
             controller.tick(now);
         }
-        self.broker.tick(now);
+        self.broker.tick(now, &mut self.outputs);
         self.settle(now)
     }
 
@@ -186,6 +189,29 @@ impl Process {
     /// A controller's answer has come, or the time for it is over.
     pub(crate) fn rpc_reply(&mut self, now: Now, number: u64, reply: Option<CallResult>) -> Result<(), Died> {
         self.broker.replied(now, number, reply, &mut self.outputs, &mut self.observations);
+        self.settle(now)
+    }
+
+    /// A follower asks this broker for records.
+    pub(crate) fn replica_fetch(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        life: u64,
+        fetch: ReplicaFetch,
+    ) -> Result<(), Died> {
+        self.broker.replica_fetch(now, (node, life), fetch, &mut self.outputs);
+        self.settle(now)
+    }
+
+    /// A leader's answer has come, or the time for it is over.
+    pub(crate) fn replica_reply(
+        &mut self,
+        now: Now,
+        number: FetchNumber,
+        reply: Option<Vec<ReplicaReply>>,
+    ) -> Result<(), Died> {
+        self.broker.replica_reply(now, number, reply);
         self.settle(now)
     }
 

@@ -1,0 +1,67 @@
+//! Why a replica refuses.
+
+use crate::ids::{LeaderEpoch, NodeId, Offset};
+
+/// Why a replica cannot serve a request; each maps to one Kafka error code at the edge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    /// NOT_LEADER_OR_FOLLOWER.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    /// FENCED_LEADER_EPOCH (rule 50).
+    #[error("leader epoch {asked} is older than the current one, {current}")]
+    FencedLeaderEpoch {
+        /// The epoch in the request.
+        asked: LeaderEpoch,
+        /// The epoch here.
+        current: LeaderEpoch,
+    },
+    /// UNKNOWN_LEADER_EPOCH (rule 50).
+    #[error("leader epoch {asked} is newer than the one known here, {current}")]
+    UnknownLeaderEpoch {
+        /// The epoch in the request.
+        asked: LeaderEpoch,
+        /// The epoch here.
+        current: LeaderEpoch,
+    },
+    /// OFFSET_OUT_OF_RANGE (rule 47).
+    #[error("offset {asked} is outside {log_start}..={log_end}")]
+    OffsetOutOfRange {
+        /// The offset in the request.
+        asked: Offset,
+        /// Where the log starts.
+        log_start: Offset,
+        /// Where it ends.
+        log_end: Offset,
+    },
+    /// OFFSET_NOT_AVAILABLE (rule 53): what the answer is was committed by earlier leaders, and this one does not
+    /// know yet.
+    #[error("the high watermark has not reached the beginning of the current leader epoch yet")]
+    OffsetNotAvailable,
+    /// NOT_ENOUGH_REPLICAS (rule 28): nothing was written.
+    #[error("the partition has {isr} in-sync replicas and needs {min}")]
+    NotEnoughReplicas {
+        /// In-sync replicas now.
+        isr: usize,
+        /// `min.insync.replicas`, or the number of replicas where that is less.
+        min: usize,
+    },
+    /// NOT_ENOUGH_REPLICAS_AFTER_APPEND (rule 28): the records stay in the log.
+    #[error("the partition fell to {isr} in-sync replicas, below {min}, after the records were written")]
+    NotEnoughReplicasAfterAppend {
+        /// In-sync replicas now.
+        isr: usize,
+        /// `min.insync.replicas`, or the number of replicas where that is less.
+        min: usize,
+    },
+    /// NOT_LEADER_OR_FOLLOWER: somebody fetches as a replica who is none, or no longer in that life, as far as this
+    /// leader knows. Its metadata may be old; the follower asks again.
+    #[error("broker {0} does not replicate the partition, as far as its leader knows")]
+    UnknownReplica(NodeId),
+    /// KAFKA_STORAGE_ERROR: there is too little room in the log directory; nothing was written.
+    #[error("the log directory of the partition is full: records are refused until there is room again")]
+    DirectoryFull,
+    /// KAFKA_STORAGE_ERROR: the log directory failed; nothing is known of what it held unsynced.
+    #[error("the log directory of the partition has failed")]
+    Storage,
+}

@@ -1,0 +1,110 @@
+//! What a leader knows of the other replicas: how far each has come, and since when it keeps up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Durability;
+use crate::ids::{BrokerEpoch, NodeId, Offset};
+use crate::time::Monotonic;
+
+/// What a leader must know of the cluster besides its own partition.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// The time, as the owner of the partition last saw it.
+    pub now: Monotonic,
+    /// The brokers that may enter an ISR: in service and not on their way out, each in its current life.
+    pub eligible: Arc<BTreeMap<NodeId, BrokerEpoch>>,
+    /// `replica.lag.time.max.ms`
+    pub lag_time_max: Duration,
+}
+
+impl Default for Peers {
+    /// Nobody, and Kafka's default.
+    fn default() -> Self {
+        Self { now: Monotonic(0), eligible: Arc::default(), lag_time_max: Duration::from_secs(30) }
+    }
+}
+
+/// A follower's fetch says how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerFetch {
+    /// Who fetches.
+    pub node_id: NodeId,
+    /// In which life (KIP-903).
+    pub broker_epoch: BrokerEpoch,
+    /// The end of its log: the offset that it fetches from.
+    pub fetched_end: Offset,
+    /// The end of what is durable there.
+    pub flushed_end: Offset,
+}
+
+/// One other replica, as its leader sees it; at first nothing is known of it.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// Its last fetch of this leadership.
+    seen: Option<FollowerFetch>,
+    /// Where the leader's log ended at that fetch, and when it was.
+    before: (Offset, Monotonic),
+    /// When it last had all that the leader had (rule 55). `None`: not in this leadership.
+    caught_up_at: Option<Monotonic>,
+}
+
+impl Follower {
+    /// It is a member of the ISR from now on, and is taken to have kept up until now. While the ISR was below its
+    /// minimum the high watermark stood still, and one that has reached it may still lack much: as a member it holds
+    /// producers to its own pace, and is given its time to catch up.
+    pub(super) fn joined(&mut self, now: Monotonic) {
+        self.caught_up_at = self.caught_up_at.max(Some(now));
+    }
+
+    /// Takes a fetch. One of an earlier life of that broker says nothing any more.
+    pub(super) fn fetched(
+        &mut self,
+        fetch: FollowerFetch,
+        leader_end: Offset,
+        durability: Durability,
+        now: Monotonic,
+    ) {
+        let position = position(&fetch, durability);
+        let caught_up = if position >= leader_end {
+            Some(now)
+        } else if self.seen.is_some() && position >= self.before.0 {
+            // It has what there was at its last fetch.
+            Some(self.before.1)
+        } else {
+            None
+        };
+        self.caught_up_at = self.caught_up_at.max(caught_up);
+        self.before = (leader_end, now);
+        self.seen = Some(fetch);
+    }
+
+    /// Whether a fetch comes from an earlier life than the last one.
+    pub(super) fn is_past(&self, fetch: &FollowerFetch) -> bool {
+        self.seen.is_some_and(|seen| fetch.broker_epoch < seen.broker_epoch)
+    }
+
+    /// Up to where it counts toward commitment; `None` before its first fetch.
+    pub(super) fn position(&self, durability: Durability) -> Option<Offset> {
+        self.seen.map(|seen| position(&seen, durability))
+    }
+
+    /// The life in which it fetches.
+    pub(super) fn broker_epoch(&self) -> Option<BrokerEpoch> {
+        self.seen.map(|seen| seen.broker_epoch)
+    }
+
+    /// Whether it has all that the leader has, or had at some time not too long ago.
+    pub(super) fn keeps_up(&self, leader_end: Offset, durability: Durability, peers: &Peers) -> bool {
+        self.position(durability).is_some_and(|position| position >= leader_end)
+            || self.caught_up_at.is_some_and(|at| peers.now.since(at) <= peers.lag_time_max)
+    }
+}
+
+fn position(fetch: &FollowerFetch, durability: Durability) -> Offset {
+    match durability {
+        Durability::Synced => fetch.flushed_end.min(fetch.fetched_end),
+        Durability::PageCache { .. } => fetch.fetched_end,
+    }
+}

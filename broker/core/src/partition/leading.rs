@@ -1,0 +1,240 @@
+//! The leader's side: what is committed, and who is in sync (rules 28 to 30, 54 to 56 of the protocol).
+//!
+//! The ISR is the controller's to change. The leader proposes; until it knows what came of that, whoever it asked to
+//! add counts as a member already, and whoever it asked to drop counts still (KIP-497): whichever of the two the
+//! controller has written, nothing is committed that a member of the true ISR lacks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::followers::{Follower, FollowerFetch, Peers};
+use super::{Partition, PartitionError, Readable, Released};
+use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use crate::metadata::image::{self, LeaderRecoveryState};
+use crate::planted::{self, Bug};
+use crate::time::Monotonic;
+
+/// The pause after a proposal that the controller refused: its view of the brokers may reach this one a little later.
+const REFUSED_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Another ISR, as a leader asks the controller for it (AlterPartition, key 56).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsrProposal {
+    /// In this leadership.
+    pub leader_epoch: LeaderEpoch,
+    /// In the place of what was registered with this epoch.
+    pub partition_epoch: PartitionEpoch,
+    /// The members, in order of assignment, each with the life in which it fetches, where it has (KIP-903).
+    pub isr: Vec<(NodeId, Option<BrokerEpoch>)>,
+    /// A leader from outside the ISR has recovered once it leads.
+    pub recovery: LeaderRecoveryState,
+}
+
+/// What came of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProposalOutcome {
+    /// The controller wrote it, or has newer metadata than the proposal was made from, which will come here, too.
+    Superseded,
+    /// What is registered stays as it was: it was refused, or there was nothing to change.
+    Unchanged,
+}
+
+/// What a leader has besides its log.
+#[derive(Debug)]
+pub(super) struct Leading {
+    /// Where its log ended when it became the leader.
+    epoch_start: Offset,
+    /// Every other replica.
+    followers: BTreeMap<NodeId, Follower>,
+    /// What was proposed and is not decided yet, as far as is known here.
+    pending: Option<IsrProposal>,
+    /// Whether it was handed out.
+    proposed: bool,
+    /// Nothing is proposed before.
+    quiet_until: Monotonic,
+}
+
+impl Leading {
+    pub(super) fn new(me: NodeId, registration: &image::Partition, log_end: Offset, peers: &Peers) -> Self {
+        let mut leading = Self {
+            epoch_start: log_end,
+            followers: BTreeMap::new(),
+            pending: None,
+            proposed: false,
+            quiet_until: peers.now,
+        };
+        leading.follow(me, registration, &[], peers);
+        leading
+    }
+
+    /// Takes over who the replicas are. A change of the registration decides what was proposed before it.
+    pub(super) fn follow(
+        &mut self,
+        me: NodeId,
+        registration: &image::Partition,
+        isr_before: &[NodeId],
+        peers: &Peers,
+    ) {
+        let is_replica = |id: &NodeId| *id != me && registration.replicas.contains(id);
+        self.followers.retain(|id, _| is_replica(id));
+        for id in registration.replicas.iter().filter(|id| is_replica(id)) {
+            let follower = self.followers.entry(*id).or_default();
+            if registration.isr.contains(id) && !isr_before.contains(id) {
+                follower.joined(peers.now);
+            }
+        }
+        self.pending = self.pending.take().filter(|pending| {
+            pending.partition_epoch == registration.partition_epoch
+                && pending.leader_epoch == registration.leader_epoch
+        });
+    }
+
+    fn is_added(&self, id: NodeId) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.isr.iter().any(|(member, _)| *member == id))
+    }
+}
+
+impl<T> Partition<T> {
+    /// May a follower read at `offset`, and how far: up to the end of the log, committed or not.
+    pub fn check_replica_fetch(
+        &self,
+        fetch: &FollowerFetch,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<Readable, PartitionError> {
+        self.check_leader(epoch)?;
+        let unknown = PartitionError::UnknownReplica(fetch.node_id);
+        let leading = self.leading.as_ref().ok_or(PartitionError::NotLeader)?;
+        let follower = leading.followers.get(&fetch.node_id).ok_or_else(|| unknown.clone())?;
+        if follower.is_past(fetch) {
+            return Err(unknown);
+        }
+        self.check_in_log(fetch.fetched_end)?;
+        Ok(Readable { end_exclusive: self.positions.log_end, ..self.readable() })
+    }
+
+    /// A follower fetches, as [`Partition::check_replica_fetch`] allowed: all below is on its side.
+    pub fn follower_fetched(&mut self, fetch: FollowerFetch, peers: &Peers) -> Vec<Released<T>> {
+        let (log_end, durability) = (self.positions.log_end, self.durability);
+        let Some(leading) = &mut self.leading else { return Vec::new() };
+        let Some(follower) = leading.followers.get_mut(&fetch.node_id) else { return Vec::new() };
+        follower.fetched(fetch, log_end, durability, peers.now);
+        self.propose_joining(fetch.node_id, peers);
+        self.release(peers)
+    }
+
+    /// Time goes on: members of the ISR that do not keep up leave it (rule 55).
+    pub fn tick(&mut self, peers: &Peers) {
+        let (log_end, durability) = (self.positions.log_end, self.durability);
+        let Some(leading) = &self.leading else { return };
+        let keeps_up = |id: &NodeId| {
+            *id == self.me
+                || leading
+                    .followers
+                    .get(id)
+                    .is_some_and(|follower| follower.keeps_up(log_end, durability, peers))
+        };
+        if !self.registration.isr.iter().all(keeps_up) {
+            let isr = self.registration.isr.iter().copied().filter(keeps_up).collect();
+            self.propose(isr, peers);
+        } else if self.registration.recovery == LeaderRecoveryState::Recovering {
+            self.propose(self.registration.isr.clone(), peers);
+        }
+    }
+
+    /// What is to be sent to the controller. It is handed out once; whoever sends it repeats it until it is answered.
+    pub fn take_proposal(&mut self) -> Option<IsrProposal> {
+        let leading = self.leading.as_mut()?;
+        let proposal = leading.pending.as_ref().filter(|_| !leading.proposed)?;
+        leading.proposed = true;
+        Some(proposal.clone())
+    }
+
+    /// What came of a proposal made in these epochs.
+    pub fn proposal_answered(
+        &mut self,
+        made: (LeaderEpoch, PartitionEpoch),
+        outcome: ProposalOutcome,
+        peers: &Peers,
+    ) -> Vec<Released<T>> {
+        let Some(leading) = &mut self.leading else { return Vec::new() };
+        let is_it = |pending: &IsrProposal| (pending.leader_epoch, pending.partition_epoch) == made;
+        match outcome {
+            // Until the newer metadata is here, either may be true.
+            ProposalOutcome::Superseded => return Vec::new(),
+            ProposalOutcome::Unchanged => {
+                if leading.pending.take_if(|pending| is_it(pending)).is_some() {
+                    leading.quiet_until = peers.now.plus(REFUSED_BACKOFF);
+                }
+            }
+        }
+        self.release(peers)
+    }
+
+    /// The least position over all whose word counts, or `None` while none may be committed: when not leading, when
+    /// the ISR is below its minimum (rule 29), or while one of them has not been heard in this leadership.
+    pub(super) fn committable(&self, peers: &Peers) -> Option<Offset> {
+        let leading = self.leading.as_ref()?;
+        if self.registration.isr.len() < self.isr_min() {
+            return None;
+        }
+        let mut least = self.own_position();
+        if planted::is(Bug::AckBeforeFollowers) {
+            return Some(least);
+        }
+        for (id, follower) in &leading.followers {
+            let is_member = self.registration.isr.contains(id) || leading.is_added(*id);
+            // Whoever is about to join must not be outrun for ever by what only the others have (rule 54).
+            let joins = || {
+                let keeps_up = follower.keeps_up(self.positions.log_end, self.durability, peers);
+                keeps_up && is_eligible(*id, follower, peers)
+            };
+            if is_member || joins() {
+                least = least.min(follower.position(self.durability)?);
+            }
+        }
+        Some(least)
+    }
+
+    /// A follower that has reached the high watermark and the beginning of this leadership may join.
+    fn propose_joining(&mut self, id: NodeId, peers: &Peers) {
+        let Some(leading) = &self.leading else { return };
+        let Some(follower) = leading.followers.get(&id) else { return };
+        if self.registration.isr.contains(&id) || !is_eligible(id, follower, peers) {
+            return;
+        }
+        let reached = self.high_watermark.max(leading.epoch_start);
+        if follower.position(self.durability).is_some_and(|position| position >= reached) {
+            let joined = |replica: &NodeId| *replica == id || self.registration.isr.contains(replica);
+            let isr = self.registration.replicas.iter().copied().filter(joined).collect();
+            self.propose(isr, peers);
+        }
+    }
+
+    /// Proposes another ISR unless a proposal is on its way: one at a time (rule 56).
+    fn propose(&mut self, isr: Vec<NodeId>, peers: &Peers) {
+        let (me, registration) = (self.me, &self.registration);
+        let Some(leading) = &mut self.leading else { return };
+        if leading.pending.is_some() || peers.now < leading.quiet_until {
+            return;
+        }
+        let epoch_of = |id: NodeId| match id == me {
+            true => peers.eligible.get(&me).copied(),
+            false => leading.followers.get(&id).and_then(Follower::broker_epoch),
+        };
+        leading.pending = Some(IsrProposal {
+            leader_epoch: registration.leader_epoch,
+            partition_epoch: registration.partition_epoch,
+            isr: isr.into_iter().map(|id| (id, epoch_of(id))).collect(),
+            recovery: LeaderRecoveryState::Recovered,
+        });
+        leading.proposed = false;
+    }
+}
+
+fn is_eligible(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
+    let epoch = peers.eligible.get(&id);
+    epoch.is_some() && epoch.copied() == follower.broker_epoch()
+}
+
+#[cfg(test)]
+mod tests;

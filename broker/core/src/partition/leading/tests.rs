@@ -1,0 +1,285 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Durability, Limit};
+use crate::ids::DirectoryId;
+use crate::partition::{AckLevel, AckSettings, Positions};
+
+const ME: NodeId = NodeId(1);
+const SYNCED: AckSettings = AckSettings { durability: Durability::Synced, min_insync_replicas: 2 };
+const CACHED: AckSettings = AckSettings {
+    durability: Durability::PageCache { flush_records: Limit::Unlimited, flush_wait: Limit::Unlimited },
+    min_insync_replicas: 2,
+};
+
+/// A partition of brokers 1, 2 and 3 that this one leads, in these epochs.
+fn registered(isr: &[i32], leader_epoch: i32, partition_epoch: i32) -> Arc<image::Partition> {
+    Arc::new(image::Partition {
+        replicas: [1, 2, 3].map(NodeId).to_vec(),
+        directories: vec![DirectoryId::default(); 3],
+        isr: isr.iter().map(|id| NodeId(*id)).collect(),
+        adding: Vec::new(),
+        removing: Vec::new(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        leader: Some(ME),
+        leader_epoch: LeaderEpoch(leader_epoch),
+        partition_epoch: PartitionEpoch(partition_epoch),
+        recovery: LeaderRecoveryState::Recovered,
+    })
+}
+
+/// All three brokers in service, at this time; broker N registered with epoch 10·N.
+fn at(ms: u64) -> Peers {
+    let eligible = [1, 2, 3].map(|id| (NodeId(id), BrokerEpoch(i64::from(id) * 10)));
+    Peers { now: Monotonic(ms), eligible: Arc::new(eligible.into_iter().collect()), ..Peers::default() }
+}
+
+fn fetch(node: i32, fetched_end: i64, flushed_end: i64) -> FollowerFetch {
+    FollowerFetch {
+        node_id: NodeId(node),
+        broker_epoch: BrokerEpoch(i64::from(node) * 10),
+        fetched_end: Offset(fetched_end),
+        flushed_end: Offset(flushed_end),
+    }
+}
+
+fn leader(isr: &[i32], log_end: i64, settings: AckSettings) -> Partition<u32> {
+    let positions =
+        Positions { log_start: Offset(0), log_end: Offset(log_end), flushed_end: Offset(log_end) };
+    Partition::new(ME, registered(isr, 5, 50), positions, Offset(0), settings, &at(0))
+}
+
+fn proposed(partition: &mut Partition<u32>) -> Option<Vec<i32>> {
+    Some(partition.take_proposal()?.isr.into_iter().map(|(id, _)| id.0).collect())
+}
+
+#[test]
+fn an_acknowledgement_waits_for_every_member_of_the_isr_to_be_durable() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    assert_eq!(partition.high_watermark(), Offset(0), "nobody was heard in this leadership");
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    assert_eq!(partition.high_watermark(), Offset(10));
+
+    assert_eq!(partition.appended(Offset(11), AckLevel::All, 7, &at(2)), []);
+    assert_eq!(partition.flushed(Offset(11), &at(2)), []);
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(3)), [], "a majority is not the ISR");
+    assert_eq!(partition.follower_fetched(fetch(3, 11, 10), &at(3)), [], "fetched is not durable");
+    let released = partition.follower_fetched(fetch(3, 11, 11), &at(4));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+}
+
+#[test]
+fn in_the_page_cache_what_was_fetched_counts() {
+    let mut partition = leader(&[1, 2], 0, CACHED);
+    assert_eq!(partition.appended(Offset(1), AckLevel::All, 7, &at(1)), []);
+    let released = partition.follower_fetched(fetch(2, 1, 0), &at(2));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+}
+
+#[test]
+fn the_high_watermark_never_falls() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    assert_eq!(partition.high_watermark(), Offset(10));
+    // It came back with less, as one that lost its volume does.
+    partition.follower_fetched(fetch(2, 0, 0), &at(2));
+    assert_eq!(partition.high_watermark(), Offset(10));
+}
+
+#[test]
+fn a_fetch_from_an_earlier_life_says_nothing() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    let later = FollowerFetch { broker_epoch: BrokerEpoch(21), ..fetch(2, 3, 3) };
+    partition.follower_fetched(later, &at(1));
+    let refused = Err(PartitionError::UnknownReplica(NodeId(2)));
+    assert_eq!(partition.check_replica_fetch(&fetch(2, 10, 10), None), refused);
+    assert_eq!(
+        partition.check_replica_fetch(&fetch(4, 10, 10), None),
+        Err(PartitionError::UnknownReplica(NodeId(4)))
+    );
+}
+
+#[test]
+fn a_follower_reads_to_the_log_end_and_no_further() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.appended(Offset(12), AckLevel::Leader, 1, &at(0));
+    let readable = partition.check_replica_fetch(&fetch(2, 4, 4), Some(LeaderEpoch(5))).expect("it may");
+    assert_eq!((readable.end_exclusive, readable.high_watermark), (Offset(12), Offset(0)));
+    let beyond = partition.check_replica_fetch(&fetch(2, 13, 13), None);
+    assert!(matches!(beyond, Err(PartitionError::OffsetOutOfRange { .. })), "{beyond:?}");
+    let old = partition.check_replica_fetch(&fetch(2, 4, 4), Some(LeaderEpoch(4)));
+    assert!(matches!(old, Err(PartitionError::FencedLeaderEpoch { .. })), "{old:?}");
+}
+
+#[test]
+fn a_follower_joins_once_it_has_reached_the_beginning_of_the_leadership() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(3, 9, 9), &at(1));
+    assert_eq!(proposed(&mut partition), None);
+    partition.follower_fetched(fetch(3, 10, 9), &at(2));
+    assert_eq!(proposed(&mut partition), None, "what is not durable does not count");
+    partition.follower_fetched(fetch(3, 10, 10), &at(3));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+    assert_eq!(proposed(&mut partition), None, "it is handed out once");
+    partition.follower_fetched(fetch(3, 10, 10), &at(4));
+    assert_eq!(proposed(&mut partition), None, "and one at a time");
+}
+
+#[test]
+fn nobody_joins_who_is_not_in_service_in_the_life_that_fetches() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    let mut peers = at(1);
+    peers.eligible = Arc::new([(NodeId(3), BrokerEpoch(31))].into_iter().collect());
+    partition.follower_fetched(fetch(3, 10, 10), &peers);
+    assert_eq!(proposed(&mut partition), None);
+}
+
+#[test]
+fn whoever_may_have_joined_holds_the_high_watermark_until_the_controller_says_otherwise() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    // Much later, so that the third counts for nothing but the proposal.
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(60_000)), []);
+    let made = (LeaderEpoch(5), PartitionEpoch(50));
+    assert_eq!(partition.proposal_answered(made, ProposalOutcome::Superseded, &at(60_001)), []);
+    let released = partition.proposal_answered(made, ProposalOutcome::Unchanged, &at(60_002));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+}
+
+#[test]
+fn an_answer_to_another_proposal_changes_nothing() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    partition.proposal_answered((LeaderEpoch(5), PartitionEpoch(49)), ProposalOutcome::Unchanged, &at(2));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn what_the_controller_registers_decides_a_proposal() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+    partition.register(registered(&[1, 2], 5, 51), &at(2));
+    partition.follower_fetched(fetch(3, 10, 10), &at(3));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]), "it is proposed again in the new epoch");
+}
+
+#[test]
+fn a_refused_proposal_is_not_repeated_at_once() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    let made = (LeaderEpoch(5), PartitionEpoch(50));
+    partition.proposal_answered(made, ProposalOutcome::Unchanged, &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(2));
+    assert_eq!(proposed(&mut partition), None);
+    partition.follower_fetched(fetch(3, 10, 10), &at(300));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn a_member_that_does_not_keep_up_for_the_time_allowed_leaves() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1_000));
+    partition.tick(&at(30_000));
+    assert_eq!(proposed(&mut partition), None, "the third is given its time from when it was made");
+    partition.appended(Offset(11), AckLevel::All, 7, &at(30_000));
+    partition.follower_fetched(fetch(2, 11, 11), &at(30_500));
+    partition.tick(&at(30_501));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
+}
+
+#[test]
+fn a_member_that_is_always_a_little_behind_keeps_up() {
+    let mut partition = leader(&[1, 2, 3], 0, SYNCED);
+    for round in 0..100u64 {
+        let (now, end) = (round * 1_000, i64::try_from(round).expect("few") + 1);
+        partition.appended(Offset(end), AckLevel::None, 0, &at(now));
+        partition.follower_fetched(fetch(2, end, end), &at(now));
+        partition.follower_fetched(fetch(3, end - 1, end - 1), &at(now));
+        partition.tick(&at(now));
+        assert_eq!(proposed(&mut partition), None, "round {round}");
+    }
+}
+
+#[test]
+fn one_that_joins_far_behind_is_given_its_time() {
+    // The ISR was below its minimum: the high watermark stood still while acks=1 went on.
+    let mut partition = leader(&[1], 0, SYNCED);
+    partition.appended(Offset(1_000), AckLevel::None, 0, &at(60_000));
+    partition.follower_fetched(fetch(2, 5, 5), &at(60_000));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
+    partition.register(registered(&[1, 2], 5, 51), &at(60_100));
+    partition.follower_fetched(fetch(2, 10, 10), &at(90_000));
+    partition.tick(&at(90_000));
+    assert_eq!(proposed(&mut partition), None);
+    partition.tick(&at(90_101));
+    assert_eq!(proposed(&mut partition), Some(vec![1]), "and no more than its time");
+}
+
+#[test]
+fn an_idle_partition_loses_nobody() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    partition.tick(&at(3_600_000));
+    assert_eq!(proposed(&mut partition), None);
+}
+
+#[test]
+fn a_follower_about_to_join_is_not_outrun() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    let made = (LeaderEpoch(5), PartitionEpoch(50));
+    partition.proposal_answered(made, ProposalOutcome::Unchanged, &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(3)), [], "rule 54: the third is waited for");
+    assert_eq!(partition.follower_fetched(fetch(3, 11, 11), &at(4)).len(), 1);
+    // One that went silent is waited for no longer than it may lag.
+    partition.appended(Offset(12), AckLevel::All, 8, &at(5));
+    partition.flushed(Offset(12), &at(5));
+    assert_eq!(partition.follower_fetched(fetch(2, 12, 12), &at(40_000)).len(), 1);
+}
+
+#[test]
+fn a_new_leadership_knows_nothing_of_what_followers_had() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    assert_eq!(partition.register(registered(&[1, 2], 6, 51), &at(3)), [], "what is parked stays parked");
+    assert_eq!(partition.high_watermark(), Offset(10));
+    let released = partition.follower_fetched(fetch(2, 11, 11), &at(4));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+}
+
+#[test]
+fn a_leader_from_outside_the_isr_says_that_it_has_recovered() {
+    let mut partition = leader(&[1], 10, SYNCED);
+    let recovering =
+        image::Partition { recovery: LeaderRecoveryState::Recovering, ..(*registered(&[1], 6, 51)).clone() };
+    partition.register(Arc::new(recovering), &at(1));
+    let proposal = partition.take_proposal().expect("it proposes");
+    assert_eq!(proposal.recovery, LeaderRecoveryState::Recovered);
+    assert_eq!(proposal.isr, [(ME, Some(BrokerEpoch(10)))]);
+}
+
+#[test]
+fn a_follower_knows_as_committed_what_its_leader_does_and_it_has() {
+    let mut partition = leader(&[1, 2], 10, SYNCED);
+    let led_by_2 = image::Partition { leader: Some(NodeId(2)), ..(*registered(&[1, 2], 6, 51)).clone() };
+    partition.register(Arc::new(led_by_2), &at(1));
+    partition.replicated(Offset(12), Offset(11));
+    assert_eq!(partition.high_watermark(), Offset(11));
+    partition.replicated(Offset(12), Offset(9));
+    assert_eq!(partition.high_watermark(), Offset(11), "it never falls");
+    partition.replicated(Offset(13), Offset(20));
+    assert_eq!(partition.high_watermark(), Offset(13), "and is never above the log");
+}

@@ -1,0 +1,137 @@
+//! The replicas of one log directory that follow one leader.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{FetchNumber, REFUSED_BACKOFF, ReplicaReply};
+use crate::ids::{Offset, TopicPartition};
+use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
+use crate::time::Monotonic;
+
+/// What is going on with one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It waits for the next request from this time on.
+    Ready(Monotonic),
+    /// It is in the request on its way.
+    Asked,
+    /// Its shard has what the leader gave, and will say from where it goes on.
+    Delivered,
+}
+
+#[derive(Debug)]
+struct Followed {
+    from: FollowFrom,
+    stage: Stage,
+    /// The least turn comes first in a request: who got records goes to the end, so that none starves.
+    turn: u64,
+    /// What its shard knows of the leader's high watermark and log start: what is no news is not delivered.
+    known: Option<(Offset, Offset)>,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Fetcher {
+    followed: BTreeMap<TopicPartition, Followed>,
+    on_the_way: Option<FetchNumber>,
+    quiet_until: Monotonic,
+    next_turn: u64,
+}
+
+impl Fetcher {
+    /// A replica goes on from here.
+    pub(super) fn follow(&mut self, now: Monotonic, partition: TopicPartition, from: FollowFrom) {
+        let at = if from.problem.is_some() { now.plus(REFUSED_BACKOFF) } else { now };
+        let before = self.followed.get(&partition);
+        let same = before.filter(|before| before.from.leader_epoch == from.leader_epoch);
+        let known = same.and_then(|before| before.known);
+        let turn = before.map_or(0, |before| before.turn);
+        self.followed.insert(partition, Followed { from, stage: Stage::Ready(at), turn, known });
+    }
+
+    pub(super) fn remove(&mut self, partition: TopicPartition) {
+        self.followed.remove(&partition);
+    }
+
+    /// Whether nothing is left to be done or waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.followed.is_empty() && self.on_the_way.is_none()
+    }
+
+    /// What to ask for now; nothing while a request is on its way or a shard has not taken in what came.
+    pub(super) fn next(&mut self, now: Monotonic, number: FetchNumber) -> Vec<(TopicPartition, FollowFrom)> {
+        let delivered = self.followed.values().any(|followed| followed.stage == Stage::Delivered);
+        if self.on_the_way.is_some() || delivered || now < self.quiet_until {
+            return Vec::new();
+        }
+        let is_ready = |followed: &Followed| matches!(followed.stage, Stage::Ready(at) if at <= now);
+        let mut ready: Vec<(u64, TopicPartition, FollowFrom)> = Vec::new();
+        for (id, followed) in self.followed.iter_mut().filter(|(_, followed)| is_ready(followed)) {
+            followed.stage = Stage::Asked;
+            ready.push((followed.turn, *id, followed.from));
+        }
+        ready.sort_by_key(|(turn, id, _)| (*turn, *id));
+        if !ready.is_empty() {
+            self.on_the_way = Some(number);
+        }
+        ready.into_iter().map(|(_, id, from)| (id, from)).collect()
+    }
+
+    /// Takes a reply, and gives what shards are to take in.
+    pub(super) fn replied(
+        &mut self,
+        now: Monotonic,
+        number: FetchNumber,
+        reply: Option<Vec<ReplicaReply>>,
+        backoff: Duration,
+    ) -> Vec<(TopicPartition, ReplicatedPart)> {
+        if self.on_the_way.take_if(|on_the_way| *on_the_way == number).is_none() {
+            return Vec::new();
+        }
+        if reply.is_none() {
+            self.quiet_until = now.plus(backoff);
+        }
+        let mut parts = Vec::new();
+        for (id, given) in reply.into_iter().flatten() {
+            let Some(followed) = self.followed.get_mut(&id).filter(|one| one.stage == Stage::Asked) else {
+                continue;
+            };
+            let Some(given) = given else {
+                followed.stage = Stage::Ready(now.plus(REFUSED_BACKOFF));
+                continue;
+            };
+            if let Replicated::Records { bytes, high_watermark, log_start } = &given {
+                let news = Some((*high_watermark, *log_start));
+                if bytes.is_empty() && followed.known == news {
+                    followed.stage = Stage::Ready(now);
+                    continue;
+                }
+                followed.known = news;
+                if !bytes.is_empty() {
+                    self.next_turn += 1;
+                    followed.turn = self.next_turn;
+                }
+            }
+            followed.stage = Stage::Delivered;
+            let (leader_epoch, from) = (followed.from.leader_epoch, followed.from.offset);
+            parts.push((id, ReplicatedPart { leader_epoch, from, given }));
+        }
+        // Those that the reply does not mention, or all if there is none.
+        for followed in self.followed.values_mut().filter(|followed| followed.stage == Stage::Asked) {
+            followed.stage = Stage::Ready(now);
+        }
+        parts
+    }
+
+    pub(super) fn wakes_at(&self) -> Option<Monotonic> {
+        let delivered = self.followed.values().any(|followed| followed.stage == Stage::Delivered);
+        if self.on_the_way.is_some() || delivered {
+            return None;
+        }
+        let ready = self.followed.values().filter_map(|followed| match followed.stage {
+            Stage::Ready(at) => Some(at),
+            Stage::Asked | Stage::Delivered => None,
+        });
+        ready.min().map(|at| at.max(self.quiet_until))
+    }
+}

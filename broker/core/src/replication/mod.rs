@@ -1,0 +1,220 @@
+//! Fetching what this broker's replicas follow from the brokers that lead them.
+//!
+//! Owns: who is asked for what and when. Replicas say from where they follow ([`crate::shard::Effect::Follow`]);
+//! [`Fetchers`] turns that into requests, one at a time for each pair of a log directory and a leader, and hands what
+//! comes back to the directory's shard. Knows nothing of logs and sends nothing itself.
+//!
+//! A request names every replica of that pair. The next one leaves when the shard has taken in what the one before
+//! brought: its sync, where the topic asks for one, covers all of them, and the request that follows says so to the
+//! leader. One slow directory therefore never holds up what goes to another.
+
+mod fetcher;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
+use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
+use crate::time::Monotonic;
+use fetcher::Fetcher;
+
+/// How replicas are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// `replica.fetch.wait.max.ms`: how long a leader waits for something new.
+    pub wait_max: Duration,
+    /// `replica.fetch.response.max.bytes`
+    pub bytes_max: u32,
+    /// `replica.fetch.max.bytes`: of one partition.
+    pub partition_bytes_max: u32,
+    /// `replica.fetch.backoff.ms`: the pause after a leader could not be reached.
+    pub backoff: Duration,
+}
+
+impl Default for FetchLimits {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            wait_max: Duration::from_millis(500),
+            bytes_max: 10 << 20,
+            partition_bytes_max: 1 << 20,
+            backoff: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The pause after a leader refused, or a replica could not take what it got. Refusals come mostly from one of the two
+/// knowing newer metadata than the other, which the other has in some milliseconds.
+pub const REFUSED_BACKOFF: Duration = Duration::from_millis(100);
+
+/// A request's own number, given back with what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchNumber(pub u64);
+
+/// A request to a leader (Fetch, key 1, as a replica).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaFetch {
+    /// To be given back with the reply.
+    pub number: FetchNumber,
+    /// The log directory that the replicas are in: requests of one directory to one leader are in order.
+    pub shard: usize,
+    /// Whom to ask.
+    pub leader: NodeId,
+    /// Who asks.
+    pub replica: NodeId,
+    /// In which life.
+    pub broker_epoch: BrokerEpoch,
+    /// How long it may wait.
+    pub wait_max: Duration,
+    /// How much at most, beyond a first batch.
+    pub bytes_max: u32,
+    /// How much of one partition.
+    pub partition_bytes_max: u32,
+    /// What it wants, in this order.
+    pub partitions: Vec<(TopicPartition, FollowFrom)>,
+}
+
+/// A leader's reply about one partition: what it gives, or `None` if it refuses.
+pub type ReplicaReply = (TopicPartition, Option<Replicated>);
+
+/// For a shard's [`crate::shard::Shard::replicate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Which shard.
+    pub shard: usize,
+    /// Which replica.
+    pub partition: TopicPartition,
+    /// What its leader gave.
+    pub part: ReplicatedPart,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct FetchEffects {
+    /// To be sent.
+    pub fetches: Vec<ReplicaFetch>,
+    /// To be handed on, in order.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A log directory and a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    shard: usize,
+    leader: NodeId,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Fetchers {
+    me: NodeId,
+    limits: FetchLimits,
+    /// Nothing is fetched before the broker is registered.
+    broker_epoch: Option<BrokerEpoch>,
+    fetchers: BTreeMap<Pair, Fetcher>,
+    pair_of: BTreeMap<TopicPartition, Pair>,
+    on_the_way: BTreeMap<FetchNumber, Pair>,
+    next_number: u64,
+    deliveries: Vec<Delivery>,
+}
+
+impl Fetchers {
+    /// Nothing is followed yet.
+    pub fn new(me: NodeId, limits: FetchLimits) -> Self {
+        Self {
+            me,
+            limits,
+            broker_epoch: None,
+            fetchers: BTreeMap::new(),
+            pair_of: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
+            next_number: 1,
+            deliveries: Vec::new(),
+        }
+    }
+
+    /// Fetches in the name of this registration from now on.
+    pub fn registered(&mut self, epoch: Option<BrokerEpoch>) {
+        self.broker_epoch = epoch;
+    }
+
+    /// A replica in a shard follows its leader from here on, or nobody.
+    pub fn follow(
+        &mut self,
+        now: Monotonic,
+        shard: usize,
+        partition: TopicPartition,
+        from: Option<FollowFrom>,
+    ) {
+        let pair = from.map(|from| Pair { shard, leader: from.leader });
+        // What another shard says of a replica that it no longer has must not end what this one follows.
+        let before =
+            self.pair_of.get(&partition).copied().filter(|before| from.is_some() || before.shard == shard);
+        if let Some(before) = before.filter(|before| Some(*before) != pair) {
+            self.pair_of.remove(&partition);
+            if let Some(fetcher) = self.fetchers.get_mut(&before) {
+                fetcher.remove(partition);
+                if fetcher.is_idle() {
+                    self.fetchers.remove(&before);
+                }
+            }
+        }
+        if let (Some(pair), Some(from)) = (pair, from) {
+            self.pair_of.insert(partition, pair);
+            self.fetchers.entry(pair).or_default().follow(now, partition, from);
+        }
+    }
+
+    /// What came of a request; `None` if the leader could not be reached or refused all of it.
+    pub fn replied(&mut self, now: Monotonic, number: FetchNumber, reply: Option<Vec<ReplicaReply>>) {
+        let Some(pair) = self.on_the_way.remove(&number) else { return };
+        let Some(fetcher) = self.fetchers.get_mut(&pair) else { return };
+        let parts = fetcher.replied(now, number, reply, self.limits.backoff);
+        let deliver = |(partition, part)| Delivery { shard: pair.shard, partition, part };
+        self.deliveries.extend(parts.into_iter().map(deliver));
+        if fetcher.is_idle() {
+            self.fetchers.remove(&pair);
+        }
+    }
+
+    /// What is to be done now.
+    pub fn ready(&mut self, now: Monotonic) -> FetchEffects {
+        let mut effects =
+            FetchEffects { fetches: Vec::new(), deliveries: std::mem::take(&mut self.deliveries) };
+        let Some(broker_epoch) = self.broker_epoch else { return effects };
+        for (pair, fetcher) in &mut self.fetchers {
+            let number = FetchNumber(self.next_number);
+            let partitions = fetcher.next(now, number);
+            if partitions.is_empty() {
+                continue;
+            }
+            self.next_number += 1;
+            self.on_the_way.insert(number, *pair);
+            effects.fetches.push(ReplicaFetch {
+                number,
+                shard: pair.shard,
+                leader: pair.leader,
+                replica: self.me,
+                broker_epoch,
+                wait_max: self.limits.wait_max,
+                bytes_max: self.limits.bytes_max,
+                partition_bytes_max: self.limits.partition_bytes_max,
+                partitions,
+            });
+        }
+        effects
+    }
+
+    /// When something is to be done without any input.
+    pub fn wakes_at(&self) -> Option<Monotonic> {
+        self.fetchers.values().filter_map(Fetcher::wakes_at).min()
+    }
+
+    /// Whom this broker follows at the moment.
+    pub fn leaders(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.fetchers.keys().map(|pair| pair.leader)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::*;
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+
+const ME: NodeId = NodeId(1);
+const LEADER: NodeId = NodeId(2);
+
+fn id(partition: i32) -> TopicPartition {
+    TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(partition) }
+}
+
+fn from(offset: i64) -> FollowFrom {
+    FollowFrom {
+        leader: LEADER,
+        leader_epoch: LeaderEpoch(3),
+        offset: Offset(offset),
+        last_epoch: None,
+        flushed_end: Offset(offset),
+        log_start: Offset(0),
+        problem: None,
+    }
+}
+
+fn records(bytes: &'static [u8], high_watermark: i64) -> Option<Replicated> {
+    let (bytes, high_watermark) = (Bytes::from_static(bytes), Offset(high_watermark));
+    Some(Replicated::Records { bytes, high_watermark, log_start: Offset(0) })
+}
+
+/// Fetchers that follow these partitions in shard 0.
+fn following(partitions: &[i32]) -> Fetchers {
+    let mut fetchers = Fetchers::new(ME, FetchLimits::default());
+    fetchers.registered(Some(BrokerEpoch(9)));
+    for partition in partitions {
+        fetchers.follow(Monotonic(0), 0, id(*partition), Some(from(0)));
+    }
+    fetchers
+}
+
+/// The one request that is to be sent now, if there is one: its number and its partitions.
+fn asked(fetchers: &mut Fetchers, now: u64) -> Option<(FetchNumber, Vec<i32>)> {
+    let fetches = fetchers.ready(Monotonic(now)).fetches;
+    assert!(fetches.len() <= 1, "{fetches:?}");
+    let fetch = fetches.into_iter().next()?;
+    Some((fetch.number, fetch.partitions.iter().map(|(id, _)| id.partition.0).collect()))
+}
+
+fn delivered(fetchers: &mut Fetchers, now: u64) -> Vec<i32> {
+    let effects = fetchers.ready(Monotonic(now));
+    assert!(effects.fetches.is_empty(), "a shard has yet to take in what came");
+    effects.deliveries.iter().map(|delivery| delivery.partition.partition.0).collect()
+}
+
+#[test]
+fn one_request_names_all_and_the_next_waits_for_what_it_brought() {
+    let mut fetchers = following(&[0, 1]);
+    let (number, partitions) = asked(&mut fetchers, 0).expect("there is something to ask for");
+    assert_eq!(partitions, [0, 1]);
+    assert_eq!(asked(&mut fetchers, 1), None, "one at a time");
+    fetchers.replied(Monotonic(2), number, Some(vec![(id(0), records(b"x", 0)), (id(1), records(b"", 0))]));
+    assert_eq!(delivered(&mut fetchers, 2), [0, 1], "the second learns the high watermark");
+    fetchers.follow(Monotonic(3), 0, id(1), Some(from(0)));
+    assert_eq!(asked(&mut fetchers, 3), None);
+    fetchers.follow(Monotonic(4), 0, id(0), Some(from(1)));
+    let (_, partitions) = asked(&mut fetchers, 4).expect("all is taken in");
+    assert_eq!(partitions, [1, 0], "who got records goes to the end");
+}
+
+#[test]
+fn an_empty_answer_that_says_nothing_new_goes_to_no_shard() {
+    let mut fetchers = following(&[0]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    fetchers.replied(Monotonic(1), number, Some(vec![(id(0), records(b"", 5))]));
+    assert_eq!(delivered(&mut fetchers, 1), [0]);
+    fetchers.follow(Monotonic(2), 0, id(0), Some(from(0)));
+    let (number, _) = asked(&mut fetchers, 2).expect("it asks again");
+    fetchers.replied(Monotonic(3), number, Some(vec![(id(0), records(b"", 5))]));
+    let effects = fetchers.ready(Monotonic(3));
+    assert_eq!((effects.deliveries.len(), effects.fetches.len()), (0, 1));
+}
+
+#[test]
+fn nothing_is_asked_before_the_broker_is_registered() {
+    let mut fetchers = following(&[0]);
+    fetchers.registered(None);
+    assert_eq!(asked(&mut fetchers, 0), None);
+    fetchers.registered(Some(BrokerEpoch(10)));
+    assert_eq!(fetchers.ready(Monotonic(0)).fetches[0].broker_epoch, BrokerEpoch(10));
+}
+
+#[test]
+fn a_refused_partition_pauses_and_the_others_go_on() {
+    let mut fetchers = following(&[0, 1]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    fetchers.replied(Monotonic(1), number, Some(vec![(id(0), None), (id(1), records(b"", 0))]));
+    assert_eq!(delivered(&mut fetchers, 1), [1]);
+    fetchers.follow(Monotonic(2), 0, id(1), Some(from(0)));
+    let (number, partitions) = asked(&mut fetchers, 2).expect("the other goes on");
+    assert_eq!(partitions, [1]);
+    fetchers.replied(Monotonic(150), number, Some(vec![(id(1), records(b"", 0))]));
+    assert_eq!(asked(&mut fetchers, 150).expect("both").1, [0, 1]);
+}
+
+#[test]
+fn a_leader_that_cannot_be_reached_is_asked_again_after_the_backoff() {
+    let mut fetchers = following(&[0]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    fetchers.replied(Monotonic(10), number, None);
+    assert_eq!(asked(&mut fetchers, 11), None);
+    assert_eq!(fetchers.wakes_at(), Some(Monotonic(1010)));
+    assert!(asked(&mut fetchers, 1010).is_some());
+}
+
+#[test]
+fn directories_and_leaders_do_not_wait_for_each_other() {
+    let mut fetchers = following(&[0]);
+    fetchers.follow(Monotonic(0), 1, id(1), Some(from(0)));
+    let elsewhere = FollowFrom { leader: NodeId(3), ..from(0) };
+    fetchers.follow(Monotonic(0), 0, id(2), Some(elsewhere));
+    let pairs: Vec<(usize, NodeId)> =
+        fetchers.ready(Monotonic(0)).fetches.iter().map(|fetch| (fetch.shard, fetch.leader)).collect();
+    assert_eq!(pairs, [(0, LEADER), (0, NodeId(3)), (1, LEADER)]);
+}
+
+#[test]
+fn what_a_former_leader_answers_is_not_delivered() {
+    let mut fetchers = following(&[0]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    let elsewhere = FollowFrom { leader: NodeId(3), leader_epoch: LeaderEpoch(4), ..from(0) };
+    fetchers.follow(Monotonic(1), 0, id(0), Some(elsewhere));
+    assert_eq!(fetchers.ready(Monotonic(1)).fetches[0].leader, NodeId(3));
+    fetchers.replied(Monotonic(2), number, Some(vec![(id(0), records(b"x", 0))]));
+    assert!(fetchers.ready(Monotonic(2)).deliveries.is_empty());
+    assert_eq!(fetchers.leaders().collect::<Vec<_>>(), [NodeId(3)], "the former one is forgotten");
+}
+
+#[test]
+fn a_replica_that_follows_nobody_is_asked_for_no_more() {
+    let mut fetchers = following(&[0, 1]);
+    fetchers.follow(Monotonic(0), 0, id(0), None);
+    assert_eq!(asked(&mut fetchers, 0).expect("the other").1, [1]);
+    // A shard that once had it has no say.
+    fetchers.follow(Monotonic(0), 5, id(1), None);
+    assert!(!fetchers.pair_of.is_empty());
+}
+
+#[test]
+fn a_replica_that_could_not_take_what_it_got_pauses() {
+    let mut fetchers = following(&[]);
+    let problem = Some(crate::shard::FollowProblem::Full);
+    fetchers.follow(Monotonic(0), 0, id(0), Some(FollowFrom { problem, ..from(0) }));
+    assert_eq!(asked(&mut fetchers, 99), None);
+    assert!(asked(&mut fetchers, 100).is_some());
+}

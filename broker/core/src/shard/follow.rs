@@ -1,0 +1,281 @@
+//! Following: what a replica takes over from its leader (rules 51, 54 and 57 of the protocol).
+//!
+//! The replica says with [`Effect::Follow`] from where it wants to go on; whoever fetches brings what the leader
+//! gave with [`Shard::replicate`], and the replica says again from where. It says so only when everything before is
+//! as durable as its topic's acknowledgements promise: so a fetch's offset never claims more than there is.
+//!
+//! A log is cut only where the epochs of leader and follower part (KIP-101, KIP-279), never at a high watermark.
+
+use bytes::Bytes;
+use ottla_wire::batch::Batch;
+
+use super::Shard;
+use super::effect::Effect;
+use crate::config::Durability;
+use crate::disk::Disk;
+use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use crate::log::{AppendError, ChangeError, EpochEnd, ReadError};
+use crate::planted::{self, Bug};
+use crate::time::Wall;
+
+/// From where a replica follows its leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowFrom {
+    /// Whom.
+    pub leader: NodeId,
+    /// In which leadership.
+    pub leader_epoch: LeaderEpoch,
+    /// The next offset it wants: the end of its log.
+    pub offset: Offset,
+    /// The epoch of its last record.
+    pub last_epoch: Option<LeaderEpoch>,
+    /// The end of what is durable.
+    pub flushed_end: Offset,
+    /// Where its log starts.
+    pub log_start: Offset,
+    /// Why it should not ask again at once.
+    pub problem: Option<FollowProblem>,
+}
+
+/// Why what a leader gave was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FollowProblem {
+    /// The batches are damaged, or do not follow what is here.
+    #[error("the leader's batches are damaged or do not follow the log")]
+    Flawed,
+    /// There is no room for them.
+    #[error("the log directory is full")]
+    Full,
+    /// There is no file descriptor for the next segment.
+    #[error("there is no file descriptor left")]
+    NoDescriptor,
+    /// The leader says that the logs part where they do not.
+    #[error("what the leader says of its log contradicts this one")]
+    Contradiction,
+    /// The log here cannot be cut, because it is damaged.
+    #[error("the log is damaged")]
+    Damaged,
+}
+
+/// A leader's answer about one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicatedPart {
+    /// The leadership it was asked in.
+    pub leader_epoch: LeaderEpoch,
+    /// The offset it was asked for.
+    pub from: Offset,
+    /// What the leader gave.
+    pub given: Replicated,
+}
+
+/// What a leader gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replicated {
+    /// Whole batches, or none.
+    Records {
+        /// The batches.
+        bytes: Bytes,
+        /// The leader's high watermark.
+        high_watermark: Offset,
+        /// The leader's first offset.
+        log_start: Offset,
+    },
+    /// The logs last agree here.
+    Diverging(EpochEnd),
+    /// The leader has nothing before this offset any more.
+    BelowLogStart(Offset),
+}
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Says from where a replica follows its leader, now or when that is durable; or that it follows nobody.
+    pub(super) fn follow(&mut self, id: TopicPartition) {
+        self.follow_after(id, None);
+    }
+
+    fn follow_after(&mut self, id: TopicPartition, problem: Option<FollowProblem>) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(partition) = &replica.partition else { return };
+        let registration = partition.registration();
+        let leader_epoch = registration.leader_epoch;
+        let leader = registration.leader.filter(|leader| *leader != self.me);
+        let Some(leader) = leader else {
+            if replica.take_follows() {
+                self.effects.push(Effect::Follow { partition: id, from: None });
+            }
+            return;
+        };
+        let waits = partition.durability() == Durability::Synced && replica.log.needs_sync();
+        replica.follows_after_sync = waits;
+        if waits {
+            return self.commit.want_sync(id);
+        }
+        let from = FollowFrom {
+            leader,
+            leader_epoch,
+            offset: replica.log.log_end(),
+            last_epoch: replica.log.last_record_epoch(),
+            flushed_end: replica.log.flushed_end(),
+            log_start: replica.log.log_start(),
+            problem,
+        };
+        replica.follows = true;
+        self.effects.push(Effect::Follow { partition: id, from: Some(from) });
+    }
+
+    /// Takes over what the leader gave. What was asked for before the leadership or the log changed is dropped: the
+    /// replica has said from where it goes on since.
+    pub fn replicate(&mut self, id: TopicPartition, part: ReplicatedPart, now: Wall) {
+        let Some(replica) = self.replicas.get(&id) else { return };
+        let Some(partition) = replica.partition.as_ref().filter(|_| !self.commit.has_failed()) else {
+            return;
+        };
+        if partition.is_leader() || partition.registration().leader_epoch != part.leader_epoch {
+            return;
+        }
+        if replica.log.log_end() != part.from {
+            return self.follow(id);
+        }
+        let problem = match part.given {
+            Replicated::Records { bytes, high_watermark, log_start } => {
+                self.take_records(id, &bytes, high_watermark, log_start, now)
+            }
+            Replicated::Diverging(end) => self.cut(id, end),
+            Replicated::BelowLogStart(log_start) => self.restart(id, log_start),
+        };
+        // A directory that has failed has said that it follows nobody.
+        if let Ok(problem) = problem {
+            self.follow_after(id, problem);
+        }
+        self.wake(id);
+    }
+
+    fn take_records(
+        &mut self,
+        id: TopicPartition,
+        records: &Bytes,
+        high_watermark: Offset,
+        log_start: Offset,
+        now: Wall,
+    ) -> Result<Option<FollowProblem>, DirectoryFailed> {
+        let Some(replica) = self.replicas.get_mut(&id) else { return Ok(None) };
+        let size = records.len() as u64;
+        if size > self.room {
+            return Ok(Some(FollowProblem::Full));
+        }
+        if !are_good(records) {
+            return Ok(Some(FollowProblem::Flawed));
+        }
+        self.room -= size;
+        let appended = match records.is_empty() {
+            true => Ok(()),
+            false => replica.log.append(std::slice::from_ref(records), now).map(|outcome| {
+                self.unflushed_bytes += outcome.bytes;
+            }),
+        };
+        // Also where the log took only the first of them.
+        let log_end = replica.log.log_end();
+        if let Some(partition) = &mut replica.partition {
+            partition.replicated(log_end, high_watermark);
+        }
+        match appended {
+            Ok(()) => {
+                replica.log.advance_log_start(log_start);
+                Ok(None)
+            }
+            Err(
+                AppendError::Flawed { .. }
+                | AppendError::OffsetBehind { .. }
+                | AppendError::EpochBehind { .. },
+            ) => Ok(Some(FollowProblem::Flawed)),
+            Err(error @ (AppendError::Disk(_) | AppendError::Failed(_))) => self.asked_too_much(&error),
+        }
+    }
+
+    /// The disk failed, if it was asked at all.
+    fn asked_too_much(
+        &mut self,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Result<Option<FollowProblem>, DirectoryFailed> {
+        self.fail_if_asked(error);
+        if self.has_failed() { Err(DirectoryFailed) } else { Ok(Some(FollowProblem::NoDescriptor)) }
+    }
+
+    /// Cuts the log where it parts from the leader's: not above where the leader's epoch ends, nor above where the
+    /// same epoch ends here. The next fetch finds out whether they agree now.
+    fn cut(
+        &mut self,
+        id: TopicPartition,
+        leaders: EpochEnd,
+    ) -> Result<Option<FollowProblem>, DirectoryFailed> {
+        let Some(replica) = self.replicas.get_mut(&id) else { return Ok(None) };
+        let log_end = replica.log.log_end();
+        let ours = replica.log.end_offset_for_epoch(leaders.epoch).map_or(log_end, |ours| ours.end);
+        let target = leaders.end.min(ours);
+        if target >= log_end {
+            return Ok(Some(FollowProblem::Contradiction));
+        }
+        let cut = replica.log.truncate_to(target).map(|_| ());
+        self.changed(id, cut)
+    }
+
+    /// Begins anew where the leader's log starts.
+    fn restart(
+        &mut self,
+        id: TopicPartition,
+        log_start: Offset,
+    ) -> Result<Option<FollowProblem>, DirectoryFailed> {
+        let Some(replica) = self.replicas.get_mut(&id) else { return Ok(None) };
+        if log_start <= replica.log.log_end() {
+            return Ok(Some(FollowProblem::Contradiction));
+        }
+        let restarted = replica.log.restart_at(log_start);
+        self.changed(id, restarted)
+    }
+
+    fn changed(
+        &mut self,
+        id: TopicPartition,
+        result: Result<(), ChangeError>,
+    ) -> Result<Option<FollowProblem>, DirectoryFailed> {
+        match result {
+            Ok(()) => {}
+            Err(ChangeError::Read(ReadError::Corrupt { .. })) => return Ok(Some(FollowProblem::Damaged)),
+            Err(error) => return self.asked_too_much(&error),
+        }
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            let positions = replica.positions();
+            if let Some(partition) = &mut replica.partition {
+                partition.truncated(positions);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bug of old Kafka that [`Bug::TruncateByHighWatermark`] plants.
+    pub(super) fn cut_by_high_watermark_if_planted(&mut self, id: TopicPartition) {
+        if !planted::is(Bug::TruncateByHighWatermark) {
+            return;
+        }
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(partition) = replica.partition.as_ref().filter(|partition| !partition.is_leader()) else {
+            return;
+        };
+        let cut = replica.log.truncate_to(partition.high_watermark()).map(|_| ());
+        let _planted = self.changed(id, cut);
+    }
+}
+
+/// Nothing more is to be done about any replica.
+struct DirectoryFailed;
+
+/// Whether these are whole batches with good checksums.
+fn are_good(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Ok((batch, rest)) = Batch::split(bytes) else { return false };
+        if batch.verify_crc().is_err() {
+            return false;
+        }
+        bytes = rest;
+    }
+    true
+}

@@ -1,0 +1,97 @@
+//! Leading: what followers read, what their reads say of them, and what is proposed to the controller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shard;
+use super::effect::Effect;
+use super::fetch::{FetchPosition, Located, divergence};
+use crate::disk::Disk;
+use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
+use crate::partition::{FollowerFetch, PartitionError, ProposalOutcome, Readable};
+use crate::time::Monotonic;
+
+impl<D: Disk, T, W> Shard<D, T, W> {
+    /// Takes over which brokers may enter an ISR, and after how long one that lags leaves it
+    /// (`replica.lag.time.max.ms`). Say so before what is registered with the same image is assigned.
+    pub fn set_peers(&mut self, eligible: Arc<BTreeMap<NodeId, BrokerEpoch>>, lag_time_max: Duration) {
+        self.peers.eligible = eligible;
+        self.peers.lag_time_max = lag_time_max;
+    }
+
+    /// Plans a follower's read of at most `max_bytes`, and takes from it how far the follower has come. A follower
+    /// reads to the end of the log. One whose log differs from this one's is told where they last agree, and has not
+    /// come any way.
+    pub fn locate_for_follower(
+        &mut self,
+        id: TopicPartition,
+        fetch: FollowerFetch,
+        from: FetchPosition,
+        max_bytes: u32,
+        at_least_one_batch: bool,
+    ) -> Result<Located<D::File>, PartitionError> {
+        let replica = self.replica(id)?;
+        let partition = replica.machine()?;
+        if let Some(epoch) = from.last_fetched_epoch {
+            partition.check_leader(from.epoch)?;
+            if let Some(end) = divergence(&replica.log, from.offset, epoch)? {
+                let plan = replica.log.read_nothing();
+                return Ok(Located { readable: partition.readable(), plan, diverging: Some(end) });
+            }
+        }
+        let readable = partition.check_replica_fetch(&fetch, from.epoch)?;
+        let end = readable.end_exclusive;
+        let plan = match replica.log.read(from.offset, max_bytes, end, at_least_one_batch) {
+            Ok(plan) => plan,
+            Err(error) => return Err(self.read_failed(&error)),
+        };
+        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
+        else {
+            return Err(PartitionError::NotLeader);
+        };
+        let released = partition.follower_fetched(fetch, &self.peers);
+        let readable = Readable { end_exclusive: end, ..partition.readable() };
+        self.answer(released);
+        self.propose(id);
+        self.wake(id);
+        Ok(Located { readable, plan, diverging: None })
+    }
+
+    /// What came of an [`Effect::AlterIsr`] that was made in these epochs.
+    pub fn proposal_answered(
+        &mut self,
+        id: TopicPartition,
+        made: (LeaderEpoch, PartitionEpoch),
+        outcome: ProposalOutcome,
+    ) {
+        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
+        else {
+            return;
+        };
+        let released = partition.proposal_answered(made, outcome, &self.peers);
+        self.answer(released);
+        self.wake(id);
+    }
+
+    /// Time goes on: who does not keep up leaves the ISR.
+    pub(super) fn check_lag(&mut self, now: Monotonic) {
+        self.peers.now = self.peers.now.max(now);
+        for (id, replica) in &mut self.replicas {
+            let Some(partition) = &mut replica.partition else { continue };
+            partition.tick(&self.peers);
+            let proposal = partition.take_proposal();
+            self.effects.extend(proposal.map(|proposal| Effect::AlterIsr { partition: *id, proposal }));
+        }
+    }
+
+    /// Hands out what this leader wants of the controller.
+    pub(super) fn propose(&mut self, id: TopicPartition) {
+        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
+        else {
+            return;
+        };
+        let proposal = partition.take_proposal();
+        self.effects.extend(proposal.map(|proposal| Effect::AlterIsr { partition: id, proposal }));
+    }
+}

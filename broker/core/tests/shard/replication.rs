@@ -1,0 +1,272 @@
+//! Stories of leaders and followers: what one gives and the other takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use ottla_core::log::EpochEnd;
+use ottla_core::metadata::image::Partition;
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome};
+use ottla_core::shard::{
+    Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
+};
+use ottla_core::time::Wall;
+use ottla_sim::disk::{CrashKind, SimDisk};
+use ottla_sim::rng::Rng;
+
+use crate::rig::{ME, Rig, Seen, TOPIC, assignment, batch};
+
+const OTHER: NodeId = NodeId(2);
+
+/// Both are replicas; the ISR is as given.
+fn replicated(leader: NodeId, isr: &[NodeId], epoch: i32) -> Assignment {
+    let mut assignment = assignment(TOPIC, Some(leader), epoch);
+    let registration = Partition {
+        replicas: vec![ME, OTHER],
+        directories: vec![Default::default(); 2],
+        isr: isr.to_vec(),
+        ..(*assignment.registration).clone()
+    };
+    assignment.registration = Arc::new(registration);
+    assignment
+}
+
+/// A batch as a leader of this epoch would give it.
+fn led(values: &[&str], base: i64, epoch: i32) -> Bytes {
+    let mut bytes: BytesMut = batch(values).bytes;
+    ottla_wire::batch::patch_base_offset(&mut bytes, base);
+    ottla_wire::batch::patch_leader_epoch(&mut bytes, epoch);
+    bytes.freeze()
+}
+
+fn part(epoch: i32, from: i64, given: Replicated) -> ReplicatedPart {
+    ReplicatedPart { leader_epoch: LeaderEpoch(epoch), from: Offset(from), given }
+}
+
+fn records(bytes: Bytes, high_watermark: i64) -> Replicated {
+    Replicated::Records { bytes, high_watermark: Offset(high_watermark), log_start: Offset(0) }
+}
+
+fn fetch(fetched_end: i64, flushed_end: i64) -> FollowerFetch {
+    let (fetched_end, flushed_end) = (Offset(fetched_end), Offset(flushed_end));
+    FollowerFetch { node_id: OTHER, broker_epoch: BrokerEpoch(20), fetched_end, flushed_end }
+}
+
+fn position(offset: i64, epoch: i32, last: Option<i32>) -> FetchPosition {
+    let last_fetched_epoch = last.map(LeaderEpoch);
+    FetchPosition { offset: Offset(offset), epoch: Some(LeaderEpoch(epoch)), last_fetched_epoch }
+}
+
+fn leading(isr: &[NodeId]) -> Rig {
+    let mut rig = Rig::new();
+    let eligible = [(ME, BrokerEpoch(10)), (OTHER, BrokerEpoch(20))].into_iter().collect();
+    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    rig.shard.assign(replicated(ME, isr, 3));
+    rig.sync();
+    rig
+}
+
+fn following(epoch: i32) -> Rig {
+    let mut rig = Rig::new();
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], epoch));
+    rig.sync();
+    rig
+}
+
+impl Rig {
+    fn follows(&self) -> FollowFrom {
+        self.follows[&TOPIC].expect("it follows somebody")
+    }
+
+    fn replicate(&mut self, part: ReplicatedPart) -> Vec<Seen> {
+        self.follows.clear();
+        self.shard.replicate(TOPIC, part, Wall(1000));
+        self.effects()
+    }
+
+    fn high_watermark(&self) -> i64 {
+        self.shard.partition(TOPIC).expect("it is there").high_watermark().0
+    }
+}
+
+#[test]
+fn a_follower_says_from_where_it_follows_and_again_when_what_it_took_is_durable() {
+    let mut rig = following(3);
+    let from = rig.follows();
+    assert_eq!((from.leader, from.offset, from.last_epoch), (OTHER, Offset(0), None));
+    rig.replicate(part(3, 0, records(led(&["a", "b"], 0, 2), 1)));
+    assert!(rig.follows.is_empty(), "nothing is said before the sync");
+    assert_eq!(rig.high_watermark(), 1);
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.flushed_end), (Offset(2), Offset(2)));
+    assert_eq!(from.last_epoch, Some(LeaderEpoch(2)), "the epoch of its last record, not of its leader");
+}
+
+#[test]
+fn a_leader_gives_its_followers_what_is_not_committed_and_answers_when_they_have_it() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.produce(&["a"], AckLevel::All, 7);
+    assert_eq!(rig.sync(), [], "the follower has yet to come");
+    let located =
+        rig.shard.locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true).unwrap();
+    assert!(located.plan.length > 0);
+    assert_eq!(rig.effects(), []);
+    rig.shard.locate_for_follower(TOPIC, fetch(1, 0), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    assert_eq!(rig.effects(), [], "it has it, but not durably");
+    rig.shard.locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    assert_eq!(rig.effects(), [Seen::Answer(7, Ok(0))]);
+    assert_eq!(rig.read(0).unwrap(), ["a"]);
+}
+
+#[test]
+fn a_follower_that_waits_is_woken_by_records_and_a_consumer_by_their_commitment() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.shard.watch(TOPIC, ReadsTo::LogEnd, Offset(0), 1, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(0), 2, |_| true);
+    assert_eq!(rig.produce(&["a"], AckLevel::Leader, 7), [Seen::Wake(1)]);
+    rig.sync();
+    rig.shard.locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    assert_eq!(rig.effects(), [Seen::Wake(2)]);
+}
+
+#[test]
+fn a_follower_that_caught_up_is_proposed_once_and_again_when_that_came_to_nothing() {
+    let mut rig = leading(&[ME]);
+    let catch_up = |rig: &mut Rig| {
+        rig.shard.locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true).unwrap();
+        rig.effects()
+    };
+    assert_eq!(catch_up(&mut rig), [Seen::Proposed(vec![1, 2])]);
+    assert_eq!(catch_up(&mut rig), []);
+    let made = (LeaderEpoch(3), PartitionEpoch(3));
+    rig.shard.proposal_answered(TOPIC, made, ProposalOutcome::Unchanged);
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.begin();
+    assert_eq!(catch_up(&mut rig), [Seen::Proposed(vec![1, 2])]);
+}
+
+#[test]
+fn a_follower_whose_log_differs_is_told_where_and_has_not_come_any_way() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.produce(&["a"], AckLevel::All, 7);
+    rig.sync();
+    // It has two records of epoch 1, of which this leader knows nothing.
+    let asked = position(2, 3, Some(1));
+    let located = rig.shard.locate_for_follower(TOPIC, fetch(2, 2), asked, 1 << 20, true).unwrap();
+    assert_eq!(located.diverging, Some(EpochEnd { epoch: LeaderEpoch(1), end: Offset(0) }));
+    assert_eq!((rig.effects(), rig.high_watermark()), (Vec::new(), 0));
+}
+
+#[test]
+fn a_fetch_beyond_the_leaders_log_counts_for_nothing() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.produce(&["a"], AckLevel::All, 7);
+    rig.sync();
+    let beyond = rig.shard.locate_for_follower(TOPIC, fetch(9, 9), position(9, 3, None), 1 << 20, true);
+    assert!(matches!(beyond, Err(PartitionError::OffsetOutOfRange { .. })));
+    assert_eq!(rig.effects(), []);
+}
+
+#[test]
+fn a_follower_cuts_where_the_epochs_part_and_not_at_its_high_watermark() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 1), 0)));
+    rig.sync();
+    rig.replicate(part(3, 1, records(led(&["b"], 1, 2), 0)));
+    rig.sync();
+    // The new leader has the record of epoch 1 and nothing of epoch 2.
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], 4));
+    rig.effects();
+    assert_eq!(rig.follows().offset, Offset(2), "it does not cut by itself");
+    rig.replicate(part(4, 2, Replicated::Diverging(EpochEnd { epoch: LeaderEpoch(1), end: Offset(1) })));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.last_epoch), (Offset(1), Some(LeaderEpoch(1))));
+    rig.replicate(part(4, 1, records(led(&["c"], 1, 4), 2)));
+    rig.sync();
+    assert_eq!(rig.high_watermark(), 2);
+}
+
+#[test]
+fn what_was_asked_for_in_another_leadership_is_dropped() {
+    let mut rig = following(3);
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], 4));
+    rig.effects();
+    assert_eq!(rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0))), []);
+    assert!(rig.follows.is_empty(), "it has said since from where it goes on");
+    rig.sync();
+    assert!(rig.jobs.is_empty(), "nothing was written");
+}
+
+#[test]
+fn damaged_batches_are_not_taken_and_asked_for_again_later() {
+    let mut rig = following(3);
+    let mut damaged = BytesMut::from(&led(&["a"], 0, 3)[..]);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    rig.replicate(part(3, 0, records(damaged.freeze(), 0)));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.problem), (Offset(0), Some(FollowProblem::Flawed)));
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
+    rig.sync();
+    assert_eq!(rig.follows().offset, Offset(1));
+}
+
+#[test]
+fn a_full_directory_keeps_a_follower_where_it_is() {
+    let mut rig = following(3);
+    rig.shard.set_room(10);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
+    rig.sync();
+    assert_eq!(rig.follows().problem, Some(FollowProblem::Full));
+    assert!(!rig.shard.has_failed());
+}
+
+#[test]
+fn a_follower_behind_its_leaders_log_start_begins_anew_there() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, Replicated::BelowLogStart(Offset(50))));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.log_start, from.last_epoch), (Offset(50), Offset(50), None));
+    rig.replicate(part(3, 50, records(led(&["a"], 50, 3), 51)));
+    rig.sync();
+    assert_eq!((rig.follows().offset, rig.high_watermark()), (Offset(51), 51));
+}
+
+#[test]
+fn a_follower_that_becomes_the_leader_follows_nobody() {
+    let mut rig = following(3);
+    rig.shard.assign(replicated(ME, &[ME], 4));
+    rig.sync();
+    assert_eq!(rig.follows[&TOPIC], None);
+    assert_eq!(rig.produce(&["a"], AckLevel::All, 1), []);
+    assert_eq!(rig.sync(), [Seen::Answer(1, Ok(0))]);
+}
+
+#[test]
+fn what_was_committed_is_known_after_a_restart_before_anybody_is_heard() {
+    let mut rig = Rig::open(SimDisk::new(Rng::new(1)));
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], 3));
+    rig.sync();
+    rig.replicate(part(3, 0, records(led(&["a", "b"], 0, 3), 1)));
+    rig.sync();
+    rig.shard.close(None).unwrap();
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::PowerAllLost));
+    rig.shard.assign(replicated(ME, &[ME, OTHER], 4));
+    assert_eq!(rig.high_watermark(), 1);
+}
+
+#[test]
+fn a_failed_directory_follows_nobody() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
+    rig.begin();
+    let (id, job) = rig.jobs.pop().expect("a job was given");
+    rig.finish_one(id, job.number(), Err(std::io::Error::from_raw_os_error(5)));
+    assert!(rig.effects().contains(&Seen::Failed));
+    assert_eq!(rig.follows[&TOPIC], None);
+}

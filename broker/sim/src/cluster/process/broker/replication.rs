@@ -1,0 +1,126 @@
+//! Followers and leaders: the requests between them, as the binary's connections carry them.
+
+use bytes::Bytes;
+use ottla_core::ids::{NodeId, TopicPartition};
+use ottla_core::partition::{FollowerFetch, PartitionError};
+use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
+use ottla_core::shard::{FetchPosition, FollowFrom, ReadsTo, Replicated};
+use ottla_core::time::Monotonic;
+
+use super::super::{Now, Output};
+use super::Broker;
+
+/// A follower's request that waits for something new.
+pub(crate) struct Parked {
+    /// The node and its life.
+    from: (NodeId, u64),
+    fetch: ReplicaFetch,
+    ends: Monotonic,
+}
+
+impl Broker {
+    /// A follower asks.
+    pub(crate) fn replica_fetch(
+        &mut self,
+        now: Now,
+        from: (NodeId, u64),
+        fetch: ReplicaFetch,
+        outputs: &mut Vec<Output>,
+    ) {
+        let ends = now.monotonic.plus(fetch.wait_max);
+        self.answer_or_park(now, Parked { from, fetch, ends }, outputs);
+    }
+
+    /// A leader has answered, or not in time.
+    pub(crate) fn replica_reply(&mut self, now: Now, number: FetchNumber, reply: Option<Vec<ReplicaReply>>) {
+        self.fetchers.replied(now.monotonic, number, reply);
+    }
+
+    /// Hands on what leaders gave, and asks them for more. Gives whether anything was handed on.
+    pub(super) fn fetch_as_follower(&mut self, now: Now, outputs: &mut Vec<Output>) -> bool {
+        let effects = self.fetchers.ready(now.monotonic);
+        let any = !effects.deliveries.is_empty();
+        for fetch in effects.fetches {
+            outputs.push(Output::ReplicaFetch { to: fetch.leader, fetch });
+        }
+        for delivery in effects.deliveries {
+            self.shard.replicate(delivery.partition, delivery.part, now.wall);
+        }
+        any
+    }
+
+    /// Something is new for a request that waits.
+    pub(super) fn woken(&mut self, now: Now, token: u64, outputs: &mut Vec<Output>) {
+        if let Some(parked) = self.parked.remove(&token) {
+            self.answer_or_park(now, parked, outputs);
+        }
+    }
+
+    /// Answers the requests that have waited long enough.
+    pub(super) fn end_waits(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let over = self.parked.extract_if(.., |_, parked| parked.ends <= now.monotonic);
+        let over: Vec<Parked> = over.map(|(_, parked)| parked).collect();
+        over.into_iter().for_each(|parked| self.answer_or_park(now, parked, outputs));
+    }
+
+    fn answer_or_park(&mut self, now: Now, parked: Parked, outputs: &mut Vec<Output>) {
+        let mut left = parked.fetch.bytes_max;
+        let mut reply = Vec::new();
+        let mut has_news = parked.ends <= now.monotonic;
+        for (partition, from) in &parked.fetch.partitions {
+            let given = self.give(&parked.fetch, *partition, from, &mut left);
+            has_news |= !matches!(&given, Some(Replicated::Records { bytes, .. }) if bytes.is_empty());
+            reply.push((*partition, given));
+        }
+        if has_news {
+            let (to, life) = parked.from;
+            return outputs.push(Output::ReplicaReply { to, life, number: parked.fetch.number, reply });
+        }
+        self.next_token += 1;
+        let token = self.next_token;
+        for (partition, from) in &parked.fetch.partitions {
+            let alive = |token: &u64| self.parked.contains_key(token);
+            self.shard.watch(*partition, ReadsTo::LogEnd, from.offset, token, alive);
+        }
+        self.parked.insert(token, parked);
+    }
+
+    fn give(
+        &mut self,
+        fetch: &ReplicaFetch,
+        partition: TopicPartition,
+        from: &FollowFrom,
+        left: &mut u32,
+    ) -> Option<Replicated> {
+        let follower = FollowerFetch {
+            node_id: fetch.replica,
+            broker_epoch: fetch.broker_epoch,
+            fetched_end: from.offset,
+            flushed_end: from.flushed_end,
+        };
+        let position = FetchPosition {
+            offset: from.offset,
+            epoch: Some(from.leader_epoch),
+            last_fetched_epoch: from.last_epoch,
+        };
+        let bytes_max = fetch.partition_bytes_max.min(*left);
+        let first = *left == fetch.bytes_max;
+        let located = match self.shard.locate_for_follower(partition, follower, position, bytes_max, first) {
+            Ok(located) => located,
+            Err(PartitionError::OffsetOutOfRange { asked, log_start, .. }) if asked < log_start => {
+                return Some(Replicated::BelowLogStart(log_start));
+            }
+            Err(_) => return None,
+        };
+        if let Some(end) = located.diverging {
+            return Some(Replicated::Diverging(end));
+        }
+        let bytes = match located.plan.length {
+            0 => Bytes::new(),
+            _ => located.plan.run().inspect_err(|error| self.shard.disk_failed(error)).ok()?,
+        };
+        *left = left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let (high_watermark, log_start) = (located.readable.high_watermark, located.readable.log_start);
+        Some(Replicated::Records { bytes, high_watermark, log_start })
+    }
+}
