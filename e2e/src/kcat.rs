@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 
 use crate::command::{Program, program};
 
@@ -25,6 +26,17 @@ pub struct Record {
     pub key: String,
     /// Its value.
     pub value: String,
+}
+
+/// A partition as a broker's metadata shows it to kcat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// The broker that leads it, if one does.
+    pub leader: Option<u32>,
+    /// The brokers that hold it.
+    pub replicas: BTreeSet<u32>,
+    /// Those of them that are in sync.
+    pub isr: BTreeSet<u32>,
 }
 
 impl Kcat {
@@ -88,12 +100,17 @@ impl Kcat {
     }
 
     /// What kcat knows of the cluster, or of one topic, as JSON.
-    pub fn metadata(&self, bootstrap: &str, topic: Option<&str>) -> Result<serde_json::Value> {
+    pub fn metadata(&self, bootstrap: &str, topic: Option<&str>) -> Result<Value> {
         let mut program = self.program(bootstrap).args(["-L", "-J"]);
         if let Some(topic) = topic {
             program = program.args(["-t", topic]);
         }
         Ok(serde_json::from_str(&program.read()?)?)
+    }
+
+    /// What kcat knows of a topic's partitions, in order; none if there is no such topic.
+    pub fn partitions(&self, bootstrap: &str, topic: &str) -> Result<Vec<Partition>> {
+        partitions(&self.metadata(bootstrap, Some(topic))?)
     }
 
     fn program(&self, bootstrap: &str) -> Program {
@@ -103,6 +120,25 @@ impl Kcat {
             .args(["-b", bootstrap])
             .args(self.settings.iter().flat_map(|setting| ["-X", setting]))
     }
+}
+
+fn partitions(metadata: &Value) -> Result<Vec<Partition>> {
+    let ids = |brokers: &Value| {
+        let brokers = brokers.as_array().into_iter().flatten();
+        brokers.map(|broker| Ok(serde_json::from_value(broker["id"].clone())?)).collect::<Result<_>>()
+    };
+    let mut found = Vec::new();
+    for (index, partition) in metadata["topics"][0]["partitions"].as_array().into_iter().flatten().enumerate()
+    {
+        ensure!(partition["partition"] == index, "a partition is not told: {metadata}");
+        found.push(Partition {
+            // -1 stands for nobody.
+            leader: serde_json::from_value(partition["leader"].clone()).ok(),
+            replicas: ids(&partition["replicas"])?,
+            isr: ids(&partition["isrs"])?,
+        });
+    }
+    Ok(found)
 }
 
 /// `count` records whose keys repeat, so that order within a key can be checked.
@@ -160,6 +196,19 @@ mod tests {
         other_order.swap(0, 1);
         assert_eq!(other_order[0].key, other_order[1].key);
         assert!(compare(&written, &other_order).is_err());
+    }
+
+    #[test]
+    fn partitions_are_read_from_the_metadata_and_minus_one_leads_nothing() {
+        let metadata = r#"{"topics":[{"topic":"t","partitions":[
+            {"partition":0,"leader":2,"replicas":[{"id":2},{"id":1}],"isrs":[{"id":2}]},
+            {"partition":1,"leader":-1,"replicas":[{"id":1}],"isrs":[{"id":1}]}]}]}"#;
+        let [first, second] = &partitions(&serde_json::from_str(metadata).unwrap()).unwrap()[..] else {
+            panic!("two partitions were told");
+        };
+        assert_eq!((first.leader, second.leader), (Some(2), None));
+        assert_eq!((&first.replicas, &first.isr), (&BTreeSet::from([1, 2]), &BTreeSet::from([2])));
+        assert_eq!(partitions(&serde_json::json!({ "topics": [] })).unwrap(), []);
     }
 
     #[test]

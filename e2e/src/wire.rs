@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// The request `CreateTopics`, version 2, for a topic with one replica of each partition.
+/// The request `CreateTopics`, version 2.
 #[must_use]
-pub fn create_topic(name: &str, partitions: u32, configs: &[(&str, &str)]) -> Request {
-    const REPLICATION_FACTOR: u16 = 1;
+pub fn create_topic(
+    name: &str,
+    partitions: u32,
+    replication_factor: u16,
+    configs: &[(&str, &str)],
+) -> Request {
     let mut body = Vec::new();
     put_count(&mut body, 1);
     put_text(&mut body, name);
     body.extend(partitions.to_be_bytes());
-    body.extend(REPLICATION_FACTOR.to_be_bytes());
+    body.extend(replication_factor.to_be_bytes());
     put_count(&mut body, 0);
     put_count(&mut body, i32::try_from(configs.len()).unwrap_or(i32::MAX));
     for (key, value) in configs {

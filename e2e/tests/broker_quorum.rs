@@ -47,11 +47,8 @@ fn kafkas_tools_make_change_and_delete_topics_through_any_broker() -> Result<()>
         ensure_says(&made, "Created topic orders.")?;
         let again = refused(&kafka, TOPICS, b, "--create --topic orders --partitions 3")?;
         ensure_says(&again, "topic \"orders\" already exists")?;
-        let wide = refused(&kafka, TOPICS, c, "--create --topic wide --partitions 1 --replication-factor 3")?;
-        ensure_says(
-            &wide,
-            "replication factor 3 is not supported yet: this release keeps one replica of each partition, use 1",
-        )?;
+        let wide = refused(&kafka, TOPICS, c, "--create --topic wide --partitions 1 --replication-factor 4")?;
+        ensure_says(&wide, "replication factor 4 is larger than the number of live brokers, 3")?;
         tool(&kafka, TOPICS, b, "--alter --topic orders --partitions 6")?;
         let fewer = refused(&kafka, TOPICS, a, "--alter --topic orders --partitions 2")?;
         ensure_says(&fewer, "6")?;

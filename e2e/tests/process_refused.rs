@@ -81,18 +81,18 @@ fn a_taken_name_is_told_and_the_rest_of_a_running_cluster_is_kept_up() -> Result
 }
 
 #[test]
-fn a_topic_with_more_replicas_than_this_release_can_do_is_refused() -> Result<()> {
+fn a_topic_with_more_replicas_than_there_are_brokers_is_refused() -> Result<()> {
     let lane = process::ensure(Path::new(env!("CARGO_BIN_EXE_e2e")))?;
     let namespace = lane.namespace("e2e-refused-topic")?;
     namespace.apply_cluster(THREE_BROKERS)?;
     namespace.wait_ready("kafkacluster/my")?;
     namespace.apply(
         "{apiVersion: ottla.dev/v1alpha1, kind: KafkaTopic, metadata: {name: wide}, \
-         spec: {clusterRef: {name: my}, partitions: 1, replicas: 3}}",
+         spec: {clusterRef: {name: my}, partitions: 1, replicas: 5}}",
     )?;
     let refused = namespace.wait_for("a condition refuses it", "kafkatopic/wide", |topic| {
         condition(topic, "Ready") == "False" && !message(topic, "Ready").is_empty()
     })?;
-    assert!(message(&refused, "Ready").contains("replic"), "{refused:#}");
+    assert!(message(&refused, "Ready").contains("replication factor 5 is larger"), "{refused:#}");
     namespace.remove()
 }

@@ -148,7 +148,7 @@ impl Broker {
 fn until_first_record(server: &mut Server, durability: Durability) -> Result<Duration> {
     const ALREADY_EXISTS: &str = "error 36:";
     let address = server.address().to_owned();
-    let topic = wire::create_topic(TOPIC, 1, &[("flush.messages", durability.flush_messages())]);
+    let topic = wire::create_topic(TOPIC, 1, 1, &[("flush.messages", durability.flush_messages())]);
     let record = wire::produce(TOPIC, b"the first record");
     let started = Instant::now();
     server.spawn()?;

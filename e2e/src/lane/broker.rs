@@ -184,14 +184,32 @@ impl Drop for Bench {
     }
 }
 
-/// Makes a topic and waits until every partition of it has a leader.
+/// Makes a topic with one replica of each partition and waits until every partition has a leader.
 pub fn create_topic(address: &str, name: &str, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
+    create_replicated_topic(address, name, partitions, 1, configs)
+}
+
+/// The same with so many replicas; as many brokers must be in service already.
+pub fn create_replicated_topic(
+    address: &str,
+    name: &str,
+    partitions: u32,
+    replication_factor: u16,
+    configs: &[(&str, &str)],
+) -> Result<()> {
     const ALREADY_EXISTS: &str = "error 36:";
-    let request = wire::create_topic(name, partitions, configs);
+    const INVALID_REPLICATION_FACTOR: &str = "error 38:";
+    let request = wire::create_topic(name, partitions, replication_factor, configs);
     wait_until(&format!("topic {name} is made"), TOPIC_LIMIT, INTERVAL, || {
         match wire::send(address, &request).and_then(|answer| wire::created(&answer)) {
             // An earlier try whose answer was lost.
             Err(error) if error.to_string().starts_with(ALREADY_EXISTS) => Answer::Yes,
+            // One replica is refused only until the first broker is in service.
+            Err(error)
+                if replication_factor > 1 && error.to_string().starts_with(INVALID_REPLICATION_FACTOR) =>
+            {
+                Answer::Never(error.to_string())
+            }
             other => Answer::from(other),
         }
     })?;

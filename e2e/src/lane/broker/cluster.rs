@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{Bench, http};
 use crate::ports;
@@ -34,6 +35,14 @@ pub struct Node {
     role: Role,
     controller: String,
     http: String,
+}
+
+impl Node {
+    /// Whether clients may talk to it.
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        self.role != Role::Controller
+    }
 }
 
 impl Role {
@@ -105,10 +114,18 @@ pub fn wait_until_ready(nodes: &mut [Node]) -> Result<()> {
     })
 }
 
+/// Asks all nodes to stop, at the same time, and waits until they have.
+pub fn stop_all(nodes: &mut [Node]) -> Result<()> {
+    thread::scope(|scope| {
+        let stops: Vec<_> = nodes.iter_mut().map(|node| scope.spawn(|| node.server.stop())).collect();
+        stops.into_iter().try_for_each(|stop| stop.join().map_err(|_| anyhow!("a stop panicked"))?)
+    })
+}
+
 /// The brokers' addresses, joined as clients take them.
 #[must_use]
 pub fn bootstrap(nodes: &[Node]) -> String {
-    let brokers = nodes.iter().filter(|node| node.role != Role::Controller);
+    let brokers = nodes.iter().filter(|node| node.is_broker());
     brokers.map(|node| node.server.address()).collect::<Vec<_>>().join(",")
 }
 
