@@ -322,7 +322,7 @@ pub struct RestartVerdict {
 /// A reason against a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartObstacle {
-    /// A fixed word: `QUORUM` or `LAST_REPLICA`.
+    /// A fixed word: `QUORUM`, `LAST_REPLICA` or `UNDER_MIN_ISR`.
     pub code: &'static str,
     /// What exactly.
     pub message: String,

@@ -166,7 +166,8 @@ impl ControllerNode {
         let reads: Vec<ParkedRead> =
             self.reads.extract_if(.., |_, read| confirmed(read)).map(|(_, r)| r).collect();
         for read in reads {
-            let verdict = restart_safety(self.now, &self.image, &self.quorum.progress(), &read.request);
+            let (members, config) = (self.quorum.progress(), &self.config.controller);
+            let verdict = restart_safety(self.now, &self.image, config, &members, &read.request);
             self.reply(read.ticket, Reply::RestartSafety(verdict));
         }
     }
