@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ottla_core::config::BrokerConfig;
-use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
+use ottla_core::ids::{BrokerEpoch, ClusterId, DirectoryId, NodeId};
+use ottla_core::log::checkpoints::{CLEAN_SHUTDOWN, parse_clean_shutdown};
 
 use crate::cli::meta_properties::{BootstrapVoters, MetaProperties, SmallFileError};
 
@@ -22,6 +23,8 @@ pub(crate) struct LoadedDirectory {
     pub(crate) path: PathBuf,
     /// Its id.
     pub(crate) id: DirectoryId,
+    /// The broker epoch under which its logs were last closed in order.
+    closed_by: Option<BrokerEpoch>,
     /// Holds the lock on the file `.lock`; the system lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -131,7 +134,9 @@ impl LoadedDirectories {
                 return Err(LoadError::Kafkas(path));
             }
             let lock = lock(&path)?;
-            loaded.push(LoadedDirectory { path, id, _lock: lock });
+            let closed_by = std::fs::read_to_string(path.join(CLEAN_SHUTDOWN)).ok();
+            let closed_by = closed_by.and_then(|text| parse_clean_shutdown(&text));
+            loaded.push(LoadedDirectory { path, id, closed_by, _lock: lock });
         }
         let (_, cluster_id) = first.expect("a node has at least one log directory");
         let metadata_index = config.log_dirs.iter().position(|path| *path == config.metadata_log_dir);
@@ -143,6 +148,13 @@ impl LoadedDirectories {
             metadata_index: metadata_index.unwrap_or(0),
             logs: loaded,
         })
+    }
+
+    /// The epoch under which the broker last stopped in order, if every log directory says so: the opening of the logs
+    /// takes that mark away.
+    pub(crate) fn stopped_in_order(&self) -> Option<BrokerEpoch> {
+        let first = self.logs.first()?.closed_by?;
+        self.logs.iter().all(|directory| directory.closed_by == Some(first)).then_some(first)
     }
 
     /// The directory that holds the metadata log.

@@ -416,7 +416,7 @@ fn lifecycle_config(
         rack: config.rack.clone(),
         directories: directories.logs.iter().map(|directory| directory.id).collect(),
         features: supported_features(),
-        unsynced: Vec::new(),
+        previous_epoch: directories.stopped_in_order(),
     };
     let mut lifecycle = LifecycleConfig::new(registration, config.controllers.clone());
     lifecycle.heartbeat_interval = config.timeouts.broker_heartbeat_interval;

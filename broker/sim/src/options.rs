@@ -25,6 +25,9 @@ pub struct Options {
     pub replication_factor: i16,
     /// `min.insync.replicas`
     pub min_insync_replicas: i16,
+    /// Whether acknowledgements wait for disks (`flush.messages=1`). Where they do not, machines keep their power and
+    /// disks are good: what is only in page caches is allowed to go with them.
+    pub synced: bool,
     /// How much a follower fetches of a partition at once, beyond a first batch: where it is little, catching up
     /// takes a while.
     pub replica_fetch_bytes_max: u32,
@@ -80,16 +83,17 @@ impl Options {
         // With a minimum of one the ISR may come down to a volume that is lost already, and nobody knows who else
         // has all of it.
         let spares_a_volume = replication_factor == 1 || min_insync_replicas > 1;
+        let synced = !rng.permille(200);
         let mut often = |permille| rng.permille(permille);
         let faults = Faults {
             process_crash: often(600),
-            power_loss: often(600),
-            power_loss_of_all: often(300),
+            power_loss: often(600) && synced,
+            power_loss_of_all: often(300) && synced,
             pause: often(300),
-            lost_volume: often(300) && combined_count >= 3 && spares_a_volume,
+            lost_volume: often(300) && combined_count >= 3 && spares_a_volume && synced,
             partition: often(500),
-            sync_error: often(200),
-            disk_full: often(150),
+            sync_error: often(200) && synced,
+            disk_full: often(150) && synced,
             restart: often(300),
         };
         Self {
@@ -98,6 +102,7 @@ impl Options {
             broker_count,
             replication_factor,
             min_insync_replicas,
+            synced,
             replica_fetch_bytes_max: *rng.pick(&[100, 2_000, 1 << 20]),
             client_count: u32::try_from(rng.range(1..5)).expect("a small number"),
             topic_count: u32::try_from(rng.range(1..4)).expect("a small number"),
@@ -129,6 +134,7 @@ impl Options {
             broker_count: 0,
             replication_factor: 3,
             min_insync_replicas: 2,
+            synced: true,
             id_step: 1,
             client_count: 2,
             topic_count: 2,

@@ -48,7 +48,11 @@ impl State {
         let before = self.image.brokers.get(&id);
         let without = self.with(before.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
         let partitions = Partitions::of(&without, config);
-        let mut records = partitions.broker_registers(id, &directories, &request.unsynced);
+        // The same process that registers again has lost nothing.
+        let crashed = before.is_some_and(|before| {
+            before.incarnation_id != request.incarnation_id && Some(before.epoch) != request.previous_epoch
+        });
+        let mut records = partitions.broker_registers(id, &directories, crashed);
         records.push(Record::RegisterBroker(record::RegisterBroker {
             node_id: id,
             incarnation_id: request.incarnation_id,

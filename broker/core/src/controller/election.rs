@@ -6,7 +6,7 @@
 //! from then on still holds everything: these are the eligible leader replicas (ELR). Where nobody leads, who led last is
 //! noted too, for the case that no eligible replica is left.
 
-use crate::config::{Layers, Settings, TopicConfig};
+use crate::config::{Durability, Layers, Settings, TopicConfig};
 use crate::ids::{DirectoryId, NodeId, TopicPartition};
 use crate::metadata::image::{LeaderRecoveryState, Partition};
 use crate::metadata::record::{LeaderChange, PartitionChange};
@@ -18,6 +18,8 @@ pub(super) struct ElectionRules {
     pub(super) min_insync_replicas: usize,
     /// `unclean.leader.election.enable`
     pub(super) unclean_elections: bool,
+    /// Whether what is acknowledged is durable (`flush.messages`).
+    pub(super) acks_synced: bool,
 }
 
 impl ElectionRules {
@@ -27,6 +29,7 @@ impl ElectionRules {
         Self {
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX),
             unclean_elections: config.unclean_leader_election,
+            acks_synced: config.durability == Durability::Synced,
         }
     }
 }
@@ -209,8 +212,10 @@ mod tests {
     use crate::ids::{LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
     use crate::metadata::image::LeaderRecoveryState::{Recovered, Recovering};
 
-    const STRICT: ElectionRules = ElectionRules { min_insync_replicas: 2, unclean_elections: false };
-    const LAX: ElectionRules = ElectionRules { min_insync_replicas: 1, unclean_elections: true };
+    const STRICT: ElectionRules =
+        ElectionRules { min_insync_replicas: 2, unclean_elections: false, acks_synced: true };
+    const LAX: ElectionRules =
+        ElectionRules { min_insync_replicas: 1, unclean_elections: true, acks_synced: true };
 
     fn nodes(ids: &[i32]) -> Vec<NodeId> {
         ids.iter().copied().map(NodeId).collect()

@@ -82,9 +82,9 @@ pub struct RegisterBroker {
     pub directories: Vec<DirectoryId>,
     /// What it can run.
     pub features: Vec<FeatureRange>,
-    /// Replicas whose logs may have lost records at this broker's last stop, because it was unclean and the log
-    /// was not wholly synced. They leave the ISR and the eligible leader replicas (KIP-966).
-    pub unsynced: Vec<TopicPartition>,
+    /// The epoch under which it last stopped in order, if all of its log directories say so (KIP-966); none after a
+    /// crash. Where acknowledgements are not synced its logs may have lost records then.
+    pub previous_epoch: Option<BrokerEpoch>,
 }
 
 /// Reply to [`RegisterBroker`].

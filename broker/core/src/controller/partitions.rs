@@ -6,7 +6,7 @@ use super::directories::DirectoryLoads;
 use super::election::{Election, ElectionRules, Loss, Wish, plan_change};
 use super::state::ControllerConfig;
 use crate::config::{Layers, Settings};
-use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
+use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicPartition};
 use crate::metadata::image::{ConfigResource, Fencing, Image, LeaderRecoveryState, Partition, Topic};
 use crate::metadata::record::{PartitionChange, Record};
 
@@ -97,18 +97,21 @@ impl<'a> Partitions<'a> {
         )
     }
 
-    /// What changes when a broker, which this image has out of service already, begins anew with these directories. Its replicas are in no ISR until they have
-    /// caught up. Those in none of the directories lost everything, and are given another one of them; the unsynced
-    /// ones may have lost the end of their logs. Neither can be trusted to hold what was committed.
+    /// What changes when a broker, which this image has out of service already, begins anew with these directories. Its
+    /// replicas are in no ISR until they have caught up. Those in none of the directories lost everything, and are
+    /// given another one of them. After a crash those of topics whose acknowledgements are not synced may have lost
+    /// the end of their logs. Neither can be trusted to hold what was committed.
     pub(super) fn broker_registers(
         &self,
         broker: NodeId,
         directories: &[DirectoryId],
-        unsynced: &[TopicPartition],
+        crashed: bool,
     ) -> Vec<Record> {
         let mut loads = DirectoryLoads::of(self.image);
         let kept: BTreeSet<DirectoryId> = directories.iter().copied().collect();
-        let unsynced: BTreeSet<TopicPartition> = unsynced.iter().copied().collect();
+        let topics = self.image.topics.values().filter(|_| crashed);
+        let unsynced: BTreeSet<TopicId> =
+            topics.filter(|topic| !self.rules(topic).acks_synced).map(|topic| topic.id).collect();
         self.changes(
             |partition| partition.replicas.contains(&broker),
             |at, partition| {
@@ -116,7 +119,7 @@ impl<'a> Partitions<'a> {
                 if !kept.contains(&partition.directory_of(broker)) {
                     wish.lost = Some((broker, Loss::Log));
                     wish.directories = loads.replace(partition, broker, directories);
-                } else if unsynced.contains(&at) {
+                } else if unsynced.contains(&at.topic_id) {
                     wish.lost = Some((broker, Loss::Tail));
                 }
                 wish

@@ -86,7 +86,8 @@ fn parse(text: &str) -> Option<Offsets> {
     (offsets.len() == count).then_some(offsets)
 }
 
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// The file that says that all logs of a directory are whole.
+pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 
 /// Says that all logs of the directory are whole: to be written last, after the recovery points.
 pub fn write_clean_shutdown<D: Disk>(disk: &D, broker_epoch: BrokerEpoch) -> io::Result<()> {
@@ -100,9 +101,13 @@ pub fn take_clean_shutdown<D: Disk>(disk: &D) -> io::Result<Option<BrokerEpoch>>
     let Some(text) = text_file::read(disk, CLEAN_SHUTDOWN)? else { return Ok(None) };
     disk.remove(CLEAN_SHUTDOWN)?;
     disk.sync_directory("")?;
-    // Torn, or of a later version: then it was no proper shutdown of ours.
-    let epoch = text.strip_prefix("{\"version\":0,\"brokerEpoch\":").and_then(|rest| rest.strip_suffix('}'));
-    Ok(epoch.and_then(|epoch| epoch.parse().ok()).map(BrokerEpoch))
+    Ok(parse_clean_shutdown(&text))
+}
+
+/// The broker epoch in that file; `None` if it is torn, or of a later version: then it was no proper shutdown of ours.
+pub fn parse_clean_shutdown(text: &str) -> Option<BrokerEpoch> {
+    let epoch = text.strip_prefix("{\"version\":0,\"brokerEpoch\":")?.strip_suffix('}')?;
+    epoch.parse().ok().map(BrokerEpoch)
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: start.recovery_point,
             truncation,
+            established: true,
             failed: false,
         };
         let Recovered { report } = recover(&mut log, &bases, recovery_point, clean)?;

@@ -36,6 +36,8 @@ pub struct Log<D: Disk> {
     pub(super) promised: Offset,
     /// The offset in the truncation checkpoint, if there is one.
     pub(super) truncation: Option<Offset>,
+    /// See [`Log::is_established`].
+    pub(super) established: bool,
     pub(super) failed: bool,
 }
 
@@ -113,6 +115,7 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: Offset(i64::MAX),
             truncation: Some(Offset(0)),
+            established: false,
             failed: false,
         })
     }
@@ -205,6 +208,12 @@ impl<D: Disk> Log<D> {
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch) {
         let log_end = self.log_end();
         self.epoch_begun |= self.epochs.assign(epoch, log_end);
+    }
+
+    /// Whether a start would find it. Until its first sync has ended a new log is an unfinished one, and is removed even
+    /// if only the process dies.
+    pub fn is_established(&self) -> bool {
+        self.established
     }
 
     /// Whether the disk has failed under this log. Nothing but reading what is flushed makes sense then.

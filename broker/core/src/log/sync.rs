@@ -186,6 +186,8 @@ impl<D: Disk> Log<D> {
                 self.segments[at].release_index();
             }
         }
+        // The first job has made all that a start looks for.
+        self.established = true;
         self.flushed_end = self.flushed_end.max(running.end);
         Ok(self.flushed_end)
     }

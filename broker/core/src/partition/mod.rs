@@ -34,6 +34,9 @@ pub struct Positions {
     pub log_end: Offset,
     /// The offset after the last durable record; never above `log_end`.
     pub flushed_end: Offset,
+    /// Whether a start would find the log. One that was just made is gone with its process until its first sync, and
+    /// nothing in it counts before, whatever the topic's acknowledgements promise.
+    pub established: bool,
 }
 
 /// What a consumer may read now.
@@ -206,6 +209,7 @@ impl<T> Partition<T> {
     pub fn flushed(&mut self, flushed_end: Offset, peers: &Peers) -> Vec<Released<T>> {
         debug_assert!(flushed_end <= self.positions.log_end, "only what was written can be durable");
         self.positions.flushed_end = self.positions.flushed_end.max(flushed_end);
+        self.positions.established = true;
         self.release(peers)
     }
 
@@ -260,8 +264,8 @@ impl<T> Partition<T> {
     /// This replica's own position that counts toward commitment.
     fn own_position(&self) -> Offset {
         match self.durability {
-            Durability::Synced => self.positions.flushed_end,
-            Durability::PageCache { .. } => self.positions.log_end,
+            Durability::PageCache { .. } if self.positions.established => self.positions.log_end,
+            Durability::Synced | Durability::PageCache { .. } => self.positions.flushed_end,
         }
     }
 

@@ -29,7 +29,12 @@ fn replicated(replicas: &[i32], leader: Option<i32>, isr: &[i32], epoch: i32) ->
 }
 
 fn positions(log_end: i64, flushed_end: i64) -> Positions {
-    Positions { log_start: Offset(0), log_end: Offset(log_end), flushed_end: Offset(flushed_end) }
+    Positions {
+        log_start: Offset(0),
+        log_end: Offset(log_end),
+        flushed_end: Offset(flushed_end),
+        established: true,
+    }
 }
 
 const SYNCED: AckSettings = AckSettings { durability: Durability::Synced, min_insync_replicas: 1 };

@@ -104,7 +104,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
             return;
         };
-        let waits = partition.durability() == Durability::Synced && replica.log.needs_sync();
+        let must_be_durable = partition.durability() == Durability::Synced || !replica.log.is_established();
+        let waits = must_be_durable && (replica.log.needs_sync() || replica.log.sync_running());
         replica.follows_after_sync = waits;
         if waits {
             return self.commit.want_sync(id);

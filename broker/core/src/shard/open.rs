@@ -6,7 +6,7 @@ use super::Shard;
 use super::damaged::Damaged;
 use super::replica::Replica;
 use crate::disk::{Disk, NoDescriptor, is_no_descriptor};
-use crate::ids::{NodeId, Offset, TopicPartition};
+use crate::ids::{BrokerEpoch, NodeId, Offset, TopicPartition};
 use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
 use crate::log::{DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
@@ -28,8 +28,8 @@ pub struct Opened<D: Disk, T, W> {
     pub shard: Shard<D, T, W>,
     /// Every log that was found, in order of name.
     pub logs: Vec<OpenedLog>,
-    /// Whether the last stop was a proper one.
-    pub clean: bool,
+    /// The epoch of the broker that last stopped in order; none after a crash.
+    pub clean: Option<BrokerEpoch>,
 }
 
 impl<D: Disk, T, W> Shard<D, T, W> {
@@ -41,7 +41,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// If the disk gives an error: the directory has failed; or [`NoDescriptor`]: the same may be tried again, as
     /// after a crash.
     pub fn open(me: NodeId, disk: D, now: Monotonic) -> std::io::Result<Opened<D, T, W>> {
-        let clean = take_clean_shutdown(&disk)?.is_some();
+        let clean = take_clean_shutdown(&disk)?;
         let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
         let log_starts = Checkpoint::LogStart.read(&disk)?;
         let high_watermarks = Checkpoint::HighWatermark.read(&disk)?;
@@ -56,7 +56,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             let Some(name) = parse_directory_name(&directory) else { continue };
             let offset = |offsets: &Offsets| offsets.get(&name).copied();
             let start = RecoveryStart {
-                clean_shutdown: clean,
+                clean_shutdown: clean.is_some(),
                 recovery_point: offset(&recovery_points).unwrap_or(Offset(0)),
                 log_start: offset(&log_starts).unwrap_or(Offset(0)),
             };

@@ -66,6 +66,7 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             log_start: self.log.log_start(),
             log_end: self.log.log_end(),
             flushed_end: self.log.flushed_end(),
+            established: self.log.is_established(),
         }
     }
 

@@ -9,19 +9,20 @@ use ottla_core::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartiti
 use ottla_core::metadata::image::{ConfigResource, LeaderRecoveryState};
 use uuid::Uuid;
 
-use crate::partitions::{PARTITION, Story, nodes};
+use crate::partitions::{PARTITION, Stop, Story, nodes};
 use crate::rig::directory;
 
 const CONTROLLER: NodeId = NodeId(0);
 const TWO: &[(&str, &str)] = &[("min.insync.replicas", "2")];
+const TWO_CACHED: &[(&str, &str)] = &[("min.insync.replicas", "2"), ("flush.messages", "1000")];
 
 /// A partition of which replica 3 alone is in sync, and leads, with the others in service.
 fn only_three_in_sync() -> Story {
     let mut story = Story::with(&[]);
     story.fence(1);
     story.fence(2);
-    story.restart(1, &[]);
-    story.restart(2, &[]);
+    story.restart(1, Stop::InOrder);
+    story.restart(2, Stop::InOrder);
     assert_eq!(story.state(), (Some(3), vec![3], vec![], vec![]));
     story
 }
@@ -34,7 +35,7 @@ fn the_next_leader_comes_from_the_isr_in_order_of_assignment() {
     story.fence(3);
     assert_eq!(story.state(), (Some(1), vec![2, 1], vec![], vec![]));
     assert_eq!(story.epochs_of_partition().0, LeaderEpoch(1));
-    story.restart(3, &[]);
+    story.restart(3, Stop::InOrder);
     assert_eq!(story.state().0, Some(1), "who leads stays");
 }
 
@@ -44,7 +45,7 @@ fn a_broker_outside_the_isr_never_leads_and_its_going_changes_nothing() {
     story.isr(&[1]);
     let before = story.partition();
     story.fence(2);
-    story.restart(2, &[]);
+    story.restart(2, Stop::InOrder);
     assert_eq!(story.partition(), before);
     story.fence(1);
     assert_eq!(story.state(), (None, vec![], vec![1], vec![1]), "with a minimum of 1, only 1 has everything");
@@ -61,7 +62,7 @@ fn brokers_that_go_one_after_the_other_lead_again_when_an_eligible_one_is_back()
         story.fence(3);
         assert_eq!(story.state(), (None, vec![], vec![2, 3], vec![3]));
         for id in back {
-            story.restart(id, &[]);
+            story.restart(id, Stop::InOrder);
         }
         let first = back.into_iter().find(|id| *id != 1).unwrap();
         let other = 5 - first;
@@ -73,39 +74,38 @@ fn brokers_that_go_one_after_the_other_lead_again_when_an_eligible_one_is_back()
 
 #[test]
 fn a_replica_that_may_have_lost_records_is_neither_in_sync_nor_eligible() {
-    let mut story = Story::with(TWO);
+    let mut story = Story::with(TWO_CACHED);
     story.fence(1);
     story.fence(2);
     story.fence(3);
-    story.restart(2, &[PARTITION]);
+    story.restart(2, Stop::Crash);
     assert_eq!(story.state(), (None, vec![], vec![3], vec![3]));
-    story.restart(3, &[]);
+    story.restart(3, Stop::InOrder);
     assert_eq!(story.state(), (Some(3), vec![3], vec![], vec![]));
     story.isr(&[3, 2]);
-    story.restart(2, &[PARTITION]);
+    story.restart(2, Stop::Crash);
     assert_eq!(story.state(), (Some(3), vec![3], vec![], vec![]), "without having been fenced before");
     assert_eq!(story.partition().recovery, LeaderRecoveryState::Recovered);
 }
 
 #[test]
-fn losing_the_records_of_another_partition_is_no_harm() {
+fn a_crash_takes_nothing_from_a_synced_topic() {
     let mut story = Story::with(TWO);
     story.isr(&[1, 2]);
-    let other = TopicPartition { partition: PartitionIndex(1), ..PARTITION };
-    story.restart(2, &[other]);
+    story.restart(2, Stop::Crash);
     assert_eq!(story.state(), (Some(1), vec![1], vec![2], vec![]));
 }
 
 #[test]
 fn when_all_may_have_lost_records_the_last_leader_leads_and_recovers() {
-    let mut story = Story::with(TWO);
+    let mut story = Story::with(TWO_CACHED);
     for id in [1, 2, 3] {
         story.fence(id);
     }
     for id in [1, 2] {
-        story.restart(id, &[PARTITION]);
+        story.restart(id, Stop::Crash);
     }
-    story.register(3, &[PARTITION]);
+    story.register(3, Stop::Crash);
     assert_eq!(story.state(), (None, vec![], vec![], vec![3]));
     story.beat(3, |_| {});
     assert_eq!(story.state(), (Some(3), vec![3], vec![], vec![]));
@@ -125,12 +125,12 @@ fn a_last_leader_that_lost_its_volume_does_not_lead_before_those_that_have_somet
     }
     story.cluster.pass(9_500);
     story.directories.insert(NodeId(3), 903);
-    story.restart(3, &[]);
+    story.restart(3, Stop::InOrder);
     assert_eq!(story.state(), (None, vec![], vec![2], vec![]));
     assert_eq!(story.partition().directory_of(NodeId(3)), directory(903));
-    story.restart(1, &[]);
+    story.restart(1, Stop::InOrder);
     assert_eq!(story.state().0, None);
-    story.restart(2, &[]);
+    story.restart(2, Stop::InOrder);
     assert_eq!(story.state(), (Some(2), vec![2], vec![], vec![]));
 }
 
@@ -143,9 +143,9 @@ fn a_broker_that_comes_back_without_its_volume_leaves_the_isr() {
     assert_eq!(story.state(), (Some(2), vec![2, 3], vec![], vec![]));
     story.cluster.pass(9_500);
     assert_eq!(story.state(), (None, vec![], vec![2, 3], vec![2]), "nobody was heard");
-    story.restart(1, &[]);
+    story.restart(1, Stop::InOrder);
     assert_eq!(story.state(), (None, vec![], vec![2, 3], vec![2]), "it has nothing");
-    story.restart(3, &[]);
+    story.restart(3, Stop::InOrder);
     assert_eq!(story.state(), (Some(3), vec![3], vec![2], vec![]));
 }
 
@@ -156,7 +156,7 @@ fn an_only_replica_begins_anew_on_a_new_volume() {
     assert_eq!(story.state(), (None, vec![], vec![1], vec![1]));
     story.cluster.pass(9_500);
     story.directories.insert(NodeId(1), 901);
-    story.restart(1, &[]);
+    story.restart(1, Stop::InOrder);
     assert_eq!(story.state(), (Some(1), vec![1], vec![], vec![]));
     assert_eq!(story.partition().recovery, LeaderRecoveryState::Recovered);
 }
@@ -170,7 +170,7 @@ fn a_failed_directory_moves_its_leader_and_the_replica_is_eligible_until_it_is_k
     assert_eq!(story.state(), (Some(2), vec![2], vec![1], vec![]));
     story.fence(2);
     assert_eq!(story.state(), (None, vec![], vec![1, 2], vec![2]), "a failed directory leads nothing");
-    story.restart(1, &[]);
+    story.restart(1, Stop::InOrder);
     assert_eq!(
         story.state(),
         (Some(1), vec![1], vec![2], vec![]),
@@ -274,7 +274,7 @@ fn an_unclean_leader_is_elected_when_it_is_asked_for() {
         story.fence(id);
     }
     assert_eq!(story.elect(ElectionType::Unclean).map_err(|error| error.code()), Err(83));
-    story.restart(2, &[]);
+    story.restart(2, Stop::InOrder);
     assert_eq!(story.elect(ElectionType::Unclean), Ok(()));
     assert_eq!(story.state(), (Some(2), vec![2], vec![], vec![]));
 }
@@ -284,7 +284,7 @@ fn the_preferred_leader_is_elected_when_it_is_asked_for_and_in_sync() {
     let mut story = Story::with(&[]);
     assert_eq!(story.elect(ElectionType::Preferred).map_err(|error| error.code()), Err(84));
     story.fence(1);
-    story.restart(1, &[]);
+    story.restart(1, Stop::InOrder);
     assert_eq!(story.elect(ElectionType::Preferred).map_err(|error| error.code()), Err(80));
     story.isr(&[2, 3, 1]);
     let all = ElectLeaders { election: ElectionType::Preferred, partitions: None };
@@ -322,7 +322,7 @@ fn the_replication_factor_is_at_most_the_brokers_in_service() {
     let mut story = Story::with(&[]);
     story.cluster.pass(9_500);
     for id in [1, 2] {
-        story.restart(id, &[]);
+        story.restart(id, Stop::InOrder);
     }
     let topic = |factor, assignments| NewTopic {
         name: "b".to_owned(),
@@ -359,7 +359,7 @@ fn the_replication_factor_is_at_most_the_brokers_in_service() {
         let Ok(Reply::CreatePartitions(results)) = story.call(more(assignment)) else { panic!() };
         assert_eq!(results[0].as_ref().map_err(OperationError::code), Err(code));
     }
-    story.restart(3, &[]);
+    story.restart(3, Stop::InOrder);
     assert_eq!(story.call(more(None)), Ok(Reply::CreatePartitions(vec![Ok(())])));
     let image = story.cluster.image(CONTROLLER);
     let topic = &image.topics[&TopicId(Uuid::from_u128(2_000))];

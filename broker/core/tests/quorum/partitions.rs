@@ -33,6 +33,13 @@ pub(crate) struct Story {
     pub(crate) directories: BTreeMap<NodeId, u128>,
 }
 
+/// How a broker's last process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    InOrder,
+    Crash,
+}
+
 pub(crate) fn nodes(ids: &[i32]) -> Vec<NodeId> {
     ids.iter().copied().map(NodeId).collect()
 }
@@ -51,7 +58,7 @@ impl Story {
             Self { cluster, epochs: BTreeMap::new(), incarnations: 0, directories: BTreeMap::new() };
         for id in 1..=4 {
             story.directories.insert(NodeId(id), 500 + u128::try_from(id).unwrap());
-            story.restart(id, &[]);
+            story.restart(id, Stop::InOrder);
         }
         let topic = NewTopic {
             name: "a".to_owned(),
@@ -87,11 +94,14 @@ impl Story {
     }
 
     /// A process of a broker begins.
-    pub(crate) fn register(&mut self, id: i32, unsynced: &[TopicPartition]) {
+    pub(crate) fn register(&mut self, id: i32, stop: Stop) {
         self.incarnations += 1;
         let id = NodeId(id);
         let request = RegisterBroker {
-            unsynced: unsynced.to_vec(),
+            previous_epoch: match stop {
+                Stop::InOrder => self.epochs.get(&id).copied(),
+                Stop::Crash => None,
+            },
             directories: vec![directory(self.directories[&id])],
             ..registration(id, self.incarnations)
         };
@@ -122,8 +132,8 @@ impl Story {
     }
 
     /// A process of a broker begins, and comes into service.
-    pub(crate) fn restart(&mut self, id: i32, unsynced: &[TopicPartition]) {
-        self.register(id, unsynced);
+    pub(crate) fn restart(&mut self, id: i32, stop: Stop) {
+        self.register(id, stop);
         self.beat(id, |_| {});
     }
 

@@ -432,7 +432,7 @@ pub(crate) fn registration(broker: NodeId, incarnation: u128) -> RegisterBroker 
         rack: None,
         directories: vec![directory(500 + u128::try_from(broker.0).unwrap())],
         features: supported_features(),
-        unsynced: Vec::new(),
+        previous_epoch: None,
     }
 }
 

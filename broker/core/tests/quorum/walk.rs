@@ -10,7 +10,7 @@ use ottla_core::ids::{LeaderEpoch, NodeId, PartitionEpoch};
 use ottla_core::metadata::image::{Fencing, LeaderRecoveryState, Partition};
 use ottla_sim::rng::Rng;
 
-use crate::partitions::{PARTITION, Story};
+use crate::partitions::{Stop, Story};
 use crate::rig::directory;
 
 const CONTROLLER: NodeId = NodeId(0);
@@ -30,7 +30,7 @@ struct Walk {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let story = Story::with(&[("min.insync.replicas", "2")]);
+        let story = Story::with(&[("min.insync.replicas", "2"), ("flush.messages", "1000")]);
         let before = story.partition();
         let holds = (1..=3).map(|id| (NodeId(id), 0)).collect();
         let (min_insync, unclean) = (2, false);
@@ -59,9 +59,9 @@ impl Walk {
             3..=5 => self.alter(),
             6 => self.story.fence(id),
             7 => self.story.beat(id, |beat| beat.want_shutdown = true),
-            8 => self.story.register(id, &[]),
+            8 => self.story.register(id, Stop::InOrder),
             9 => {
-                self.story.register(id, &[PARTITION]);
+                self.story.register(id, Stop::Crash);
                 *self.holds.get_mut(&node).unwrap() /= 2;
             }
             10 => self.replace_volume(id),
@@ -123,7 +123,7 @@ impl Walk {
             }
             self.next_directory += 1;
             self.story.directories.insert(NodeId(id), self.next_directory);
-            self.story.register(id, &[]);
+            self.story.register(id, Stop::InOrder);
             self.holds.insert(NodeId(id), 0);
         }
     }

@@ -89,7 +89,7 @@ fn a_proper_stop_needs_no_recovery() {
     rig.shard.close(None).expect("closed");
     let opened =
         ottla_core::shard::Shard::<_, u32, u32>::open(ME, rig.disk.clone(), Monotonic(0)).expect("opened");
-    assert!(opened.clean);
+    assert!(opened.clean.is_some());
     let (_, report) = opened.logs[0].result.as_ref().expect("the log is good");
     assert_eq!(report.checked_batches, 0);
 }
@@ -320,4 +320,17 @@ fn a_new_leader_epoch_does_not_know_the_latest_offset_before_what_precedes_it_is
     assert_eq!(ask(&mut rig, OffsetTarget::Latest), Ok(Some(Offset(1))));
     assert_eq!(ask(&mut rig, OffsetTarget::Timestamp(0)), Ok(Some(Offset(0))));
     assert_eq!(ask(&mut rig, OffsetTarget::Timestamp(2_000)), Ok(None));
+}
+
+#[test]
+fn nothing_in_a_new_log_is_acknowledged_before_a_start_would_find_it() {
+    let mut rig = Rig::new();
+    let mut assignment = assignment(TOPIC, Some(ME), 0);
+    assignment.config.durability =
+        Durability::PageCache { flush_records: Limit::Unlimited, flush_wait: Limit::Unlimited };
+    rig.shard.assign(assignment);
+    assert_eq!(rig.produce(&["a"], AckLevel::All, 1), []);
+    assert_eq!(rig.produce(&["b"], AckLevel::Leader, 2), []);
+    assert_eq!(rig.sync(), [Seen::Answer(2, Ok(1)), Seen::Answer(1, Ok(0))]);
+    assert_eq!(rig.produce(&["c"], AckLevel::All, 3), [Seen::Answer(3, Ok(2))], "the page cache will do now");
 }

@@ -68,6 +68,7 @@ fn settings(options: &Options) -> Settings {
         ("log.segment.bytes", "20000".to_owned()),
         ("log.index.interval.bytes", "1000".to_owned()),
         ("min.insync.replicas", options.min_insync_replicas.to_string()),
+        ("log.flush.interval.messages", if options.synced { "1" } else { "100" }.to_owned()),
         ("replica.fetch.max.bytes", options.replica_fetch_bytes_max.to_string()),
     ];
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -4,9 +4,7 @@
 //! Version notes (registration): 2 brings log directories, 3 the epoch before a clean shutdown, 4 features
 //! whose lowest level is 0. Our brokers always send 4.
 //! Version notes (heartbeat): 1 brings the log directories that have failed (KIP-858): all of them, each time.
-//! Not done: migration from ZooKeeper (the flag is ignored); the epoch before a clean shutdown (3+) is read
-//! and ignored: it tells whether a replica may have lost its tail, and with acks that are synced none has
-//! (decision 5).
+//! Not done: migration from ZooKeeper (the flag is ignored).
 
 use bytes::Bytes;
 use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
@@ -69,7 +67,8 @@ fn registration(request: &BrokerRegistrationRequest) -> Result<RegisterBroker, O
         rack: request.rack.as_ref().map(ToString::to_string),
         directories: request.log_dirs.iter().copied().map(DirectoryId).collect(),
         features: features.collect(),
-        unsynced: Vec::new(),
+        previous_epoch: (request.previous_broker_epoch >= 0)
+            .then_some(BrokerEpoch(request.previous_broker_epoch)),
     })
 }
 
@@ -125,6 +124,7 @@ mod tests {
             .with_features(vec![feature])
             .with_rack(Some(StrBytes::from_static_str("r1")))
             .with_log_dirs(vec![Uuid::from_u128(5)])
+            .with_previous_broker_epoch(8)
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
             rack: Some("r1".to_owned()),
             directories: vec![DirectoryId(Uuid::from_u128(5))],
             features: vec![FeatureRange { name: "ottla.version".to_owned(), level_min: 1, level_max: 2 }],
-            unsynced: Vec::new(),
+            previous_epoch: Some(BrokerEpoch(8)),
         };
         assert_eq!(asked, expected);
     }

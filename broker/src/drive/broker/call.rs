@@ -125,7 +125,8 @@ async fn register(connection: &Connection, request: RegisterBroker) -> Result<Re
         .with_listeners(listeners.collect())
         .with_features(features.collect())
         .with_rack(request.rack.map(StrBytes::from_string))
-        .with_log_dirs(request.directories.iter().map(|directory| directory.0).collect());
+        .with_log_dirs(request.directories.iter().map(|directory| directory.0).collect())
+        .with_previous_broker_epoch(request.previous_epoch.map_or(-1, |epoch| epoch.0));
     let response = connection.request(message).await.map_err(lost)?;
     check(response.error_code, request.node_id, None)?;
     Ok(Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(response.broker_epoch) }))

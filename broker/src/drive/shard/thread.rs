@@ -161,7 +161,7 @@ fn report_opened(directory: &Path, opened: Opened<RealDisk, Answer, Weak<Notify>
             Err(error) => error!(log = %log.directory, %error, "log cannot be opened and is left alone"),
         }
     }
-    info!(directory = %directory.display(), logs = opened.logs.len(), clean = opened.clean, "log directory opened");
+    info!(directory = %directory.display(), logs = opened.logs.len(), clean = opened.clean.is_some(), "log directory opened");
     opened.shard
 }
 

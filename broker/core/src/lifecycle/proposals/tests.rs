@@ -29,7 +29,7 @@ fn config() -> LifecycleConfig {
         rack: None,
         directories: Vec::new(),
         features: Vec::new(),
-        unsynced: Vec::new(),
+        previous_epoch: None,
     };
     LifecycleConfig::new(registration, Vec::new())
 }

@@ -45,8 +45,12 @@ fn fetch(node: i32, fetched_end: i64, flushed_end: i64) -> FollowerFetch {
 }
 
 fn leader(isr: &[i32], log_end: i64, settings: AckSettings) -> Partition<u32> {
-    let positions =
-        Positions { log_start: Offset(0), log_end: Offset(log_end), flushed_end: Offset(log_end) };
+    let positions = Positions {
+        log_start: Offset(0),
+        log_end: Offset(log_end),
+        flushed_end: Offset(log_end),
+        established: true,
+    };
     Partition::new(ME, registered(isr, 5, 50), positions, Offset(0), settings, &at(0))
 }
 

@@ -107,7 +107,11 @@ impl Broker {
         for log in opened.logs {
             match log.result {
                 Ok((partition, report)) => {
-                    let how = if opened.clean { Happening::LogOpenedClean } else { Happening::LogRecovered };
+                    let how = if opened.clean.is_some() {
+                        Happening::LogOpenedClean
+                    } else {
+                        Happening::LogRecovered
+                    };
                     observations.push(Observation::Happened(how));
                     if report.cut_bytes > 0 {
                         observations.push(Observation::Happened(Happening::TailCut));
@@ -138,7 +142,7 @@ impl Broker {
             rack: None,
             directories: vec![identity.directory_id],
             features: supported_features(),
-            unsynced: Vec::new(),
+            previous_epoch: opened.clean,
         };
         let controllers = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);
