@@ -384,7 +384,6 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> Result
     controller.num_partitions = i32::try_from(config.topics.partitions).unwrap_or(i32::MAX);
     controller.default_replication_factor =
         i16::try_from(config.topics.replication_factor).unwrap_or(i16::MAX);
-    controller.replication_factor_max = usize::MAX;
     controller.delete_topics = config.topics.delete;
     controller.auto_leader_rebalance = config.topics.auto_leader_rebalance;
     controller.leader_imbalance_check_interval = config.timeouts.leader_imbalance_check_interval;

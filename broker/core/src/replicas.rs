@@ -218,6 +218,13 @@ impl Replicas {
         let delta = Delta::between(&self.image, image);
         let layers = image.layers(self.me, &self.fixed);
         let mut configs = BTreeMap::new();
+        // What is registered and what is set reach a shard together: either alone may release acknowledgements that
+        // the other forbids.
+        let all_changed = delta.configs_changed.iter().any(|resource| match resource {
+            ConfigResource::Topic(_) => false,
+            ConfigResource::Broker(id) => *id == self.me,
+            ConfigResource::BrokerDefault => true,
+        });
         for change in &delta.partitions {
             let leads = |partition: &Option<Arc<Partition>>| {
                 usize::from(partition.as_ref().is_some_and(|partition| partition.leader == Some(self.me)))
@@ -227,6 +234,10 @@ impl Replicas {
             let mine = change.new.as_ref().filter(|new| new.replicas.contains(&self.me));
             match topic.zip(mine) {
                 Some((topic, registration)) => {
+                    let resource = ConfigResource::Topic(topic.name.clone());
+                    if all_changed || delta.configs_changed.contains(&resource) {
+                        self.forget_config(change.partition);
+                    }
                     let config = self.config_of(change.partition, &mut configs, image, &layers, topic);
                     orders.extend(self.assign(topic, change.partition, registration, config));
                 }
@@ -261,8 +272,13 @@ impl Replicas {
         }
     }
 
-    /// The settings of a partition's topic, resolved once for all of its partitions. What changed about settings
-    /// is assigned afterwards.
+    fn forget_config(&mut self, partition: TopicPartition) {
+        if let Some(held) = self.held.get_mut(&partition) {
+            held.config = None;
+        }
+    }
+
+    /// The settings of a partition's topic, resolved once for all of its partitions.
     fn config_of(
         &self,
         partition: TopicPartition,

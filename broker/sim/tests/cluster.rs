@@ -8,7 +8,7 @@ use ottla_sim::coverage::{Coverage, Happening};
 use ottla_sim::runner::{Outcome, RunOptions, run_seed, run_seeds};
 
 /// Seeds that pass, drawn once; a change that breaks one has found a bug, in the core or in the simulator.
-const SEEDS: std::ops::Range<u64> = 0..60;
+const SEEDS: std::ops::Range<u64> = 0..120;
 
 /// A planted bug must show within so many seeds.
 const PLANTED_SEEDS_MAX: u64 = 200;

@@ -5,16 +5,17 @@
 
 mod message;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_client::HostPort;
-use ottla_core::ids::{BrokerEpoch, NodeId};
+use ottla_core::ids::{BrokerEpoch, NodeId, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::replication::{FetchLimits, FetchNumber, Fetchers, ReplicaFetch, ReplicaReply};
+use ottla_core::shard::FollowProblem;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
 use super::shard::{Followed, Shards};
 use crate::clock;
@@ -52,6 +53,7 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
     let mut connections = LeaderConnections::new(parts.me, parts.answer_timeout);
     let (replies, mut replied) = mpsc::unbounded_channel();
     let mut followed = Vec::new();
+    let mut problems = BTreeMap::new();
     loop {
         let epoch = parts.status.borrow_and_update().broker_epoch.map(BrokerEpoch);
         fetchers.registered(epoch);
@@ -61,8 +63,8 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
             let connection = connections.to(fetch.shard, fetch.leader);
             tokio::spawn(ask(parts.asking(), connection, fetch, replies.clone()));
         }
-        let leaders: BTreeSet<NodeId> = fetchers.leaders().collect();
-        connections.keep(|leader| leaders.contains(&leader));
+        let pairs: BTreeSet<(usize, NodeId)> = fetchers.pairs().collect();
+        connections.keep(|pair| pairs.contains(&pair));
         let now = clock::monotonic();
         let sleep = fetchers.wakes_at().map_or(SLEEP_MAX, |at| at.since(now).min(SLEEP_MAX));
         // Cancel-safe: recv_many, recv, changed and sleep all are.
@@ -73,9 +75,7 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
                 }
                 let now = clock::monotonic();
                 for Followed { shard, partition, from } in followed.drain(..) {
-                    if let Some(problem) = from.and_then(|from| from.problem) {
-                        info!(topic_id = %partition.topic_id, partition = partition.partition.0, %problem, "what the leader gave is not taken");
-                    }
+                    note(&mut problems, partition, from.and_then(|from| from.problem));
                     fetchers.follow(now, shard, partition, from);
                 }
             }
@@ -83,6 +83,21 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
             Ok(()) = parts.status.changed() => {}
             () = tokio::time::sleep(sleep) => {}
         }
+    }
+}
+
+/// Says what keeps a replica from following, once.
+fn note(
+    problems: &mut BTreeMap<TopicPartition, FollowProblem>,
+    partition: TopicPartition,
+    problem: Option<FollowProblem>,
+) {
+    let before = match problem {
+        Some(problem) => problems.insert(partition, problem),
+        None => problems.remove(&partition),
+    };
+    if let Some(problem) = problem.filter(|problem| before != Some(*problem)) {
+        warn!(topic_id = %partition.topic_id, partition = partition.partition.0, %problem, "a replica cannot take what its leader gives");
     }
 }
 

@@ -39,9 +39,9 @@ impl LeaderConnections {
         LeaderConnection { options: self.options.clone(), slot }
     }
 
-    /// Drops the connections to leaders that nothing here follows any more.
-    pub(crate) fn keep(&mut self, followed: impl Fn(NodeId) -> bool) {
-        self.slots.retain(|(_, leader), _| followed(*leader));
+    /// Drops the connections of directories that follow those leaders no longer.
+    pub(crate) fn keep(&mut self, follows: impl Fn((usize, NodeId)) -> bool) {
+        self.slots.retain(|pair, _| follows(*pair));
     }
 }
 

@@ -32,8 +32,6 @@ pub struct ControllerConfig {
     pub num_partitions: i32,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
-    /// How many replicas of a partition there may be: 1 until brokers replicate.
-    pub replication_factor_max: usize,
     /// `auto.leader.rebalance.enable`
     pub auto_leader_rebalance: bool,
     /// `leader.imbalance.check.interval.seconds`
@@ -53,7 +51,6 @@ impl ControllerConfig {
             node_id,
             num_partitions: 1,
             default_replication_factor: 1,
-            replication_factor_max: 1,
             auto_leader_rebalance: true,
             leader_imbalance_check_interval: Duration::from_secs(300),
             delete_topics: true,
@@ -157,7 +154,7 @@ impl State {
             Operation::Heartbeat(request) => self.heartbeat(config, request),
             Operation::CreateTopics(request) => Ok(self.create_topics(config, request)),
             Operation::DeleteTopics(request) => Ok(self.delete_topics(config, request)),
-            Operation::CreatePartitions(request) => Ok(self.create_partitions(config, request)),
+            Operation::CreatePartitions(request) => Ok(self.create_partitions(request)),
             Operation::IncrementalAlterConfigs(request) => {
                 Ok(self.incremental_alter_configs(config, request))
             }

@@ -77,7 +77,7 @@ impl State {
     }
 
     /// CreatePartitions.
-    pub(super) fn create_partitions(&self, config: &ControllerConfig, request: &CreatePartitions) -> Outcome {
+    pub(super) fn create_partitions(&self, request: &CreatePartitions) -> Outcome {
         if let Err(error) = limit_partitions(request.topics.len()) {
             let results = request.topics.iter().map(|_| Err(error.clone())).collect();
             return Outcome { records: Vec::new(), reply: Reply::CreatePartitions(results) };
@@ -88,7 +88,7 @@ impl State {
         let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
         for topic in &request.topics {
             let result = named_once(&repeated, &topic.name)
-                .and_then(|()| more_partitions(&mut draft, config, topic, records.len()));
+                .and_then(|()| more_partitions(&mut draft, topic, records.len()));
             results.push(result.map(|made| {
                 draft.add(&made);
                 records.extend(made);
@@ -138,7 +138,7 @@ fn create_topic(
         draft.place(None, count, factor)?
     } else {
         limit_partitions(partitions_before + topic.assignments.len())?;
-        manual_assignment(draft.image(), config, topic)?
+        manual_assignment(draft.image(), topic)?
     };
     let settings = check_configs(draft.image(), config, topic)?;
     let created = CreatedTopic {
@@ -187,24 +187,10 @@ fn replication_factor(config: &ControllerConfig, asked: i16) -> Result<usize, Op
     let factor = factor.ok_or_else(|| {
         OperationError::InvalidReplicationFactor(format!("replication factor {asked} is not positive"))
     })?;
-    limit_replicas(config, factor)?;
     Ok(factor)
 }
 
-fn limit_replicas(config: &ControllerConfig, factor: usize) -> Result<(), OperationError> {
-    if factor <= config.replication_factor_max {
-        return Ok(());
-    }
-    Err(OperationError::InvalidReplicationFactor(format!(
-        "replication factor {factor} is not supported yet: this release keeps one replica of each partition, use 1"
-    )))
-}
-
-fn manual_assignment(
-    image: &Image,
-    config: &ControllerConfig,
-    topic: &NewTopic,
-) -> Result<Vec<Vec<NodeId>>, OperationError> {
+fn manual_assignment(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, OperationError> {
     if topic.partitions != -1 || topic.replication_factor != -1 {
         return Err(OperationError::InvalidRequest(
             "a manual assignment demands that the number of partitions and the replication factor are -1"
@@ -220,17 +206,12 @@ fn manual_assignment(
         ));
     }
     let lists: Vec<Vec<NodeId>> = by_index.into_values().cloned().collect();
-    check_assignment(image, config, &lists, lists.first().map_or(0, Vec::len))?;
+    check_assignment(image, &lists, lists.first().map_or(0, Vec::len))?;
     Ok(lists)
 }
 
 /// Checks an assignment of so many replicas each.
-fn check_assignment(
-    image: &Image,
-    config: &ControllerConfig,
-    lists: &[Vec<NodeId>],
-    factor: usize,
-) -> Result<(), OperationError> {
+fn check_assignment(image: &Image, lists: &[Vec<NodeId>], factor: usize) -> Result<(), OperationError> {
     let refuse = |text: String| Err(OperationError::InvalidReplicaAssignment(text));
     for (index, replicas) in lists.iter().enumerate() {
         if replicas.is_empty() {
@@ -252,7 +233,6 @@ fn check_assignment(
                 ));
             }
         }
-        limit_replicas(config, replicas.len())?;
         let live =
             |id: &NodeId| image.brokers.get(id).is_some_and(|broker| broker.fencing == Fencing::Unfenced);
         if !replicas.iter().any(live) {
@@ -302,7 +282,6 @@ fn find(image: &Image, reference: &TopicReference) -> Result<DeletedTopic, Opera
 /// The records of partitions added, in a request that makes `partitions_before` partitions before them.
 fn more_partitions(
     draft: &mut Draft,
-    config: &ControllerConfig,
     request: &MorePartitions,
     partitions_before: usize,
 ) -> Result<Vec<Record>, OperationError> {
@@ -332,7 +311,7 @@ fn more_partitions(
             )));
         }
         Some(lists) => {
-            check_assignment(draft.image(), config, lists, factor)?;
+            check_assignment(draft.image(), lists, factor)?;
             lists.clone()
         }
     };

@@ -212,7 +212,7 @@ impl Lifecycle {
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Monotonic {
         let next = self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config));
-        let next = self.proposals.wakes_at(&self.config).map_or(next, |at| at.min(next));
+        let next = self.proposals.wakes_at(&self.config, self.epoch()).map_or(next, |at| at.min(next));
         if self.state() == BrokerState::Stopping { next.min(self.heard_at.plus(SILENCE_MAX)) } else { next }
     }
 

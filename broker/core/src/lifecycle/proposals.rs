@@ -45,10 +45,10 @@ impl Proposals {
     }
 
     /// When something is to be done without any input, if anything is.
-    pub(super) fn wakes_at(&self, config: &LifecycleConfig) -> Option<Monotonic> {
+    pub(super) fn wakes_at(&self, config: &LifecycleConfig, epoch: Option<BrokerEpoch>) -> Option<Monotonic> {
         match self.waits_for {
             Some((_, since)) => Some(since.plus(config.request_timeout)),
-            None => (!self.waiting.is_empty()).then_some(self.next_at),
+            None => (!self.waiting.is_empty() && epoch.is_some()).then_some(self.next_at),
         }
     }
 

@@ -10,7 +10,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::ids::Offset;
 
 /// A stretch of a file that holds whole batches. Between the plan and its run the log may be cut or the
-/// segment removed: bytes below the high watermark never change, for others look at the epoch again.
+/// segment removed: bytes below the high watermark never change, and followers, who read others, refuse batches of a later
+/// leadership than they asked in.
 #[derive(Debug, Clone)]
 pub struct ReadPlan<F> {
     file: F,

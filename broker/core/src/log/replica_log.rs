@@ -210,6 +210,13 @@ impl<D: Disk> Log<D> {
         self.epoch_begun |= self.epochs.assign(epoch, log_end);
     }
 
+    /// Forgets an epoch that was begun here and has no record: whoever leads now may have another one's records there.
+    pub fn forget_begun_epoch(&mut self) {
+        let log_end = self.log_end();
+        self.epoch_begun = false;
+        self.pending.epochs |= self.epochs.cut_end(log_end);
+    }
+
     /// Whether a start would find it. Until its first sync has ended a new log is an unfinished one, and is removed even
     /// if only the process dies.
     pub fn is_established(&self) -> bool {

@@ -6,7 +6,7 @@ use super::recovery::remove_segment;
 use super::replica_log::{Log, truncation_text};
 use super::segment::Segment;
 use super::text_file;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_no_descriptor};
 use crate::ids::Offset;
 
 impl<D: Disk> Log<D> {
@@ -107,9 +107,10 @@ impl<D: Disk> Log<D> {
         }
         let text = truncation_text(offset);
         let written = text_file::replace_durably(&self.disk, &self.directory, TRUNCATION, &text);
+        // Where there is no descriptor for it nothing was changed.
         written
             .map_err(failed("write the truncation of", &self.directory))
-            .map_err(|error| self.fail(error))?;
+            .map_err(|error| if is_no_descriptor(&error) { error } else { self.fail(error) })?;
         self.truncation = Some(offset);
         Ok(())
     }

@@ -58,6 +58,12 @@ impl Follower {
         self.caught_up_at = self.caught_up_at.max(Some(now));
     }
 
+    /// It is none any more, and not waited for before it has caught up again: its directory may have failed.
+    pub(super) fn left(&mut self) {
+        self.caught_up_at = None;
+        self.seen = None;
+    }
+
     /// Takes a fetch. One of an earlier life of that broker says nothing any more.
     pub(super) fn fetched(
         &mut self,

@@ -79,8 +79,10 @@ impl Leading {
         self.followers.retain(|id, _| is_replica(id));
         for id in registration.replicas.iter().filter(|id| is_replica(id)) {
             let follower = self.followers.entry(*id).or_default();
-            if registration.isr.contains(id) && !isr_before.contains(id) {
-                follower.joined(peers.now);
+            match (isr_before.contains(id), registration.isr.contains(id)) {
+                (false, true) => follower.joined(peers.now),
+                (true, false) => follower.left(),
+                (true, true) | (false, false) => {}
             }
         }
         self.pending = self.pending.take().filter(|pending| {

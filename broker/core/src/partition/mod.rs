@@ -97,20 +97,21 @@ impl<T> Partition<T> {
             parked: ParkedAcks::default(),
             failed: false,
         };
-        let _nothing_is_parked_yet = partition.register(registration, peers);
+        let _nothing_is_parked_yet = partition.register(registration, settings, peers);
         partition
     }
 
-    /// Takes over the topic's settings that decide about acknowledgements. Relaxing them may release some.
-    pub fn configure(&mut self, settings: AckSettings, peers: &Peers) -> Vec<Released<T>> {
+    /// Takes over what the controller registered, and with it the topic's settings that decide about
+    /// acknowledgements: relaxing them may release some. Acknowledgements that a lost leadership can no longer give are
+    /// refused: the records stay, and whether they survive is the next leader's to say.
+    pub fn register(
+        &mut self,
+        registration: Arc<image::Partition>,
+        settings: AckSettings,
+        peers: &Peers,
+    ) -> Vec<Released<T>> {
         self.durability = settings.durability;
         self.min_insync_replicas = settings.min_insync_replicas;
-        self.release(peers)
-    }
-
-    /// Takes over what the controller registered. Acknowledgements that a lost leadership can no longer
-    /// give are refused: the records stay, and whether they survive is the next leader's to say.
-    pub fn register(&mut self, registration: Arc<image::Partition>, peers: &Peers) -> Vec<Released<T>> {
         let before = std::mem::replace(&mut self.registration, registration);
         if !self.is_leader() {
             self.leading = None;
@@ -190,12 +191,12 @@ impl<T> Partition<T> {
         self.release(peers)
     }
 
-    /// A follower took records up to `log_end` from its leader, whose high watermark was this (rule 54).
-    pub fn replicated(&mut self, log_end: Offset, leader_high_watermark: Offset) {
+    /// A follower took what its leader gave, and has its log there now; the leader's high watermark was this (rule 54).
+    pub fn replicated(&mut self, positions: Positions, leader_high_watermark: Offset) {
         debug_assert!(!self.is_leader(), "a leader's log grows by what producers send");
-        self.positions.log_end = log_end;
-        let committed = leader_high_watermark.min(log_end);
-        self.high_watermark = self.high_watermark.max(committed);
+        self.positions = positions;
+        let committed = leader_high_watermark.min(positions.log_end);
+        self.high_watermark = self.high_watermark.max(committed).max(positions.log_start);
     }
 
     /// A follower's log was cut, or begun anew, to agree with its leader's. What is cut was never committed, unless

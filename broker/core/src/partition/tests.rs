@@ -53,6 +53,12 @@ fn leader(log_end: i64) -> Partition<u32> {
     replica(registration(Some(1), &[1], 3), positions(log_end, log_end), SYNCED, &Peers::default())
 }
 
+/// Other settings, and nothing else.
+fn configure(partition: &mut Partition<u32>, settings: AckSettings) -> Vec<Released<u32>> {
+    let registration = Arc::clone(partition.registration());
+    partition.register(registration, settings, &Peers::default())
+}
+
 fn ok(waiting: u32) -> Vec<Released<u32>> {
     vec![Released { waiting, verdict: Ok(()) }]
 }
@@ -71,7 +77,7 @@ fn synced_ack_waits_for_the_flush_and_so_does_the_reader() {
 #[test]
 fn page_cache_ack_does_not_wait() {
     let mut partition = leader(0);
-    partition.configure(AckSettings { durability: PAGE_CACHE, ..SYNCED }, &Peers::default());
+    configure(&mut partition, AckSettings { durability: PAGE_CACHE, ..SYNCED });
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7, &Peers::default()), ok(7));
     assert_eq!(partition.appended(Offset(2), AckLevel::Leader, 8, &Peers::default()), ok(8));
     assert_eq!(partition.high_watermark(), Offset(2));
@@ -96,7 +102,7 @@ fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_
     let mut partition =
         replica(replicated(&[1, 2], Some(1), &[1], 3), positions(0, 0), SYNCED, &Peers::default());
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7, &Peers::default()), []);
-    let released = partition.configure(AckSettings { min_insync_replicas: 2, ..SYNCED }, &Peers::default());
+    let released = configure(&mut partition, AckSettings { min_insync_replicas: 2, ..SYNCED });
     let error = PartitionError::NotEnoughReplicasAfterAppend { isr: 1, min: 2 };
     assert_eq!(released, vec![Released { waiting: 7, verdict: Err(error) }]);
     assert_eq!(partition.flushed(Offset(1), &Peers::default()), []);
@@ -109,7 +115,7 @@ fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_
 #[test]
 fn no_more_replicas_are_needed_in_sync_than_there_are() {
     let mut partition = leader(0);
-    assert_eq!(partition.configure(AckSettings { min_insync_replicas: 2, ..SYNCED }, &Peers::default()), []);
+    assert_eq!(configure(&mut partition, AckSettings { min_insync_replicas: 2, ..SYNCED }), []);
     assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(0))));
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7, &Peers::default()), []);
     assert_eq!(partition.flushed(Offset(1), &Peers::default()), ok(7));
@@ -120,7 +126,7 @@ fn no_more_replicas_are_needed_in_sync_than_there_are() {
 fn lost_leadership_refuses_what_is_parked() {
     let mut partition = leader(0);
     partition.appended(Offset(1), AckLevel::All, 7, &Peers::default());
-    let released = partition.register(registration(None, &[1], 4), &Peers::default());
+    let released = partition.register(registration(None, &[1], 4), SYNCED, &Peers::default());
     assert_eq!(released, vec![Released { waiting: 7, verdict: Err(PartitionError::NotLeader) }]);
     assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::NotLeader));
     assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::NotLeader));
@@ -130,7 +136,7 @@ fn lost_leadership_refuses_what_is_parked() {
 fn a_new_epoch_of_the_sole_replica_keeps_what_is_parked() {
     let mut partition = leader(0);
     partition.appended(Offset(1), AckLevel::All, 7, &Peers::default());
-    assert_eq!(partition.register(registration(Some(1), &[1], 4), &Peers::default()), []);
+    assert_eq!(partition.register(registration(Some(1), &[1], 4), SYNCED, &Peers::default()), []);
     assert_eq!(partition.flushed(Offset(1), &Peers::default()), ok(7));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{FetchNumber, REFUSED_BACKOFF, ReplicaReply};
+use super::{FetchNumber, PROBLEM_BACKOFF, REFUSED_BACKOFF, ReplicaReply};
 use crate::ids::{Offset, TopicPartition};
 use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
 use crate::time::Monotonic;
@@ -41,7 +41,7 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// A replica goes on from here.
     pub(super) fn follow(&mut self, now: Monotonic, partition: TopicPartition, from: FollowFrom) {
-        let at = if from.problem.is_some() { now.plus(REFUSED_BACKOFF) } else { now };
+        let at = if from.problem.is_some() { now.plus(PROBLEM_BACKOFF) } else { now };
         let before = self.followed.get(&partition);
         let same = before.filter(|before| before.from.leader_epoch == from.leader_epoch);
         let known = same.and_then(|before| before.known);
@@ -53,9 +53,10 @@ impl Fetcher {
         self.followed.remove(&partition);
     }
 
-    /// Whether nothing is left to be done or waited for.
+    /// Whether nothing follows that leader. What is on its way does not matter any more, and must not hold up whoever
+    /// follows the same leader later: it may wait for an answer that never comes.
     pub(super) fn is_idle(&self) -> bool {
-        self.followed.is_empty() && self.on_the_way.is_none()
+        self.followed.is_empty()
     }
 
     /// What to ask for now; nothing while a request is on its way or a shard has not taken in what came.

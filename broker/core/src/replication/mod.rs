@@ -43,8 +43,11 @@ impl Default for FetchLimits {
     }
 }
 
-/// The pause after a leader refused, or a replica could not take what it got. Refusals come mostly from one of the two
-/// knowing newer metadata than the other, which the other has in some milliseconds.
+/// The pause after a replica could not take what it got. What is wrong with it lasts, and each try costs a whole answer.
+pub const PROBLEM_BACKOFF: Duration = Duration::from_secs(2);
+
+/// The pause after a leader refused. Refusals come mostly from one of the two knowing newer metadata than the other, which
+/// the other has in some milliseconds.
 pub const REFUSED_BACKOFF: Duration = Duration::from_millis(100);
 
 /// A request's own number, given back with what came of it.
@@ -207,12 +210,13 @@ impl Fetchers {
 
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Option<Monotonic> {
-        self.fetchers.values().filter_map(Fetcher::wakes_at).min()
+        let registered = self.broker_epoch.is_some();
+        self.fetchers.values().filter(|_| registered).filter_map(Fetcher::wakes_at).min()
     }
 
-    /// Whom this broker follows at the moment.
-    pub fn leaders(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.fetchers.keys().map(|pair| pair.leader)
+    /// Which shards follow whom at the moment.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, NodeId)> + '_ {
+        self.fetchers.keys().map(|pair| (pair.shard, pair.leader))
     }
 }
 

@@ -132,7 +132,7 @@ fn what_a_former_leader_answers_is_not_delivered() {
     assert_eq!(fetchers.ready(Monotonic(1)).fetches[0].leader, NodeId(3));
     fetchers.replied(Monotonic(2), number, Some(vec![(id(0), records(b"x", 0))]));
     assert!(fetchers.ready(Monotonic(2)).deliveries.is_empty());
-    assert_eq!(fetchers.leaders().collect::<Vec<_>>(), [NodeId(3)], "the former one is forgotten");
+    assert_eq!(fetchers.pairs().collect::<Vec<_>>(), [(0, NodeId(3))], "the former one is forgotten");
 }
 
 #[test]
@@ -150,6 +150,6 @@ fn a_replica_that_could_not_take_what_it_got_pauses() {
     let mut fetchers = following(&[]);
     let problem = Some(crate::shard::FollowProblem::Full);
     fetchers.follow(Monotonic(0), 0, id(0), Some(FollowFrom { problem, ..from(0) }));
-    assert_eq!(asked(&mut fetchers, 99), None);
-    assert!(asked(&mut fetchers, 100).is_some());
+    assert_eq!(asked(&mut fetchers, 1_999), None);
+    assert!(asked(&mut fetchers, 2_000).is_some());
 }

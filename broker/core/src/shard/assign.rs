@@ -46,8 +46,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let epoch_before = replica.partition.as_ref().map(|partition| partition.registration().leader_epoch);
         let led_before = replica.partition.as_ref().is_some_and(Partition::is_leader);
         let settings = ack_settings(&assignment.config);
-        let mut released = match &mut replica.partition {
-            Some(partition) => partition.register(registration, &self.peers),
+        let durability_before = replica.partition.as_ref().map(Partition::durability);
+        let released = match &mut replica.partition {
+            Some(partition) => partition.register(registration, settings, &self.peers),
             empty @ None => {
                 let high_watermark = replica.high_watermark_on_disk;
                 let machine =
@@ -56,12 +57,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 Vec::new()
             }
         };
-        let partition = replica.partition.as_mut().expect("it was just set");
-        released.extend(partition.configure(settings, &self.peers));
+        let partition = replica.partition.as_ref().expect("it was just set");
         let leads = partition.is_leader();
         let leader_epoch = partition.registration().leader_epoch;
         if leads {
             replica.log.assign_epoch(leader_epoch);
+        } else {
+            replica.log.forget_begun_epoch();
         }
         if replica.log.needs_sync() {
             // A new log's name is durable before anything in it is acknowledged.
@@ -73,6 +75,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.answer(released);
         if epoch_before != Some(leader_epoch) {
             self.cut_by_high_watermark_if_planted(id);
+        }
+        // Its leader counts what is durable from now on, or no longer.
+        if epoch_before != Some(leader_epoch) || durability_before != Some(settings.durability) {
             self.follow(id);
         }
         self.propose(id);

@@ -138,7 +138,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         let problem = match part.given {
             Replicated::Records { bytes, high_watermark, log_start } => {
-                self.take_records(id, &bytes, high_watermark, log_start, now)
+                self.take_records(id, (&bytes, part.leader_epoch), high_watermark, log_start, now)
             }
             Replicated::Diverging(end) => self.cut(id, end),
             Replicated::BelowLogStart(log_start) => self.restart(id, log_start),
@@ -153,7 +153,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     fn take_records(
         &mut self,
         id: TopicPartition,
-        records: &Bytes,
+        (records, leader_epoch): (&Bytes, LeaderEpoch),
         high_watermark: Offset,
         log_start: Offset,
         now: Wall,
@@ -163,7 +163,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if size > self.room {
             return Ok(Some(FollowProblem::Full));
         }
-        if !are_good(records) {
+        if !are_good(records, leader_epoch) {
             return Ok(Some(FollowProblem::Flawed));
         }
         self.room -= size;
@@ -173,16 +173,16 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 self.unflushed_bytes += outcome.bytes;
             }),
         };
+        if appended.is_ok() {
+            replica.log.advance_log_start(log_start);
+        }
         // Also where the log took only the first of them.
-        let log_end = replica.log.log_end();
+        let positions = replica.positions();
         if let Some(partition) = &mut replica.partition {
-            partition.replicated(log_end, high_watermark);
+            partition.replicated(positions, high_watermark);
         }
         match appended {
-            Ok(()) => {
-                replica.log.advance_log_start(log_start);
-                Ok(None)
-            }
+            Ok(()) => Ok(None),
             Err(
                 AppendError::Flawed { .. }
                 | AppendError::OffsetBehind { .. }
@@ -241,7 +241,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         match result {
             Ok(()) => {}
             Err(ChangeError::Read(ReadError::Corrupt { .. })) => return Ok(Some(FollowProblem::Damaged)),
-            Err(error) => return self.asked_too_much(&error),
+            Err(error) => {
+                // One that stopped half-way is no log any more.
+                if self.replicas.get(&id).is_some_and(|replica| replica.log.has_failed()) {
+                    self.fail(&error);
+                }
+                return self.asked_too_much(&error);
+            }
         }
         if let Some(replica) = self.replicas.get_mut(&id) {
             let positions = replica.positions();
@@ -269,11 +275,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 /// Nothing more is to be done about any replica.
 struct DirectoryFailed;
 
-/// Whether these are whole batches with good checksums.
-fn are_good(mut bytes: &[u8]) -> bool {
+/// Whether these are whole batches with good checksums, of a leadership no later than the one they were asked in: a leader
+/// that was deposed between finding records and reading them may have its successor's in their place.
+fn are_good(mut bytes: &[u8], leader_epoch: LeaderEpoch) -> bool {
     while !bytes.is_empty() {
         let Ok((batch, rest)) = Batch::split(bytes) else { return false };
-        if batch.verify_crc().is_err() {
+        if batch.verify_crc().is_err() || batch.header.leader_epoch > leader_epoch.0 {
             return false;
         }
         bytes = rest;

@@ -5,6 +5,7 @@ use std::io;
 
 use super::Shard;
 use super::effect::Effect;
+use super::replica::Replica;
 use crate::disk::{Disk, is_no_descriptor};
 use crate::ids::TopicPartition;
 use crate::log::SyncNumber;
@@ -86,7 +87,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             let _nobody_waits = leaving.replica.log.sync_finished(number, Ok(()));
             return;
         }
-        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        // One that was removed and made again meanwhile is not the log that was synced.
+        let awaits = |replica: &&mut Replica<D, T, W>| replica.log.sync_running();
+        let Some(replica) = self.replicas.get_mut(&id).filter(awaits) else { return };
         let flushed_end = match replica.log.sync_finished(number, Ok(())) {
             Ok(flushed_end) => flushed_end,
             Err(error) => return self.fail(&error),

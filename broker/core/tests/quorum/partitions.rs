@@ -52,7 +52,6 @@ impl Story {
 
     pub(crate) fn of(replicas: &[i32], settings: &[(&str, &str)]) -> Self {
         let mut cluster = Cluster::new(1);
-        cluster.replication_factor_max = 3;
         cluster.start(CONTROLLER);
         let mut story =
             Self { cluster, epochs: BTreeMap::new(), incarnations: 0, directories: BTreeMap::new() };

@@ -68,7 +68,6 @@ pub(crate) struct Cluster {
     /// Messages between these pairs are lost.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) snapshot_after_bytes: u64,
-    pub(crate) replication_factor_max: usize,
     /// If set, messages are lost, late, out of order and repeated.
     pub(crate) bad_network: Option<Rng>,
     /// What was committed at each offset, on whichever node and in whichever life.
@@ -94,7 +93,6 @@ impl Cluster {
             now: Monotonic(1_000),
             cut: BTreeSet::new(),
             snapshot_after_bytes: 20 << 20,
-            replication_factor_max: 1,
             bad_network: None,
             committed: BTreeMap::new(),
             network: VecDeque::new(),
@@ -159,9 +157,8 @@ impl Cluster {
         let mut quorum = QuorumConfig::new(CLUSTER, me, u64::try_from(id.0).unwrap());
         quorum.kept_bytes = usize::try_from(self.snapshot_after_bytes / 10).unwrap();
         quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();
-        let mut config =
+        let config =
             NodeConfig { snapshot_after_bytes: self.snapshot_after_bytes, ..NodeConfig::new(quorum) };
-        config.controller.replication_factor_max = self.replication_factor_max;
         let node = ControllerNode::open(recovered, config, self.now).unwrap();
         member.running = Some((node, store));
         (member.held, member.held_snapshot) = (None, None);

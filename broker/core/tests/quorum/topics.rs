@@ -92,8 +92,7 @@ fn what_is_wrong_with_a_topic_is_told_with_kafkas_code() {
         (topic("t", -2, 1), 37, "number of partitions -2 is not positive"),
         (topic("t", 20_000, 1), 44, "at most 10000 partitions"),
         (topic("t", 1, 0), 38, "replication factor 0 is not positive"),
-        (topic("t", 1, 3), 38, "replication factor 3 is not supported yet"),
-        (assigned("t", &[(0, &[1, 2])]), 38, "replication factor 2 is not supported yet"),
+        (topic("t", 1, 30), 38, "replication factor 30 is larger than the number of live brokers"),
         (NewTopic { partitions: 2, ..assigned("t", &[(0, &[1])]) }, 42, "manual assignment"),
         (NewTopic { replication_factor: 1, ..assigned("t", &[(0, &[1])]) }, 42, "manual assignment"),
         (assigned("t", &[(1, &[1])]), 39, "0, 1, 2"),
@@ -135,7 +134,7 @@ fn topics_of_one_request_see_each_other() {
 fn validating_tells_everything_and_writes_nothing() {
     let mut cluster = cluster();
     let before = cluster.image(CONTROLLER).offset;
-    assert_eq!(make(&mut cluster, vec![topic("a", 4, 1), topic("b", 1, 3)], true), [Ok((4, 1)), Err(38)]);
+    assert_eq!(make(&mut cluster, vec![topic("a", 4, 1), topic("b", 1, 30)], true), [Ok((4, 1)), Err(38)]);
     assert_eq!(cluster.image(CONTROLLER).offset, before);
 }
 
@@ -226,7 +225,7 @@ fn requests_that_change_nothing_write_nothing() {
     let mut cluster = cluster();
     let before = cluster.image(CONTROLLER).offset;
     cluster.pass(2_000);
-    make(&mut cluster, vec![topic("t", 1, 3)], false);
+    make(&mut cluster, vec![topic("t", 1, 30)], false);
     assert_eq!(cluster.image(CONTROLLER).offset, before);
 }
 

@@ -233,3 +233,23 @@ fn what_is_led_and_held_is_counted_as_it_changes() {
     world.partition(id(2, 1), ME, directory(7));
     assert_eq!(orders(&mut replicas, &world), [(0, id(2, 0), Some(1)), (1, id(2, 1), Some(1))]);
 }
+
+#[test]
+fn what_is_registered_and_what_is_set_arrive_together() {
+    let mut replicas = replicas(&[]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), ME, directory(1));
+    orders(&mut replicas, &world);
+    // The minimum rises, and then the ISR changes: neither is to be acted on without the other.
+    world.set(ConfigResource::Topic(name(1)), "min.insync.replicas", "2");
+    world.partition(id(1, 0), ME, directory(2));
+    let after = orders(&mut replicas, &world);
+    assert!(after.iter().all(|(_, _, min)| *min == Some(2)) && !after.is_empty(), "{after:?}");
+    world.set(ConfigResource::BrokerDefault, "min.insync.replicas", "3");
+    world.topic(2);
+    world.partition(id(2, 0), ME, directory(1));
+    let after = orders(&mut replicas, &world);
+    let of_second = after.iter().filter(|(_, partition, _)| *partition == id(2, 0));
+    assert!(of_second.clone().count() > 0 && of_second.into_iter().all(|(_, _, min)| *min == Some(3)));
+}

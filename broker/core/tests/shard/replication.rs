@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use ottla_core::config::{Durability, Limit};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
 use ottla_core::log::EpochEnd;
 use ottla_core::metadata::image::Partition;
@@ -269,4 +270,45 @@ fn a_failed_directory_follows_nobody() {
     rig.finish_one(id, job.number(), Err(std::io::Error::from_raw_os_error(5)));
     assert!(rig.effects().contains(&Seen::Failed));
     assert_eq!(rig.follows[&TOPIC], None);
+}
+
+#[test]
+fn a_follower_that_led_for_nothing_takes_records_of_epochs_before_its_own() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 1)));
+    rig.sync();
+    rig.shard.assign(replicated(ME, &[ME, OTHER], 4));
+    rig.sync();
+    rig.shard.assign(replicated(OTHER, &[OTHER], 5));
+    rig.sync();
+    // The new leader has more of epoch 3 than this one ever had.
+    rig.replicate(part(5, 1, records(led(&["b"], 1, 3), 1)));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.problem), (Offset(2), None));
+}
+
+#[test]
+fn what_a_deposed_leader_read_of_its_successors_is_not_taken() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 4), 0)));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.problem), (Offset(0), Some(FollowProblem::Flawed)));
+}
+
+#[test]
+fn a_follower_says_again_where_it_is_when_its_topic_begins_to_be_synced() {
+    let mut rig = Rig::new();
+    let cached = Durability::PageCache { flush_records: Limit::Unlimited, flush_wait: Limit::Unlimited };
+    let mut assignment = replicated(OTHER, &[ME, OTHER], 3);
+    assignment.config.durability = cached;
+    rig.shard.assign(assignment);
+    rig.sync();
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
+    assert_eq!(rig.follows().flushed_end, Offset(0), "the page cache will do");
+    rig.follows.clear();
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], 3));
+    rig.sync();
+    assert_eq!(rig.follows().flushed_end, Offset(1));
 }

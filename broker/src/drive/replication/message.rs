@@ -1,5 +1,7 @@
 //! A follower's request as Kafka's Fetch, and what the answer says.
 
+use std::collections::BTreeMap;
+
 use ottla_core::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
 use ottla_core::replication::{ReplicaFetch, ReplicaReply};
@@ -54,6 +56,8 @@ pub(super) fn reply(fetch: &ReplicaFetch, response: FetchResponse) -> Option<Vec
     if response.error_code != 0 {
         return None;
     }
+    let asked: BTreeMap<TopicPartition, &FollowFrom> =
+        fetch.partitions.iter().map(|(id, from)| (*id, from)).collect();
     let mut replies = Vec::new();
     for topic in response.responses {
         for data in topic.partitions {
@@ -61,8 +65,7 @@ pub(super) fn reply(fetch: &ReplicaFetch, response: FetchResponse) -> Option<Vec
                 topic_id: TopicId(topic.topic_id),
                 partition: PartitionIndex(data.partition_index),
             };
-            let asked = fetch.partitions.iter().find(|(asked, _)| *asked == id);
-            replies.extend(asked.map(|(_, from)| (id, given(from, data))));
+            replies.extend(asked.get(&id).map(|from| (id, given(from, data))));
         }
     }
     Some(replies)

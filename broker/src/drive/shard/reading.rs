@@ -65,6 +65,9 @@ impl Shards {
             }
         }
         let mut allowance = Allowance { bytes: max_bytes, first: true };
+        // Who stands first in the request is read first: followers put those there that went away empty.
+        let mut by_shard: Vec<(usize, Vec<usize>)> = by_shard.into_iter().collect();
+        by_shard.sort_by_key(|(_, places)| places.first().copied());
         for (shard, places) in by_shard {
             let wanted = places.iter().map(|place| items[*place]).collect();
             let (answer, answered) = oneshot::channel();

@@ -110,7 +110,8 @@ fn a_broker_that_is_not_registered_proposes_nothing() {
     let mut proposals = Proposals::default();
     proposals.propose(id(0), proposal(8));
     assert_eq!(proposals.next(Monotonic(0), &config(), None), None);
-    assert!(proposals.wakes_at(&config()).is_some());
+    assert_eq!(proposals.wakes_at(&config(), None), None, "nor does it wake up for that");
+    assert!(proposals.wakes_at(&config(), Some(BrokerEpoch(10))).is_some());
 }
 
 #[test]

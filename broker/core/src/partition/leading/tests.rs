@@ -54,6 +54,10 @@ fn leader(isr: &[i32], log_end: i64, settings: AckSettings) -> Partition<u32> {
     Partition::new(ME, registered(isr, 5, 50), positions, Offset(0), settings, &at(0))
 }
 
+fn partition_positions() -> Positions {
+    Positions { log_start: Offset(0), log_end: Offset(0), flushed_end: Offset(0), established: true }
+}
+
 fn proposed(partition: &mut Partition<u32>) -> Option<Vec<i32>> {
     Some(partition.take_proposal()?.isr.into_iter().map(|(id, _)| id.0).collect())
 }
@@ -157,6 +161,32 @@ fn whoever_may_have_joined_holds_the_high_watermark_until_the_controller_says_ot
 }
 
 #[test]
+fn one_that_left_the_isr_is_not_waited_for_before_it_is_back() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(3)), []);
+    // The controller has dropped it, whose broker lives on: its log directory failed.
+    let released = partition.register(registered(&[1, 2], 5, 51), SYNCED, &at(4));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+}
+
+#[test]
+fn settings_and_the_isr_that_goes_with_them_are_taken_over_together() {
+    let mut partition = leader(&[1, 2], 10, AckSettings { min_insync_replicas: 1, ..SYNCED });
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    // The minimum rose, and then the ISR shrank: alone it may commit nothing any more.
+    let released = partition.register(registered(&[1], 5, 51), SYNCED, &at(3));
+    let error = PartitionError::NotEnoughReplicasAfterAppend { isr: 1, min: 2 };
+    assert_eq!(released, [Released { waiting: 7, verdict: Err(error) }]);
+    assert_eq!(partition.high_watermark(), Offset(10));
+}
+
+#[test]
 fn an_answer_to_another_proposal_changes_nothing() {
     let mut partition = leader(&[1, 2], 10, SYNCED);
     partition.follower_fetched(fetch(3, 10, 10), &at(1));
@@ -169,7 +199,7 @@ fn what_the_controller_registers_decides_a_proposal() {
     let mut partition = leader(&[1, 2], 10, SYNCED);
     partition.follower_fetched(fetch(3, 10, 10), &at(1));
     assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
-    partition.register(registered(&[1, 2], 5, 51), &at(2));
+    partition.register(registered(&[1, 2], 5, 51), SYNCED, &at(2));
     partition.follower_fetched(fetch(3, 10, 10), &at(3));
     assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]), "it is proposed again in the new epoch");
 }
@@ -218,7 +248,7 @@ fn one_that_joins_far_behind_is_given_its_time() {
     partition.appended(Offset(1_000), AckLevel::None, 0, &at(60_000));
     partition.follower_fetched(fetch(2, 5, 5), &at(60_000));
     assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
-    partition.register(registered(&[1, 2], 5, 51), &at(60_100));
+    partition.register(registered(&[1, 2], 5, 51), SYNCED, &at(60_100));
     partition.follower_fetched(fetch(2, 10, 10), &at(90_000));
     partition.tick(&at(90_000));
     assert_eq!(proposed(&mut partition), None);
@@ -258,7 +288,11 @@ fn a_new_leadership_knows_nothing_of_what_followers_had() {
     partition.follower_fetched(fetch(2, 10, 10), &at(1));
     partition.appended(Offset(11), AckLevel::All, 7, &at(2));
     partition.flushed(Offset(11), &at(2));
-    assert_eq!(partition.register(registered(&[1, 2], 6, 51), &at(3)), [], "what is parked stays parked");
+    assert_eq!(
+        partition.register(registered(&[1, 2], 6, 51), SYNCED, &at(3)),
+        [],
+        "what is parked stays parked"
+    );
     assert_eq!(partition.high_watermark(), Offset(10));
     let released = partition.follower_fetched(fetch(2, 11, 11), &at(4));
     assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
@@ -269,7 +303,7 @@ fn a_leader_from_outside_the_isr_says_that_it_has_recovered() {
     let mut partition = leader(&[1], 10, SYNCED);
     let recovering =
         image::Partition { recovery: LeaderRecoveryState::Recovering, ..(*registered(&[1], 6, 51)).clone() };
-    partition.register(Arc::new(recovering), &at(1));
+    partition.register(Arc::new(recovering), SYNCED, &at(1));
     let proposal = partition.take_proposal().expect("it proposes");
     assert_eq!(proposal.recovery, LeaderRecoveryState::Recovered);
     assert_eq!(proposal.isr, [(ME, Some(BrokerEpoch(10)))]);
@@ -279,11 +313,12 @@ fn a_leader_from_outside_the_isr_says_that_it_has_recovered() {
 fn a_follower_knows_as_committed_what_its_leader_does_and_it_has() {
     let mut partition = leader(&[1, 2], 10, SYNCED);
     let led_by_2 = image::Partition { leader: Some(NodeId(2)), ..(*registered(&[1, 2], 6, 51)).clone() };
-    partition.register(Arc::new(led_by_2), &at(1));
-    partition.replicated(Offset(12), Offset(11));
+    partition.register(Arc::new(led_by_2), SYNCED, &at(1));
+    let upto = |log_end| Positions { log_end: Offset(log_end), ..partition_positions() };
+    partition.replicated(upto(12), Offset(11));
     assert_eq!(partition.high_watermark(), Offset(11));
-    partition.replicated(Offset(12), Offset(9));
+    partition.replicated(upto(12), Offset(9));
     assert_eq!(partition.high_watermark(), Offset(11), "it never falls");
-    partition.replicated(Offset(13), Offset(20));
+    partition.replicated(upto(13), Offset(20));
     assert_eq!(partition.high_watermark(), Offset(13), "and is never above the log");
 }

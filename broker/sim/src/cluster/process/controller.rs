@@ -21,9 +21,6 @@ use crate::disk::SimDisk;
 /// A snapshot after so few bytes, so that short runs see many.
 const SNAPSHOT_AFTER_BYTES: u64 = 6_000;
 
-/// The binary allows no more than one before it replicates.
-const REPLICATION_FACTOR_MAX: usize = 3;
-
 /// Work for the thread that syncs the metadata log.
 #[derive(Debug)]
 pub(crate) struct PersistWork(Persist);
@@ -77,7 +74,6 @@ impl Controller {
         let mut quorum = QuorumConfig::new(identity.cluster_id, me, seed);
         quorum.bootstrap = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let mut config = NodeConfig { snapshot_after_bytes: SNAPSHOT_AFTER_BYTES, ..NodeConfig::new(quorum) };
-        config.controller.replication_factor_max = REPLICATION_FACTOR_MAX;
         config.controller.fixed = identity.settings.clone();
         let node = ControllerNode::open(recovered, config, now.monotonic)
             .map_err(|error| StartError::Refused(error.to_string()))?;
