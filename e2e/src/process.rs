@@ -134,6 +134,10 @@ pub fn is_running(site: &Site, name: &str) -> bool {
     running_id(site, name).is_some()
 }
 
+/// A process is looked for so often in a row before it is said to have ended: while it becomes another program, it may
+/// look as if it were not there.
+const MISSED_MAX: u32 = 3;
+
 /// Waits until the process `name` answers `question`; gives up at once when it has ended.
 pub fn wait_until_it_answers(
     site: &Site,
@@ -142,11 +146,15 @@ pub fn wait_until_it_answers(
     mut question: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     let interval = Duration::from_millis(100);
+    let mut missed = 0;
     wait_until(&format!("{name} answers"), limit, interval, || {
-        if !is_running(site, name) {
-            let log = log_path(site, name);
-            return Answer::Never(format!("it has ended; read {}", log.display()));
+        if is_running(site, name) {
+            missed = 0;
+            return Answer::from(question());
         }
-        Answer::from(question())
+        missed += 1;
+        let log = log_path(site, name);
+        let ended = format!("it has ended; read {}", log.display());
+        if missed < MISSED_MAX { Answer::NotYet(ended) } else { Answer::Never(ended) }
     })
 }
