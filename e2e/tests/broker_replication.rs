@@ -135,8 +135,7 @@ impl<'a> Cluster<'a> {
     /// idempotence sends a batch that was refused again behind those that were not.
     fn read_back(&self) -> Result<()> {
         self.read_until("what was acknowledged is read back exactly once", |acknowledged, read| {
-            let lost = kcat::lost(acknowledged, read);
-            ensure!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), acknowledged.len(), lost.first());
+            ensure_nothing_lost(acknowledged, read)?;
             ensure!(acknowledged.len() == read.len(), "{} are read of {}", read.len(), acknowledged.len());
             Ok(())
         })
@@ -144,11 +143,7 @@ impl<'a> Cluster<'a> {
 
     /// Everything acknowledged is there; what was not may be.
     fn find_all(&self) -> Result<()> {
-        self.read_until("what was acknowledged is read back", |acknowledged, read| {
-            let lost = kcat::lost(acknowledged, read);
-            ensure!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), acknowledged.len(), lost.first());
-            Ok(())
-        })
+        self.read_until("what was acknowledged is read back", ensure_nothing_lost)
     }
 
     fn kill(&mut self, ids: impl IntoIterator<Item = u32>) -> Result<()> {
@@ -220,6 +215,12 @@ fn dump(
         ensure!(before.is_none(), "a log of more than one segment, which this test does not write: {file}");
     }
     Ok(dumps)
+}
+
+fn ensure_nothing_lost(acknowledged: &[Record], read: &[Record]) -> Result<()> {
+    let lost = kcat::lost(acknowledged, read);
+    ensure!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), acknowledged.len(), lost.first());
+    Ok(())
 }
 
 /// The segments of the topic in a data directory.

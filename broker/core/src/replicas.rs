@@ -220,7 +220,8 @@ impl Replicas {
         let mut configs = BTreeMap::new();
         // What is registered and what is set reach a shard together: either alone may release acknowledgements that
         // the other forbids.
-        let all_changed = delta.configs_changed.iter().any(|resource| match resource {
+        let changed: BTreeSet<&ConfigResource> = delta.configs_changed.iter().collect();
+        let all_changed = changed.iter().any(|resource| match resource {
             ConfigResource::Topic(_) => false,
             ConfigResource::Broker(id) => *id == self.me,
             ConfigResource::BrokerDefault => true,
@@ -235,7 +236,7 @@ impl Replicas {
             match topic.zip(mine) {
                 Some((topic, registration)) => {
                     let resource = ConfigResource::Topic(topic.name.clone());
-                    if all_changed || delta.configs_changed.contains(&resource) {
+                    if all_changed || changed.contains(&resource) {
                         self.forget_config(change.partition);
                     }
                     let config = self.config_of(change.partition, &mut configs, image, &layers, topic);

@@ -61,7 +61,6 @@ impl Follower {
     /// It is none any more, and not waited for before it has caught up again: its directory may have failed.
     pub(super) fn left(&mut self) {
         self.caught_up_at = None;
-        self.seen = None;
     }
 
     /// Takes a fetch. One of an earlier life of that broker says nothing any more.

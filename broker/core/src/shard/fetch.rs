@@ -3,11 +3,11 @@
 use std::io;
 
 use super::Shard;
-use super::replica::{ReadsTo, Watcher};
+use super::replica::{Parked, ReadsTo, Watcher};
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, TimestampOffset};
-use crate::partition::{PartitionError, Readable};
+use crate::partition::{Partition, PartitionError, Readable};
 
 /// Where a consumer goes on reading, and what it believes of the log before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub struct OffsetFound {
 /// Where a log last agrees with a consumer whose record before `offset` is of this epoch, if they differ. As in
 /// Kafka an offset before the log's start is out of range whatever the epochs say (KAFKA-12996), and so is one
 /// after an epoch that this log never heard of.
-pub(super) fn divergence<D: Disk>(
+fn divergence<D: Disk>(
     log: &Log<D>,
     offset: Offset,
     epoch: LeaderEpoch,
@@ -94,6 +94,19 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         max_bytes: u32,
         at_least_one_batch: bool,
     ) -> Result<Located<D::File>, PartitionError> {
+        let check = |partition: &Partition<Parked<T>>| partition.check_fetch(from.offset, from.epoch);
+        self.locate_checked(id, from, max_bytes, at_least_one_batch, check)
+    }
+
+    /// Plans a read as far as `check` allows, or says where the logs part (rule 51).
+    pub(super) fn locate_checked(
+        &mut self,
+        id: TopicPartition,
+        from: FetchPosition,
+        max_bytes: u32,
+        at_least_one_batch: bool,
+        check: impl FnOnce(&Partition<Parked<T>>) -> Result<Readable, PartitionError>,
+    ) -> Result<Located<D::File>, PartitionError> {
         let replica = self.replica(id)?;
         let partition = replica.machine()?;
         if let Some(epoch) = from.last_fetched_epoch {
@@ -103,7 +116,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 return Ok(Located { readable: partition.readable(), plan, diverging: Some(end) });
             }
         }
-        let readable = partition.check_fetch(from.offset, from.epoch)?;
+        let readable = check(partition)?;
         match replica.log.read(from.offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
             Ok(plan) => Ok(Located { readable, plan, diverging: None }),
             Err(error) => Err(self.read_failed(&error)),
@@ -177,7 +190,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
-    pub(super) fn read_failed(&mut self, error: &ReadError) -> PartitionError {
+    fn read_failed(&mut self, error: &ReadError) -> PartitionError {
         match error {
             // The driver asked the disk not to wait, and asks again.
             ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Shard;
 use super::effect::Effect;
-use super::fetch::{FetchPosition, Located, divergence};
+use super::fetch::{FetchPosition, Located};
+use super::replica::Parked;
 use crate::disk::Disk;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
-use crate::partition::{FollowerFetch, PartitionError, ProposalOutcome, Readable};
+use crate::partition::{FollowerFetch, Partition, PartitionError, ProposalOutcome, Readable};
 use crate::time::Monotonic;
 
 impl<D: Disk, T, W> Shard<D, T, W> {
@@ -31,31 +32,22 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         max_bytes: u32,
         at_least_one_batch: bool,
     ) -> Result<Located<D::File>, PartitionError> {
-        let replica = self.replica(id)?;
-        let partition = replica.machine()?;
-        if let Some(epoch) = from.last_fetched_epoch {
-            partition.check_leader(from.epoch)?;
-            if let Some(end) = divergence(&replica.log, from.offset, epoch)? {
-                let plan = replica.log.read_nothing();
-                return Ok(Located { readable: partition.readable(), plan, diverging: Some(end) });
-            }
+        let check = |partition: &Partition<Parked<T>>| partition.check_replica_fetch(&fetch, from.epoch);
+        let located = self.locate_checked(id, from, max_bytes, at_least_one_batch, check)?;
+        if located.diverging.is_some() {
+            return Ok(located);
         }
-        let readable = partition.check_replica_fetch(&fetch, from.epoch)?;
-        let end = readable.end_exclusive;
-        let plan = match replica.log.read(from.offset, max_bytes, end, at_least_one_batch) {
-            Ok(plan) => plan,
-            Err(error) => return Err(self.read_failed(&error)),
-        };
         let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
         else {
             return Err(PartitionError::NotLeader);
         };
         let released = partition.follower_fetched(fetch, &self.peers);
-        let readable = Readable { end_exclusive: end, ..partition.readable() };
+        // The high watermark may have moved with this.
+        let readable = Readable { end_exclusive: located.readable.end_exclusive, ..partition.readable() };
         self.answer(released);
         self.propose(id);
         self.wake(id);
-        Ok(Located { readable, plan, diverging: None })
+        Ok(Located { readable, ..located })
     }
 
     /// What came of an [`Effect::AlterIsr`] that was made in these epochs.

@@ -1,9 +1,9 @@
 //! The broker's half of a process: its life toward the controller, and one log directory.
 
+mod effects;
 mod replication;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,20 +12,21 @@ use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, IncrementalAlterConfigs, NewTopic, RegisterBroker, TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
-use ottla_core::ids::{IncarnationId, NodeId, Offset, TopicId, TopicPartition};
+use ottla_core::ids::{IncarnationId, NodeId, TopicId, TopicPartition};
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
 };
-use ottla_core::log::{OpenError, SyncJob, SyncNumber};
+use ottla_core::log::OpenError;
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
-use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::partition::AckLevel;
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
 use ottla_core::replication::{FetchLimits, Fetchers};
-use ottla_core::shard::{Batch, CheckpointJob, Effect, FetchPosition, OffsetTarget, RemovalJob, Shard};
+use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
 
+pub(crate) use self::effects::{ShardDone, ShardWork};
 use self::replication::Parked;
-use super::{Died, DiskWork, Now, Observation, Output, StartError};
+use super::{Died, Now, Observation, Output, StartError};
 use crate::cluster::client::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
 use crate::coverage::Happening;
@@ -53,21 +54,6 @@ pub(crate) struct Producer {
 }
 
 type SimShard = Shard<SimDisk, Producer, u64>;
-
-/// Work for the threads that sync a log directory.
-pub(crate) enum ShardWork {
-    Sync(TopicPartition, SyncJob<SimDisk>),
-    Checkpoint(CheckpointJob<SimDisk>),
-    Remove(RemovalJob<SimDisk>),
-}
-
-/// That it was done.
-#[derive(Debug)]
-pub(crate) enum ShardDone {
-    Synced(TopicPartition, SyncNumber, io::Result<()>),
-    Checkpointed(Vec<(TopicPartition, Offset)>, io::Result<()>),
-    Removed(io::Result<()>),
-}
 
 /// What a request to a controller is for.
 #[derive(Debug, Clone, Copy)]
@@ -331,31 +317,6 @@ impl Broker {
         }
     }
 
-    pub(crate) fn run(&self, work: &ShardWork) -> ShardDone {
-        match work {
-            ShardWork::Sync(partition, job) => ShardDone::Synced(*partition, job.number(), job.run()),
-            ShardWork::Checkpoint(job) => ShardDone::Checkpointed(job.logs(), job.run()),
-            ShardWork::Remove(job) => {
-                let synced = job.sync();
-                if synced.is_ok() {
-                    job.remove().for_each(|(_, _may_fail)| ());
-                }
-                ShardDone::Removed(synced)
-            }
-        }
-    }
-
-    pub(crate) fn disk_done(&mut self, done: ShardDone) {
-        match done {
-            ShardDone::Synced(partition, number, result) => {
-                self.shard.sync_finished(partition, number, result);
-            }
-            ShardDone::Checkpointed(logs, result) => self.shard.checkpoint_finished(logs, result),
-            ShardDone::Removed(Ok(())) => {}
-            ShardDone::Removed(Err(error)) => self.shard.disk_failed(&error),
-        }
-    }
-
     /// Does all that can be done now.
     pub(crate) fn settle(
         &mut self,
@@ -406,43 +367,6 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what the shard wants done.
-    fn perform(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Died> {
-        for effect in self.shard.take_effects() {
-            match effect {
-                Effect::Answer { waiting: Producer { client, number }, result } => {
-                    let reply = match result {
-                        Ok(produced) => ClientReply::Produced { base_offset: produced.base_offset },
-                        Err(error) => refused(never_written(&error), &error.to_string()),
-                    };
-                    outputs.push(Output::Client { client, number, reply });
-                }
-                Effect::AlterIsr { partition, proposal } => self.lifecycle.propose(partition, proposal),
-                Effect::Follow { partition, from } => {
-                    self.fetchers.follow(now.monotonic, 0, partition, from);
-                }
-                Effect::Wake(token) => self.woken(now, token, outputs),
-                Effect::SetAside { .. } => {}
-                Effect::Sync(jobs) => {
-                    for (partition, job) in jobs {
-                        self.give_disk(ShardWork::Sync(partition, job), outputs);
-                    }
-                }
-                Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
-                Effect::Remove(job) => self.give_disk(ShardWork::Remove(job), outputs),
-                Effect::Failed { error } => {
-                    let end = self.replicas.failed(0).expect("the only directory is the last one");
-                    return Err(Died(format!("{end}: {error}")));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn give_disk(&mut self, work: ShardWork, outputs: &mut Vec<Output>) {
-        outputs.push(Output::Disk(DiskWork::Shard(work)));
-    }
-
     fn order(&mut self, order: Order) {
         match order {
             Order::Assign { assignment, .. } => self.shard.assign(*assignment),
@@ -489,23 +413,6 @@ fn counted(event: &LifecycleEvent) -> Option<Happening> {
 
 fn refused(certain: bool, reason: &str) -> ClientReply {
     ClientReply::Refused { certain, reason: reason.to_owned() }
-}
-
-/// Whether a refused produce certainly left nothing in the log. `NotLeader` and `Storage` may come before
-/// the append or after it.
-fn never_written(error: &PartitionError) -> bool {
-    match error {
-        PartitionError::FencedLeaderEpoch { .. }
-        | PartitionError::UnknownLeaderEpoch { .. }
-        | PartitionError::OffsetOutOfRange { .. }
-        | PartitionError::OffsetNotAvailable
-        | PartitionError::UnknownReplica(_)
-        | PartitionError::NotEnoughReplicas { .. }
-        | PartitionError::DirectoryFull => true,
-        PartitionError::NotLeader
-        | PartitionError::NotEnoughReplicasAfterAppend { .. }
-        | PartitionError::Storage => false,
-    }
 }
 
 fn record_count(batch: &[u8]) -> u32 {
