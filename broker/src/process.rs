@@ -388,6 +388,9 @@ fn node_config(config: &BrokerConfig, directories: &LoadedDirectories) -> Result
     controller.auto_leader_rebalance = config.topics.auto_leader_rebalance;
     controller.leader_imbalance_check_interval = config.timeouts.leader_imbalance_check_interval;
     controller.session_timeout = config.timeouts.broker_session;
+    if let Some(listener) = &config.inter_broker_listener {
+        controller.inter_broker_listener = listener.as_str().to_owned();
+    }
     controller.fixed = config.fixed.clone();
     Ok(node)
 }

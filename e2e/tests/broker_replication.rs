@@ -25,8 +25,8 @@ const MIN_ISR: (&str, &str) = ("min.insync.replicas", "2");
 const RECORDS: usize = 500;
 const IN_ORDER: [&str; 2] = ["batch.num.messages=50", "max.in.flight.requests.per.connection=1"];
 /// How long records may wait for their acknowledgement, and an ISR for the controller's word, after a broker died. Its
-/// session lasts 9 s; where the active controller died with it, that is counted from the election of the next one, some
-/// 2 s later. The rest is for a busy machine.
+/// session lasts 4 s, for which it is waited where several die; where the active controller died with it, that is
+/// counted from the election of the next one. The rest is for a busy machine.
 const FAILOVER_LIMIT: Duration = Duration::from_secs(30);
 /// How long a broker in service may take until it is in every ISR again: seconds, on a busy machine.
 const REJOIN_LIMIT: Duration = Duration::from_secs(30);

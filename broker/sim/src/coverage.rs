@@ -68,6 +68,8 @@ pub enum Happening {
     Unfenced,
     /// A broker was taken out of service.
     Fenced,
+    /// A broker or a leader of the quorum was found dead, before its session or a time-out was over.
+    FoundDead,
     /// A log was opened after a proper stop.
     LogOpenedClean,
     /// A log was opened after a crash.
@@ -92,7 +94,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -124,6 +126,7 @@ impl Happening {
         Self::Registered,
         Self::Unfenced,
         Self::Fenced,
+        Self::FoundDead,
         Self::LogOpenedClean,
         Self::LogRecovered,
         Self::TailCut,
@@ -170,6 +173,7 @@ impl Happening {
             Self::Registered => "broker registered",
             Self::Unfenced => "broker in service",
             Self::Fenced => "broker fenced",
+            Self::FoundDead => "node found dead",
             Self::LogOpenedClean => "log opened after a stop",
             Self::LogRecovered => "log recovered",
             Self::TailCut => "torn tail cut",

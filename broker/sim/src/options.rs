@@ -43,6 +43,8 @@ pub struct Options {
     pub conditions: Conditions,
     /// The most one persist or sync takes, in microseconds.
     pub sync_micros_max: u64,
+    /// Whether machines accept connections for processes that died, so that probes say nothing.
+    pub sidecars: bool,
 }
 
 /// Which faults may strike.
@@ -113,6 +115,7 @@ impl Options {
             conditions: conditions(&mut rng),
             sync_micros_max: *rng.pick(&[500, 5_000, 50_000]),
             id_step: *rng.pick(&[1, 1, 10]),
+            sidecars: rng.permille(200),
         }
     }
 

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_client::HostPort;
 use ottla_core::controller::state::ControllerEvent;
 use ottla_core::controller::{
-    ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
+    ControllerNode, Effects, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Probe,
+    ProbeId, ProbeOutcome, Reply, Ticket,
 };
 use ottla_core::ids::DirectoryId;
 use ottla_core::log::commit::STALL_MAX;
@@ -23,6 +25,7 @@ use ottla_core::quorum::machine::QuorumEvent;
 use ottla_core::quorum::store::{Persist, StoreError};
 use ottla_core::quorum::{RaftStore, Recovered, Refusal};
 use ottla_core::time::Stall;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
@@ -39,6 +42,9 @@ const DIRECTORY: &str = "cluster-metadata";
 /// this many means more connections than the limit allows.
 const QUEUE_MAX: usize = 4096;
 
+/// A probed node's machine that has not answered by then says nothing.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How many inputs the machine takes before it says what is to be done: one sync covers all of them.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
@@ -49,6 +55,7 @@ enum Input {
     Message(Bytes),
     Persisted(u64, PersistOutcome),
     SnapshotWritten(PersistOutcome),
+    Probed(ProbeId, ProbeOutcome),
     Resign,
 }
 
@@ -179,6 +186,7 @@ pub(crate) fn start(
         persisting: None,
         stall: Stall::default(),
         fatal,
+        inputs: inputs.downgrade(),
     };
     tokio::spawn(driver.run(config.tick()));
     Ok(ControllerHandle { inputs, images: known_images, active: known_active, caught_up: known_caught_up })
@@ -288,10 +296,12 @@ struct Driver {
     active: watch::Sender<Option<ActiveController>>,
     caught_up: watch::Sender<bool>,
     fatal: mpsc::UnboundedSender<String>,
+    /// For tasks that report back; weak, so that the driver ends with the last handle.
+    inputs: mpsc::WeakSender<Input>,
 }
 
 impl Driver {
-    async fn run(mut self, tick: std::time::Duration) {
+    async fn run(mut self, tick: Duration) {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inputs = Vec::with_capacity(INPUTS_PER_TURN_MAX);
@@ -333,6 +343,7 @@ impl Driver {
                 self.node.persisted(now, number, outcome);
             }
             Input::SnapshotWritten(outcome) => self.node.snapshot_written(now, outcome),
+            Input::Probed(id, outcome) => self.node.probed(now, id, outcome),
             Input::Resign => self.node.resign(),
         }
     }
@@ -358,6 +369,7 @@ impl Driver {
             return false;
         }
         effects.send.into_iter().for_each(|outgoing| self.senders.send(outgoing));
+        effects.probes.into_iter().for_each(|probe| self.probe(probe));
         if !self.give_to_disk(effects.persist, effects.snapshot) {
             let _ending = self.fatal.send("a thread of the metadata log is gone".to_owned());
             return false;
@@ -374,6 +386,25 @@ impl Driver {
         }
         effects.events.iter().for_each(log);
         true
+    }
+
+    /// Sees whether anybody listens at a node.
+    fn probe(&self, probe: Probe) {
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let address = (probe.address.host.as_str(), probe.address.port);
+            let connected = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await;
+            let outcome = match connected {
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    ProbeOutcome::Refused
+                }
+                Ok(_) | Err(_) => ProbeOutcome::Unknown,
+            };
+            // A machine that is gone wants to know nothing.
+            if let Some(inputs) = inputs.upgrade() {
+                let _gone = inputs.send(Input::Probed(probe.id, outcome)).await;
+            }
+        });
     }
 
     /// Each thread has at most one piece of work, so neither channel is ever full, and nothing waits here.

@@ -31,8 +31,8 @@ pub(super) const KEYS: &[Key] = &[
         .inert("records that arrive during a write are written together with the next, without waiting")
         .low(),
     Key::int("controller.quorum.retry.backoff.ms", "20", "The wait before a failed request to a controller is repeated.").at_least(0).low(),
-    Key::int("broker.heartbeat.interval.ms", "2000", "How often a broker tells the controller that it lives.").at_least(1),
-    Key::int("broker.session.timeout.ms", "9000", "How long the controller waits for a heartbeat before it takes a broker out of service and moves its leaders.")
+    Key::int("broker.heartbeat.interval.ms", "500", "How often a broker tells the controller that it lives.").at_least(1),
+    Key::int("broker.session.timeout.ms", "4000", "How long the controller waits for a heartbeat before it takes a broker out of service and moves its leaders. It does so at once where connections to that broker are refused, and to no other.")
         .at_least(1)
         .high(),
     Key::int("initial.broker.registration.timeout.ms", "60000", "How long a starting broker tries to register with the controller before it gives up and stops.").at_least(1).inert("a broker tries until it succeeds"),

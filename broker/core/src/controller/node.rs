@@ -22,6 +22,7 @@ use std::time::Duration;
 use self::jobs::Jobs;
 use self::waits::{ParkedFetch, ParkedRead};
 use super::error::OperationError;
+use super::failures::{Probe, ProbeId, ProbeOutcome};
 use super::operation::{Operation, Reply, Ticket};
 use super::quorum::{Observer, next_voters};
 use super::state::{Controller, ControllerConfig, ControllerEvent};
@@ -100,6 +101,8 @@ pub struct Effects {
     pub persist: Option<Persist>,
     /// To be written as a snapshot, while the log goes on.
     pub snapshot: Option<Image>,
+    /// Nodes to be connected to.
+    pub probes: Vec<Probe>,
     /// To be answered.
     pub replies: Vec<(Ticket, Result<Reply, OperationError>)>,
     /// The committed image, if it is another than before.
@@ -231,6 +234,19 @@ impl ControllerNode {
         }
     }
 
+    /// Takes what came of a [`Probe`].
+    pub fn probed(&mut self, now: Monotonic, id: ProbeId, outcome: ProbeOutcome) {
+        self.now = self.now.max(now);
+        match id {
+            ProbeId::Broker(number) => {
+                self.controller.probed(self.now, number, outcome);
+                let quorum = &mut self.quorum;
+                self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
+            }
+            ProbeId::Leader(number) => self.quorum.leader_probed(number, outcome == ProbeOutcome::Refused),
+        }
+    }
+
     fn is_durable(&mut self, now: Monotonic, outcome: PersistOutcome) -> bool {
         self.now = self.now.max(now);
         match outcome {
@@ -257,6 +273,11 @@ impl ControllerNode {
             let ready = self.quorum.ready();
             self.effects.send.extend(ready.send);
             self.effects.events.extend(ready.events.into_iter().map(NodeEvent::Quorum));
+            self.effects.probes.extend(ready.probe.map(|(number, leader)| Probe {
+                id: ProbeId::Leader(number),
+                node_id: leader.node_id,
+                address: leader.address,
+            }));
             if let Some(persist) = ready.persist {
                 actions.extend(persist.actions);
                 raft = Some(persist.number);
@@ -293,6 +314,7 @@ impl ControllerNode {
         }
         self.jobs.push(actions, raft);
         self.effects.events.extend(self.controller.events().into_iter().map(NodeEvent::Controller));
+        self.effects.probes.extend(self.controller.probes());
         self.effects.persist = self.jobs.next();
         self.start_snapshot();
         let replies = self.controller.committed(self.image.offset);

@@ -13,9 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::error::OperationError;
+use super::failures::{FailureDetector, Probe, ProbeOutcome};
 use super::features::first_features;
-use super::operation::{Heartbeat, Operation, Reply, Ticket};
+use super::operation::{Operation, Reply, Ticket};
 use super::schedule::ElectionSchedule;
+use super::sessions::{Session, new_sessions};
 use crate::config::{Layers, Settings};
 use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use crate::metadata::image::{Fencing, Image};
@@ -40,12 +42,14 @@ pub struct ControllerConfig {
     pub delete_topics: bool,
     /// `broker.session.timeout.ms`
     pub session_timeout: Duration,
+    /// `inter.broker.listener.name`: where a broker is probed.
+    pub inter_broker_listener: String,
     /// What the properties file sets, for the defaults of topics.
     pub fixed: Settings,
 }
 
 impl ControllerConfig {
-    /// Kafka's defaults.
+    /// The defaults of the configuration's table.
     pub fn new(node_id: NodeId) -> Self {
         Self {
             node_id,
@@ -54,7 +58,8 @@ impl ControllerConfig {
             auto_leader_rebalance: true,
             leader_imbalance_check_interval: Duration::from_secs(300),
             delete_topics: true,
-            session_timeout: Duration::from_secs(9),
+            session_timeout: Duration::from_secs(4),
+            inter_broker_listener: "PLAINTEXT".to_owned(),
             fixed: Settings::new(),
         }
     }
@@ -74,14 +79,6 @@ pub struct Outcome {
     pub reply: Reply,
 }
 
-/// A broker as the active controller hears it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Session {
-    pub(super) ends: Monotonic,
-    /// The last entry that the broker said it applied.
-    pub(super) metadata_offset: MetadataOffset,
-}
-
 /// What decisions are made from.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -89,7 +86,8 @@ pub struct State {
     pub(super) sessions: BTreeMap<NodeId, Session>,
     /// Where in the log each broker that is stopping said so.
     pub(super) shutdowns: BTreeMap<NodeId, MetadataOffset>,
-    seen: Monotonic,
+    pub(super) failures: FailureDetector,
+    pub(super) seen: Monotonic,
     schedule: ElectionSchedule,
 }
 
@@ -103,6 +101,11 @@ pub enum ControllerEvent {
     },
     /// It does not any more.
     Inactive,
+    /// Nobody listens any more where a broker was, and it is the only one: its session ends here.
+    ConnectionRefused {
+        /// Which.
+        node_id: NodeId,
+    },
     /// A broker was not heard for the length of its session.
     SessionOver {
         /// Which.
@@ -125,6 +128,7 @@ pub struct Controller {
     entry_bytes_max: usize,
     state: Option<State>,
     events: Vec<ControllerEvent>,
+    probes: Vec<Probe>,
     parked: VecDeque<(MetadataOffset, Ticket, Result<Reply, OperationError>)>,
 }
 
@@ -134,12 +138,18 @@ pub(super) type Propose<'a> = dyn FnMut(Bytes) -> Result<MetadataOffset, NotLead
 impl State {
     /// A state with every session just begun.
     pub(super) fn new(image: Image, config: &ControllerConfig, now: Monotonic) -> Self {
-        let session = Session { ends: now.plus(config.session_timeout), metadata_offset: MetadataOffset(0) };
-        let sessions = image.brokers.keys().map(|id| (*id, session)).collect();
+        let sessions = new_sessions(&image, now.plus(config.session_timeout));
         let stopping =
             image.brokers.values().filter(|broker| broker.fencing == Fencing::InControlledShutdown);
         let shutdowns = stopping.map(|broker| (broker.node_id, image.offset)).collect();
-        Self { image, sessions, shutdowns, seen: now, schedule: ElectionSchedule::new(config, now) }
+        Self {
+            image,
+            sessions,
+            shutdowns,
+            failures: FailureDetector::default(),
+            seen: now,
+            schedule: ElectionSchedule::new(config, now),
+        }
     }
 
     /// What a request leads to. Nothing changes by asking.
@@ -168,10 +178,6 @@ impl State {
             }
         }
     }
-
-    pub(super) fn has_session(&self, now: Monotonic, id: NodeId) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.ends > now)
-    }
 }
 
 impl Controller {
@@ -182,6 +188,7 @@ impl Controller {
             entry_bytes_max: ENTRY_BYTES_MAX,
             state: None,
             events: Vec::new(),
+            probes: Vec::new(),
             parked: VecDeque::new(),
         }
     }
@@ -210,6 +217,7 @@ impl Controller {
         leader: Option<NodeId>,
     ) -> Vec<(Ticket, Result<Reply, OperationError>)> {
         self.state = None;
+        self.probes.clear();
         let refuse = |(_, ticket, _)| (ticket, Err(OperationError::NotController { leader }));
         self.parked.drain(..).map(refuse).collect()
     }
@@ -240,6 +248,8 @@ impl Controller {
     pub(super) fn tick(&mut self, now: Monotonic, propose: &mut Propose<'_>) {
         let Some(state) = &mut self.state else { return };
         state.forgive_own_pause(now, self.config.session_timeout);
+        self.probes.extend(state.failures.probes(now, &state.image, &self.config.inter_broker_listener));
+        self.events.extend(state.end_session_of_dead(now));
         // One broker an entry: each decision sees the one before.
         while let Some((node_id, records)) =
             self.state.as_ref().and_then(|state| state.fence_silent_broker(&self.config, now))
@@ -250,6 +260,25 @@ impl Controller {
             self.events.push(ControllerEvent::SessionOver { node_id });
         }
         self.elect_in_turn(now, propose);
+    }
+
+    /// The brokers that are to be probed since the last time this was asked.
+    pub(super) fn probes(&mut self) -> Vec<Probe> {
+        std::mem::take(&mut self.probes)
+    }
+
+    /// Takes what came of a probe.
+    pub(super) fn probed(&mut self, now: Monotonic, number: u64, outcome: ProbeOutcome) {
+        if let Some(state) = &mut self.state {
+            state.failures.probed(now, number, outcome);
+        }
+    }
+
+    /// A broker pulled metadata.
+    pub(super) fn fetched(&mut self, now: Monotonic, id: NodeId) {
+        if let Some(state) = &mut self.state {
+            state.failures.heard(now, id);
+        }
     }
 
     /// Hands out the replies up to an offset that is committed and applied.
@@ -307,10 +336,9 @@ impl Controller {
         match (operation, &mut reply) {
             (Operation::RegisterBroker(request), Reply::RegisterBroker(registered)) => {
                 registered.epoch = BrokerEpoch(i64::try_from(state.image.offset.0).unwrap_or(i64::MAX));
-                state.sessions.insert(request.node_id, Session { ends, metadata_offset: MetadataOffset(0) });
-                state.shutdowns.remove(&request.node_id);
+                state.registered(now, ends, request.node_id);
             }
-            (Operation::Heartbeat(request), _) => state.heard(ends, request),
+            (Operation::Heartbeat(request), _) => state.heard(now, ends, request),
             _ => {}
         }
         Ok(reply)
@@ -363,30 +391,6 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::FetchMetadata(_)
         | Operation::FetchMetadataSnapshot(_)
         | Operation::RestartSafety(_) => false,
-    }
-}
-
-impl State {
-    fn heard(&mut self, ends: Monotonic, request: &Heartbeat) {
-        let id = request.node_id;
-        self.sessions.insert(id, Session { ends, metadata_offset: request.metadata_offset });
-        let stopping = self.image.brokers.get(&id).map(|broker| broker.fencing);
-        if stopping == Some(Fencing::InControlledShutdown) {
-            self.shutdowns.entry(id).or_insert(self.image.offset);
-        } else {
-            self.shutdowns.remove(&id);
-        }
-    }
-
-    /// If this process did not run for a while, the brokers' heartbeats wait unread; it is not their silence.
-    fn forgive_own_pause(&mut self, now: Monotonic, session_timeout: Duration) {
-        let pause = now.since(self.seen);
-        self.seen = self.seen.max(now);
-        if pause > session_timeout / 4 {
-            for session in self.sessions.values_mut() {
-                session.ends = session.ends.plus(pause);
-            }
-        }
     }
 }
 

@@ -64,12 +64,12 @@ pub struct LifecycleConfig {
 }
 
 impl LifecycleConfig {
-    /// Kafka's defaults, but for a longer pause after a failure.
+    /// The defaults of the configuration's table, but for a longer pause after a failure.
     pub fn new(registration: RegisterBroker, controllers: Vec<Address>) -> Self {
         Self {
             registration,
             controllers,
-            heartbeat_interval: Duration::from_secs(2),
+            heartbeat_interval: Duration::from_millis(500),
             request_timeout: Duration::from_secs(2),
             retry_backoff: Duration::from_millis(50),
         }

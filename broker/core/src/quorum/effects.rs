@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 use super::guard::Refusal;
-use super::identity::{Address, BadVoters};
+use super::identity::{Address, BadVoters, Peer};
 use super::message::payload;
 use super::snapshot::SnapshotId;
 use super::store::Persist;
@@ -58,6 +58,11 @@ pub enum QuorumEvent {
         /// Whom.
         leader: Option<NodeId>,
     },
+    /// Nobody listens any more where the leader was: this node stands without waiting.
+    LeaderDead {
+        /// The leader.
+        leader: NodeId,
+    },
     /// A message was refused.
     Refused {
         /// The node that it says it comes from.
@@ -107,6 +112,8 @@ pub struct QuorumEffects {
     pub committed: Vec<Committed>,
     /// Reads that may be answered once the given offset is applied: the caller's number, and that offset.
     pub reads: Vec<(u64, MetadataOffset)>,
+    /// The leader, if a connection to it is to be tried; report the number to [`Quorum::leader_probed`].
+    pub probe: Option<(u64, Peer)>,
     /// To be logged.
     pub events: Vec<QuorumEvent>,
 }

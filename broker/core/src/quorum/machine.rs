@@ -7,6 +7,7 @@
 //! 3. Every committed entry is applied to the image, then [`Quorum::applied`] is called, one by one.
 
 mod inspect;
+mod leader;
 mod peers;
 mod pull;
 
@@ -22,6 +23,7 @@ pub use super::effects::{
     Committed, MemberProgress, NotLeader, OpenError, Outgoing, QuorumEffects, QuorumEvent,
 };
 use super::identity::{Peer, RaftId, check_voters};
+use super::leader_watch::LeaderWatch;
 use super::log::MemoryLog;
 use super::members::{conf_change, conf_state, voters_of};
 use super::message::{Envelope, payload};
@@ -105,6 +107,8 @@ pub struct Quorum {
     next_tick: Monotonic,
     ticks: u64,
     reported: (Term, Option<NodeId>, bool),
+    watch: LeaderWatch,
+    probe: Option<(u64, Peer)>,
 }
 
 impl std::fmt::Debug for Quorum {
@@ -174,6 +178,8 @@ impl Quorum {
             next_tick,
             ticks: 0,
             reported: (Term(0), None, false),
+            watch: LeaderWatch::default(),
+            probe: None,
         };
         quorum.stand_at_once_if_alone();
         Ok(quorum)
@@ -302,7 +308,7 @@ impl Quorum {
 
     /// Whether there is anything to be done.
     pub fn has_ready(&self) -> bool {
-        self.raw.has_ready() || !self.outbox.is_empty()
+        self.raw.has_ready() || !self.outbox.is_empty() || self.probe.is_some()
     }
 
     /// What is to be done now.
@@ -355,6 +361,7 @@ impl Quorum {
         self.taken_bytes = 0;
         effects.persist = number.map(|number| Persist { number, actions });
         effects.send.append(&mut self.outbox);
+        effects.probe = self.probe.take();
         self.report_role();
         effects.events = std::mem::take(&mut self.events);
         effects
@@ -372,32 +379,13 @@ impl Quorum {
                 // It stood.
                 self.patience.draw();
             }
+            self.watch_leader();
         }
         self.hasten_first_election();
         self.ask_to_join();
         self.pull_again();
         self.report_stalled_snapshots();
         self.held.forget_bytes(Monotonic(self.now.0.saturating_sub(SNAPSHOT_BYTES_KEPT.as_millis() as u64)));
-    }
-
-    /// A quorum of one has nobody to wait for.
-    fn stand_at_once_if_alone(&mut self) {
-        let alone = self.table.voters.len() == 1 && self.votes();
-        if alone {
-            let result = self.raw.campaign();
-            debug_assert!(result.is_ok(), "standing for election only fails for what is not a voter");
-        }
-    }
-
-    /// In a cluster that never had a leader, nobody can be disturbed: the first voter stands every few ticks,
-    /// so that a new cluster need not wait out an election time-out.
-    fn hasten_first_election(&mut self) {
-        let never_led = self.raw.raft.leader_id == raft::INVALID_ID && self.last().0 <= 1 && self.votes();
-        let first = self.table.voters.first().map(|voter| voter.directory_id);
-        if never_led && first == Some(self.config.me.directory_id) && self.ticks.is_multiple_of(3) {
-            let result = self.raw.campaign();
-            debug_assert!(result.is_ok(), "standing for election only fails for what is not a voter");
-        }
     }
 
     /// Whether as much waits for the disk as may.

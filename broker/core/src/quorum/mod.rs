@@ -17,6 +17,7 @@ mod effects;
 mod frame;
 mod guard;
 pub mod identity;
+mod leader_watch;
 mod log;
 pub mod machine;
 mod members;

@@ -85,9 +85,9 @@ fn a_silent_broker_is_fenced_and_its_partitions_have_no_leader_until_it_is_back(
     let before = partition(&cluster, active);
     assert_eq!((before.leader, before.leader_epoch), (Some(NodeId(5)), LeaderEpoch(0)));
     cluster.brokers.remove(&NodeId(5));
-    cluster.pass(8_000);
+    cluster.pass(3_500);
     assert_eq!(fencing(&cluster, active, 5), Fencing::Unfenced, "its session is not over yet");
-    cluster.pass(3_000);
+    cluster.pass(1_000);
     assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
     let fenced = partition(&cluster, active);
     assert_eq!((fenced.leader, fenced.leader_epoch), (None, LeaderEpoch(1)));
@@ -196,12 +196,12 @@ fn sessions_begin_anew_with_a_new_controller() {
     let mut cluster = Cluster::started(3);
     let first = cluster.wait_active();
     cluster.broker_up(first, NodeId(5));
-    cluster.pass(6_000);
+    cluster.pass(3_500);
     cluster.stop(first, CrashKind::Process);
     let second = cluster.wait_active();
-    cluster.pass(7_000);
+    cluster.pass(3_500);
     assert_eq!(fencing(&cluster, second, 5), Fencing::Unfenced, "the new one has not waited a session yet");
-    cluster.pass(3_000);
+    cluster.pass(1_000);
     assert_eq!(fencing(&cluster, second, 5), Fencing::Fenced);
 }
 

@@ -165,6 +165,7 @@ fn what_a_cut_off_controller_decided_is_answered_not_controller_and_forgotten() 
     cluster.cut.clear();
     cluster.pass(3_000);
     let new = cluster.active().unwrap();
+    cluster.broker_up(new, NodeId(9));
     cluster.call(new, create("kept", 2, 1)).unwrap();
     cluster.pass(1_000);
     for id in cluster.ids() {

@@ -17,7 +17,7 @@ mod watch;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ottla_core::controller::Operation;
+use ottla_core::controller::{Operation, ProbeId, ProbeOutcome};
 use ottla_core::ids::{NodeId, TopicName};
 use ottla_core::lifecycle::CallError;
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
@@ -37,7 +37,7 @@ use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
-/// session (9 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
+/// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
 const LIVENESS_MS: u64 = 60_000;
 
 /// How long a client waits for a reply.
@@ -60,6 +60,10 @@ enum Event {
     Rpc { from: NodeId, life: u64, to: NodeId, number: u64, rpc: Operation },
     /// Its reply arrives, or `None` because none came in time.
     RpcReply { to: NodeId, life: u64, number: u64, reply: Option<CallResult> },
+    /// A controller's connection arrives.
+    Probe { from: NodeId, life: u64, to: NodeId, id: ProbeId },
+    /// It was refused, or nothing came back in time.
+    Probed { to: NodeId, life: u64, id: ProbeId, outcome: ProbeOutcome },
     /// A follower's request arrives.
     ReplicaFetch { from: NodeId, life: u64, to: NodeId, fetch: ReplicaFetch },
     /// Its reply arrives, or `None` because none came in time.
@@ -221,6 +225,16 @@ impl Simulation {
                 }
                 self.step(to, |process, now| process.rpc_reply(now, number, reply))
             }
+            Event::Probe { from, life, to, id } => {
+                self.probe_arrives(from, life, to, id);
+                Ok(())
+            }
+            Event::Probed { to, life, id, outcome } => {
+                if !self.lives(to, life) {
+                    return Ok(());
+                }
+                self.step(to, |process, now| process.probed(now, id, outcome))
+            }
             Event::ReplicaFetch { from, life, to, fetch } => {
                 self.trace.line(self.events.now(), format_args!("{to} <- follower {from} {fetch:?}"));
                 self.step(to, |process, now| process.replica_fetch(now, from, life, fetch))
@@ -288,6 +302,8 @@ impl Simulation {
             Event::Raft { to, .. }
             | Event::Rpc { to, .. }
             | Event::RpcReply { to, .. }
+            | Event::Probe { to, .. }
+            | Event::Probed { to, .. }
             | Event::ReplicaFetch { to, .. }
             | Event::ReplicaReply { to, .. }
             | Event::ClientRequest { to, .. } => *to,

@@ -1,12 +1,15 @@
 //! Does what processes want done: messages go to the network, work to the disk.
 
-use ottla_core::controller::Operation;
+use ottla_core::controller::{Operation, Probe, ProbeId, ProbeOutcome};
 use ottla_core::ids::NodeId;
 
 use super::process::{DiskWork, Output};
 use super::{Event, Simulation};
 use crate::checkers::Violation;
 use crate::network::Peer;
+
+/// How long until a controller gives a probe up.
+const PROBE_TIMEOUT_MS: u64 = 500;
 
 /// How long until a follower gives a request up.
 const REPLICA_FETCH_TIMEOUT_MS: u64 = 2_000;
@@ -61,11 +64,31 @@ impl Simulation {
                         self.events.after_micros(*delay, event);
                     }
                 }
+                Output::Probe(probe) => self.probe(node, life, &probe),
                 Output::Disk(work) => {
                     let wait = self.rng.below(self.options.sync_micros_max);
                     self.events.after_micros(wait, Event::DiskBegins { node, life, work });
                 }
             }
+        }
+    }
+
+    /// What a probe of a node finds is decided when it arrives there.
+    fn probe(&mut self, from: NodeId, life: u64, probe: &Probe) {
+        let id = probe.id;
+        let unknown = Event::Probed { to: from, life, id, outcome: ProbeOutcome::Unknown };
+        self.events.after_micros(PROBE_TIMEOUT_MS * 1_000, unknown);
+        if let Some(delay) = self.network.send(Peer::Node(from), Peer::Node(probe.node_id)).first() {
+            self.events.after_micros(*delay, Event::Probe { from, life, to: probe.node_id, id });
+        }
+    }
+
+    pub(super) fn probe_arrives(&mut self, from: NodeId, life: u64, to: NodeId, id: ProbeId) {
+        // A machine that stands still answers nothing, and neither does it for a process that lives.
+        let refuses = self.nodes[&to].process.is_none() && !self.options.sidecars;
+        if let Some(delay) = self.network.send(Peer::Node(to), Peer::Node(from)).first().filter(|_| refuses) {
+            let event = Event::Probed { to: from, life, id, outcome: ProbeOutcome::Refused };
+            self.events.after_micros(*delay, event);
         }
     }
 

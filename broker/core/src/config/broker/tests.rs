@@ -54,7 +54,7 @@ fn kafkas_own_quickstart_file_is_understood() {
     assert_eq!(config.inter_broker_listener.as_ref().map(ListenerName::as_str), Some("PLAINTEXT"));
     assert_eq!(config.metadata_log_dir, PathBuf::from("/data/a"));
     assert_eq!(config.directories().len(), 2);
-    assert_eq!(config.timeouts.broker_session, Duration::from_secs(9));
+    assert_eq!(config.timeouts.broker_session, Duration::from_secs(4));
     assert_eq!(config.limits.request_size_max, ByteCount(100 * 1024 * 1024));
 }
 
@@ -241,7 +241,7 @@ fn rules_between_keys() {
         ),
         ("ottla.http.listener=8090", "line 7: config \"ottla.http.listener\": \"8090\" is not HOST:PORT"),
         (
-            "broker.session.timeout.ms=3000",
+            "broker.session.timeout.ms=900",
             "line 7: config \"broker.session.timeout.ms\": broker.heartbeat.interval.ms must be at most half of broker.session.timeout.ms, so that one lost heartbeat ends no session",
         ),
     ] {

@@ -59,6 +59,7 @@ impl ControllerNode {
         }
         let caught_up = fetch.after >= self.image.offset;
         self.observe(&fetch, caught_up);
+        self.controller.fetched(self.now, fetch.node_id);
         // A broker has one fetch open; a second one means that it gave up the first.
         let given_up: Vec<ParkedFetch> =
             self.fetches.extract_if(.., |parked| parked.fetch.node_id == fetch.node_id).collect();

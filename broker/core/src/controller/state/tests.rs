@@ -3,8 +3,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::*;
+use crate::controller::failures::ProbeId;
 use crate::ids::{LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId, TopicName};
-use crate::metadata::image::{Broker, LeaderRecoveryState, Partition, Topic};
+use crate::metadata::image::{Broker, Endpoint, LeaderRecoveryState, Partition, Topic};
 
 const BROKER: NodeId = NodeId(1);
 
@@ -17,7 +18,12 @@ fn crowded_image() -> Image {
         node_id: BROKER,
         epoch: BrokerEpoch(1),
         incarnation_id: crate::ids::IncarnationId(uuid::Uuid::from_u128(1)),
-        endpoints: Vec::new(),
+        endpoints: vec![Endpoint {
+            listener: "PLAIN".to_owned(),
+            host: "broker".to_owned(),
+            port: 9092,
+            security_protocol: 0,
+        }],
         rack: None,
         directories: Vec::new(),
         offline_directories: Vec::new(),
@@ -106,4 +112,29 @@ fn what_was_cut_short_is_done_by_the_next_active_controller() {
     silence(&mut next, usize::MAX);
     assert_eq!(led(&next), 0);
     assert_eq!(next.image().expect("it is active").brokers[&BROKER].fencing, Fencing::Fenced);
+}
+
+#[test]
+fn a_broker_where_nobody_listens_is_out_of_service_before_its_session_is_over() {
+    let mut controller = crowded_controller();
+    let mut offset = 1;
+    let mut events = Vec::new();
+    for ms in [100, 200, 300] {
+        controller.tick(Monotonic(ms), &mut |_| {
+            offset += 1;
+            Ok(MetadataOffset(offset))
+        });
+        for probe in controller.probes() {
+            assert_eq!(probe.node_id, BROKER);
+            let ProbeId::Broker(number) = probe.id else { panic!("not of a broker") };
+            controller.probed(Monotonic(ms), number, ProbeOutcome::Refused);
+        }
+        events.extend(controller.events());
+    }
+    let expected = [
+        ControllerEvent::ConnectionRefused { node_id: BROKER },
+        ControllerEvent::SessionOver { node_id: BROKER },
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(led(&controller), 0);
 }

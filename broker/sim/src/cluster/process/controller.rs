@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ottla_core::controller::state::ControllerEvent;
 use ottla_core::controller::{
-    ControllerNode, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, Reply, Ticket,
+    ControllerNode, NodeConfig, NodeEvent, Operation, OperationError, PersistOutcome, ProbeId, ProbeOutcome,
+    Reply, Ticket,
 };
 use ottla_core::ids::{DirectoryId, NodeId, Term};
 use ottla_core::metadata::image::Image;
@@ -120,6 +122,10 @@ impl Controller {
         self.node.persisted(now.monotonic, done.number, done.outcome);
     }
 
+    pub(crate) fn probed(&mut self, now: Now, id: ProbeId, outcome: ProbeOutcome) {
+        self.node.probed(now.monotonic, id, outcome);
+    }
+
     pub(crate) fn snapshot_written(&mut self, now: Now, outcome: PersistOutcome) {
         self.node.snapshot_written(now.monotonic, outcome);
     }
@@ -137,6 +143,7 @@ impl Controller {
         for outgoing in effects.send {
             send(outgoing, outputs, observations);
         }
+        outputs.extend(effects.probes.into_iter().map(Output::Probe));
         if let Some(image) = effects.image {
             observations.push(Observation::Shows(image));
         }
@@ -163,6 +170,8 @@ fn counted(event: &NodeEvent) -> Option<Happening> {
     match event {
         NodeEvent::SnapshotTaken(_) => Some(Happening::SnapshotTaken),
         NodeEvent::Quorum(QuorumEvent::VotersChanged { .. }) => Some(Happening::VotersChanged),
+        NodeEvent::Controller(ControllerEvent::ConnectionRefused { .. })
+        | NodeEvent::Quorum(QuorumEvent::LeaderDead { .. }) => Some(Happening::FoundDead),
         NodeEvent::Quorum(_) | NodeEvent::Controller(_) | NodeEvent::BadMessage { .. } => None,
     }
 }

@@ -9,7 +9,7 @@ mod controller;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ottla_core::controller::{Operation, PersistOutcome};
+use ottla_core::controller::{Operation, PersistOutcome, Probe, ProbeId, ProbeOutcome};
 use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use ottla_core::lifecycle::CallError;
 use ottla_core::metadata::image::Image;
@@ -56,6 +56,7 @@ pub(crate) enum Output {
     ReplicaFetch { to: NodeId, fetch: ReplicaFetch },
     ReplicaReply { to: NodeId, life: u64, number: FetchNumber, reply: Vec<ReplicaReply> },
     Client { client: u32, number: u64, reply: ClientReply },
+    Probe(Probe),
     Disk(DiskWork),
 }
 
@@ -182,6 +183,14 @@ impl Process {
                 let reply = Err(CallError::Unreachable);
                 self.outputs.push(Output::RpcReply { to: node, life, number, reply });
             }
+        }
+        self.settle(now)
+    }
+
+    /// What came of its controller's probe.
+    pub(crate) fn probed(&mut self, now: Now, id: ProbeId, outcome: ProbeOutcome) -> Result<(), Died> {
+        if let Some(controller) = &mut self.controller {
+            controller.probed(now, id, outcome);
         }
         self.settle(now)
     }
