@@ -6,9 +6,10 @@
 //! from then on still holds everything: these are the eligible leader replicas (ELR). Where nobody leads, who led last is
 //! noted too, for the case that no eligible replica is left.
 
+use super::replica_set::ReplicaSet;
 use crate::config::{Durability, Layers, Settings, TopicConfig};
-use crate::ids::{DirectoryId, NodeId, TopicPartition};
-use crate::metadata::image::{LeaderRecoveryState, Partition};
+use crate::ids::{NodeId, TopicPartition};
+use crate::metadata::image::{LeaderRecoveryState, Partition, isr_min};
 use crate::metadata::record::{LeaderChange, PartitionChange};
 
 /// What of a topic's configuration matters here.
@@ -65,8 +66,8 @@ pub(super) struct Wish {
     pub(super) election: Election,
     /// Whether the leader has recovered.
     pub(super) recovery: LeaderRecoveryState,
-    /// Where the replicas lie.
-    pub(super) directories: Vec<DirectoryId>,
+    /// Who has a replica. One that is not among them is neither in sync nor eligible.
+    pub(super) replica_set: ReplicaSet,
 }
 
 impl Wish {
@@ -77,7 +78,7 @@ impl Wish {
             lost: None,
             election: Election::Online,
             recovery: partition.recovery,
-            directories: partition.directories.clone(),
+            replica_set: ReplicaSet::of(partition),
         }
     }
 
@@ -100,18 +101,23 @@ struct Plan {
 }
 
 /// What it takes to fulfil a wish, with the leader that follows from it. `can_lead` says who could lead as far as its
-/// broker is concerned.
+/// broker is concerned. A move of replicas ends as soon as all that are to stay are in sync, in the same record that
+/// makes them so: nobody ever waits for a replica that is no longer wanted.
 pub(super) fn plan_change(
     at: TopicPartition,
     partition: &Partition,
     rules: ElectionRules,
-    wish: Wish,
+    mut wish: Wish,
     can_lead: impl Fn(NodeId) -> bool,
 ) -> Option<PartitionChange> {
+    wish.replica_set.complete_if(&wish.isr);
     let plan = plan(partition, rules, &wish, can_lead);
     fn differs<T: PartialEq>(new: T, old: &T) -> Option<T> {
         (new != *old).then_some(new)
     }
+    let set = wish.replica_set;
+    // As in Kafka: who is no replica any more must notice that what it knows of the partition is over.
+    let loses_replica = partition.replicas.iter().any(|id| !set.replicas.contains(id));
     let change = PartitionChange {
         topic_id: at.topic_id,
         index: at.partition,
@@ -119,13 +125,15 @@ pub(super) fn plan_change(
         elr: differs(plan.elr, &partition.elr),
         last_known_elr: differs(plan.last_known_elr, &partition.last_known_elr),
         recovery: differs(plan.recovery, &partition.recovery),
-        directories: differs(wish.directories, &partition.directories),
+        replicas: differs(set.replicas, &partition.replicas),
+        directories: differs(set.directories, &partition.directories),
+        adding: differs(set.adding, &partition.adding),
+        removing: differs(set.removing, &partition.removing),
         leader: match plan.leader {
-            leader if leader == partition.leader => LeaderChange::Unchanged,
+            leader if leader == partition.leader && !loses_replica => LeaderChange::Unchanged,
             None => LeaderChange::Nobody,
             Some(leader) => LeaderChange::Leader(leader),
         },
-        ..PartitionChange::default()
     };
     let nothing =
         PartitionChange { topic_id: at.topic_id, index: at.partition, ..PartitionChange::default() };
@@ -133,13 +141,14 @@ pub(super) fn plan_change(
 }
 
 fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl Fn(NodeId) -> bool) -> Plan {
-    let isr_min = rules.min_insync_replicas.min(partition.replicas.len());
+    let ReplicaSet { replicas, adding, .. } = &wish.replica_set;
+    let isr_min = isr_min(replicas, adding, rules.min_insync_replicas);
     // A partition's only replica is taken back whatever it lost: nobody else has more, and nobody else could lead.
     let lost = wish.lost.filter(|_| partition.replicas.len() > 1);
-    let trusted = |id: &NodeId| lost.is_none_or(|(loser, _)| loser != *id);
+    let trusted = |id: &NodeId| replicas.contains(id) && lost.is_none_or(|(loser, _)| loser != *id);
     let isr: Vec<NodeId> = wish.isr.iter().copied().filter(trusted).collect();
-    let elr = eligible(partition, &isr, isr_min, trusted);
-    let last_known_elr = last_known(partition, lost);
+    let elr = eligible(partition, replicas, &isr, isr_min, trusted);
+    let last_known_elr = last_known(partition, replicas, lost);
 
     let clean = |id: &NodeId| (isr.contains(id) || isr.is_empty() && elr.contains(id)) && can_lead(*id);
     let unclean = match wish.election {
@@ -147,8 +156,8 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
         Election::Preferred => false,
         Election::Unclean => true,
     };
-    let preferred = partition.replicas.first().filter(|_| wish.election == Election::Preferred);
-    let in_order = || partition.replicas.iter();
+    let preferred = replicas.first().filter(|_| wish.election == Election::Preferred);
+    let in_order = || replicas.iter();
     if let Some(leader) = preferred
         .filter(|id| clean(id))
         .or_else(|| partition.leader.as_ref().filter(|id| clean(id)))
@@ -179,12 +188,13 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
 /// committed without them.
 fn eligible(
     partition: &Partition,
+    replicas: &[NodeId],
     isr: &[NodeId],
     isr_min: usize,
     trusted: impl Fn(&NodeId) -> bool,
 ) -> Vec<NodeId> {
     let held = |id: &&NodeId| partition.elr.contains(id) || partition.isr.contains(id);
-    let eligible = partition.replicas.iter().filter(held).filter(|id| trusted(id)).copied().collect();
+    let eligible = replicas.iter().filter(held).filter(|id| trusted(id)).copied().collect();
     eligible_beside(eligible, isr, isr_min)
 }
 
@@ -198,18 +208,18 @@ fn eligible_beside(mut eligible: Vec<NodeId>, isr: &[NodeId], isr_min: usize) ->
 
 /// The last leader, for when nobody leads. One that lost only the end of its log still has more than the
 /// others, as far as anybody knows; one that lost all of it has nothing, and would take everybody else's with it.
-fn last_known(partition: &Partition, lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
+fn last_known(partition: &Partition, replicas: &[NodeId], lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
     let known = match partition.leader {
         Some(leader) => vec![leader],
         None => partition.last_known_elr.clone(),
     };
-    known.into_iter().filter(|id| lost != Some((*id, Loss::Log))).collect()
+    known.into_iter().filter(|id| replicas.contains(id) && lost != Some((*id, Loss::Log))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
+    use crate::ids::{DirectoryId, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
     use crate::metadata::image::LeaderRecoveryState::{Recovered, Recovering};
 
     const STRICT: ElectionRules =

@@ -54,6 +54,12 @@ pub enum OperationError {
     /// The first replica cannot lead.
     #[error("{0}")]
     PreferredLeaderNotAvailable(String),
+    /// A move that is to be taken back is not under way.
+    #[error("{0}")]
+    NoReassignmentInProgress(String),
+    /// What a leader asked for was done, and with it a reassignment ended that made another the leader.
+    #[error("{0}")]
+    NewLeaderElected(String),
     /// No replica can lead.
     #[error("{0}")]
     EligibleLeadersNotAvailable(String),
@@ -113,6 +119,7 @@ impl OperationError {
             Self::PreferredLeaderNotAvailable(_) => 80,
             Self::EligibleLeadersNotAvailable(_) => 83,
             Self::ElectionNotNeeded => 84,
+            Self::NoReassignmentInProgress(_) => 85,
             Self::InvalidUpdateVersion(_) => 95,
             Self::SnapshotNotFound => 98,
             Self::UnknownTopicId(_) => 100,
@@ -120,6 +127,7 @@ impl OperationError {
             Self::BrokerIdNotRegistered(_) => 102,
             Self::InconsistentClusterId => 104,
             Self::IneligibleReplica(_) => 107,
+            Self::NewLeaderElected(_) => 108,
             Self::InvalidRegistration(_) => 119,
         }
     }

@@ -13,7 +13,7 @@ use super::repeated::repeated;
 use super::state::{ControllerConfig, Outcome, State};
 use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
-use crate::metadata::record::Record;
+use crate::metadata::record::{LeaderChange, Record};
 
 impl State {
     /// AlterPartition.
@@ -41,12 +41,16 @@ impl State {
                 check(&self.image, sender, asked)
                     .map(|partition| partitions.change(asked.partition, wish(asked, partition)))
             };
-            results.push(result.map(|change| {
+            results.push(result.and_then(|change| {
+                let elects = change.as_ref().map(|change| change.leader);
                 if let Some(record) = change.map(Record::PartitionChange) {
                     image.replay(image.offset, &record).expect("the partition was just found");
                     records.push(record);
                 }
-                altered(&image, asked.partition)
+                match elects {
+                    Some(LeaderChange::Leader(leader)) if leader != sender => Err(new_leader(leader)),
+                    Some(_) | None => Ok(altered(&image, asked.partition)),
+                }
             }));
         }
         Ok(Outcome { records, reply: Reply::AlterPartition(results) })
@@ -143,6 +147,11 @@ fn ineligible(
         Ordering::Less => Some("has registered anew since it was seen"),
         Ordering::Greater => Some("has no such registration"),
     }
+}
+
+/// What was asked for is done, and the sender leads no longer: it was the last thing that a reassignment waited for.
+fn new_leader(leader: NodeId) -> OperationError {
+    OperationError::NewLeaderElected(format!("the reassignment is complete, and broker {leader} leads now"))
 }
 
 fn wish(asked: &AlterIsr, partition: &Partition) -> Wish {

@@ -1,5 +1,6 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
+mod reassignment;
 mod replication;
 
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
+pub use self::reassignment::{
+    AlterPartitionReassignments, ListPartitionReassignments, OngoingReassignment, Reassignment,
+};
 pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
 use super::error::OperationError;
 
@@ -34,6 +38,8 @@ pub enum Operation {
     IncrementalAlterConfigs(IncrementalAlterConfigs),
     AlterPartition(AlterPartition),
     ElectLeaders(ElectLeaders),
+    AlterPartitionReassignments(AlterPartitionReassignments),
+    ListPartitionReassignments(ListPartitionReassignments),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -59,6 +65,10 @@ pub enum Reply {
     AlterPartition(Vec<Result<AlteredPartition, OperationError>>),
     /// In the order of the request, or of the topics' ids if it names none.
     ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
+    /// In the order of the request.
+    AlterPartitionReassignments(Vec<Result<(), OperationError>>),
+    /// In the order of the request, or of the topics' ids if it names none; without those that are not moved.
+    ListPartitionReassignments(Vec<OngoingReassignment>),
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

@@ -118,7 +118,7 @@ impl<'a> Partitions<'a> {
                 let mut wish = Wish::without(partition, broker);
                 if !kept.contains(&partition.directory_of(broker)) {
                     wish.lost = Some((broker, Loss::Log));
-                    wish.directories = loads.replace(partition, broker, directories);
+                    wish.replica_set.directories = loads.replace(partition, broker, directories);
                 } else if unsynced.contains(&at.topic_id) {
                     wish.lost = Some((broker, Loss::Tail));
                 }

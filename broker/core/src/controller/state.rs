@@ -20,7 +20,7 @@ use super::schedule::ElectionSchedule;
 use super::sessions::{Session, new_sessions};
 use crate::config::{Layers, Settings};
 use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term, TopicPartition};
-use crate::metadata::image::{Fencing, Image};
+use crate::metadata::image::{Fencing, Image, LeaderRecoveryState};
 use crate::metadata::record::{LeaderChange, Record};
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
 use crate::time::Monotonic;
@@ -170,6 +170,10 @@ impl State {
             }
             Operation::AlterPartition(request) => self.alter_partition(config, request),
             Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
+            Operation::AlterPartitionReassignments(request) => {
+                Ok(self.alter_partition_reassignments(config, request))
+            }
+            Operation::ListPartitionReassignments(request) => Ok(self.list_partition_reassignments(request)),
             Operation::DescribeQuorum
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
@@ -364,12 +368,16 @@ impl Controller {
     }
 }
 
-/// Whether a record makes a replica lead that was neither in sync nor eligible.
+/// Whether a record makes a replica lead that was neither in sync nor eligible. One that comes into sync with the end of
+/// a move may lead in the same record.
 fn unclean_election(image: &Image, record: &Record) -> Option<ControllerEvent> {
     let Record::PartitionChange(change) = record else { return None };
     let LeaderChange::Leader(leader) = change.leader else { return None };
     let before = image.partition(change.topic_id, change.index)?;
-    let clean = before.isr.contains(&leader) || before.elr.contains(&leader);
+    let recovery = change.recovery.unwrap_or(before.recovery);
+    let clean = before.isr.contains(&leader)
+        || before.elr.contains(&leader)
+        || recovery == LeaderRecoveryState::Recovered;
     let partition = TopicPartition { topic_id: change.topic_id, partition: change.index };
     (!clean).then_some(ControllerEvent::UncleanElection { partition, leader })
 }
@@ -387,6 +395,8 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
+        | Operation::AlterPartitionReassignments(_)
+        | Operation::ListPartitionReassignments(_)
         | Operation::DescribeQuorum
         | Operation::FetchMetadata(_)
         | Operation::FetchMetadataSnapshot(_)

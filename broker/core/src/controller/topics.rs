@@ -301,7 +301,7 @@ fn more_partitions(
     }
     let added = count - present;
     limit_partitions(partitions_before + added)?;
-    let factor = topic.partitions.get(&PartitionIndex(0)).map_or(1, |first| first.replicas.len());
+    let factor = topic.partitions.get(&PartitionIndex(0)).map_or(1, |first| first.target_replicas().count());
     let replicas = match &request.assignments {
         None => draft.place(Some(&topic), added, factor)?,
         Some(lists) if lists.len() != added => {

@@ -154,6 +154,7 @@ fn outcome(
         Ok(_)
         | Err(
             OperationError::FencedLeaderEpoch(_)
+            | OperationError::NewLeaderElected(_)
             | OperationError::InvalidUpdateVersion(_)
             | OperationError::UnknownTopicId(_)
             | OperationError::UnknownPartition(_),

@@ -121,6 +121,29 @@ impl Partition {
         let place = self.replicas.iter().position(|replica| *replica == broker);
         place.and_then(|place| self.directories.get(place).copied()).unwrap_or_default()
     }
+
+    /// Whether its replicas are being moved (KIP-455).
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// The replicas once a move under way is over; all of them if there is none.
+    pub fn target_replicas(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.replicas.iter().copied().filter(|id| !self.removing.contains(id))
+    }
+
+    /// How many of `replicas` must be in sync where the topic asks for `min_insync_replicas`. A partition with fewer
+    /// replicas needs all of them and no more, as in Kafka: one value for brokers must not make every small topic
+    /// unwritable. Those that a move adds count only when it is over: they begin with nothing, and a topic that gets more
+    /// replicas would take no records until the first of them had caught up.
+    pub fn isr_min(&self, min_insync_replicas: usize) -> usize {
+        isr_min(&self.replicas, &self.adding, min_insync_replicas)
+    }
+}
+
+/// See [`Partition::isr_min`].
+pub(crate) fn isr_min(replicas: &[NodeId], adding: &[NodeId], min_insync_replicas: usize) -> usize {
+    min_insync_replicas.min(replicas.iter().filter(|id| !adding.contains(id)).count())
 }
 
 /// A topic and its partitions.

@@ -256,10 +256,9 @@ impl<T> Partition<T> {
         if self.is_leader() { Ok(()) } else { Err(PartitionError::NotLeader) }
     }
 
-    /// How many replicas must be in sync. A partition with fewer replicas than `min.insync.replicas` needs all
-    /// of them and no more, as in Kafka: one value for brokers must not make every small topic unwritable.
+    /// How many replicas must be in sync.
     fn isr_min(&self) -> usize {
-        self.min_insync_replicas.min(self.registration.replicas.len())
+        self.registration.isr_min(self.min_insync_replicas)
     }
 
     /// This replica's own position that counts toward commitment.

@@ -111,6 +111,7 @@ fn decision(
         95 => OperationError::InvalidUpdateVersion(text()),
         100 => OperationError::UnknownTopicId(partition.topic_id.to_string()),
         107 => OperationError::IneligibleReplica(text()),
+        108 => OperationError::NewLeaderElected(text()),
         other => return Err(CallError::RefusedWithCode(other)),
     }))
 }

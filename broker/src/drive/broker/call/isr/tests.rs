@@ -110,6 +110,7 @@ fn what_the_controller_decides_reaches_the_leader_whole_and_in_order() {
         (at(2, 0), Err(OperationError::UnknownTopicId(at(2, 0).topic_id.to_string()))),
         (at(2, 1), Err(OperationError::IneligibleReplica(text()))),
         (at(2, 2), Err(OperationError::StaleBrokerEpoch { node_id: SENDER })),
+        (at(2, 3), Err(OperationError::NewLeaderElected(text()))),
         (at(3, 0), Err(OperationError::NotController { leader: None })),
         (at(3, 1), Ok(registered(at(3, 1)))),
     ];
@@ -153,7 +154,7 @@ fn a_refusal_of_the_whole_decides_nothing() {
 
 #[test]
 fn no_code_that_has_no_meaning_here_is_taken_for_a_decision() {
-    const DECISIVE: [i16; 8] = [0, 3, 42, 74, 77, 95, 100, 107];
+    const DECISIVE: [i16; 9] = [0, 3, 42, 74, 77, 95, 100, 107, 108];
     let request = about(&[at(1, 0), at(1, 1)]);
     let repeated = Err(OperationError::NotController { leader: None });
     for code in (-1..=200).filter(|code| !DECISIVE.contains(code)) {
