@@ -21,8 +21,8 @@ use ottla_core::controller::{self, Operation, OperationError};
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    IncrementalAlterConfigsRequest,
+    AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeQuorumRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -66,6 +66,8 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<DeleteTopicsRequest>(),
     AdminApi::of::<CreatePartitionsRequest>(),
     AdminApi::of::<IncrementalAlterConfigsRequest>(),
+    AdminApi::of::<AlterPartitionReassignmentsRequest>(),
+    AdminApi::of::<ListPartitionReassignmentsRequest>(),
     AdminApi::of::<DescribeQuorumRequest>(),
 ];
 

@@ -6,6 +6,7 @@
 //!
 //! A handler knows neither files nor peers: it asks the [`Node`].
 
+mod alter_partition_reassignments;
 mod answer;
 pub(crate) mod api_versions;
 pub(crate) mod authorize;
@@ -21,6 +22,7 @@ mod forward;
 mod incremental_alter_configs;
 mod leader_hints;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod private;
 mod produce;
@@ -195,6 +197,8 @@ table! {
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
     ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
+    ApiKey::AlterPartitionReassignments as i16, "AlterPartitionReassignments", 0..=1, &[(Cluster, Alter)], Some(forward::serve), Some(alter_partition_reassignments::serve);
+    ApiKey::ListPartitionReassignments as i16, "ListPartitionReassignments", 0..=0, &[(Cluster, Describe)], Some(forward::serve), Some(list_partition_reassignments::serve);
     ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
     ApiKey::AlterPartition as i16, "AlterPartition", 2..=3, &[(Cluster, ClusterAction)], None, Some(private::alter_partition);
     ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;

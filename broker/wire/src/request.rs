@@ -214,9 +214,10 @@ pub(crate) fn finish_frame(mut out: BytesMut) -> Result<Bytes, EncodeError> {
 #[cfg(test)]
 mod tests {
     use kafka_protocol::messages::{
-        ApiVersionsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, CreatePartitionsRequest,
-        CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeQuorumRequest,
-        FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+        AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerHeartbeatRequest,
+        BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+        DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
+        ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
         produce_request::{PartitionProduceData, TopicProduceData},
     };
 
@@ -358,6 +359,8 @@ mod tests {
         hostile::<CreatePartitionsRequest>(3, &[]);
         hostile::<DescribeConfigsRequest>(4, &[]);
         hostile::<IncrementalAlterConfigsRequest>(0, &[]);
+        hostile::<AlterPartitionReassignmentsRequest>(1, &[0, 0, 0, 1, 1]);
+        hostile::<ListPartitionReassignmentsRequest>(0, &[0, 0, 0, 1]);
         hostile::<DescribeQuorumRequest>(2, &[]);
         hostile::<BrokerRegistrationRequest>(4, &[&[0, 0, 0, 1, 1][..], &[0; 16]].concat());
         hostile::<BrokerHeartbeatRequest>(1, &[&[0; 22][..], &[1, 0, 9]].concat());

@@ -3,6 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use e2e::wire;
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -14,10 +17,11 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
-    RequestKind, TopicName,
+    AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest, RequestHeader, RequestKind,
+    TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -189,6 +193,17 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
                 CreatePartitionsTopic::default().with_name(topic()).with_count(3).with_assignments(None);
             let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
             RequestKind::CreatePartitions(request.with_timeout_ms(TIMEOUT_MS).with_validate_only(true))
+        }
+        ApiKey::AlterPartitionReassignments => {
+            // Nothing is moved, so there is nothing to cancel.
+            let partition = ReassignablePartition::default().with_replicas(None);
+            let topic = ReassignableTopic::default().with_name(topic()).with_partitions(vec![partition]);
+            let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
+            RequestKind::AlterPartitionReassignments(request.with_timeout_ms(TIMEOUT_MS))
+        }
+        ApiKey::ListPartitionReassignments => {
+            let request = ListPartitionReassignmentsRequest::default().with_topics(None);
+            RequestKind::ListPartitionReassignments(request.with_timeout_ms(TIMEOUT_MS))
         }
         ApiKey::DescribeConfigs => {
             let resource = DescribeConfigsResource::default()

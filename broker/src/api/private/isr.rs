@@ -6,7 +6,8 @@
 //! Authorization: ClusterAction on the cluster.
 //! Version notes: 2 names topics by id; 3 brings the broker epoch of each member (KIP-903), where -1 is "unknown",
 //! as all of version 2 are. Our brokers always send 3.
-//! Not done: NEW_LEADER_ELECTED, for a leader that a finished reassignment removes: nothing is reassigned yet.
+//! A leader that ends a reassignment by what it asks for, and leads no longer by that, hears NEW_LEADER_ELECTED: what it
+//! asked for is done.
 
 use bytes::Bytes;
 use ottla_core::controller::operation::{AlterIsr, AlterPartition, AlteredPartition};

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::{
-    ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest,
+    AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest, DescribeQuorumRequest, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -126,6 +128,25 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         |_| alter(vec![resource(2, PRESENT.text(), &[]), resource(4, StrBytes::new(), &[])]),
         |answer| answer.responses.iter().map(|resource| resource.error_code).collect(),
         &both,
+    )
+    .await;
+    let named = AlterPartitionReassignmentsRequest::default().with_topics(vec![
+        ReassignableTopic::default()
+            .with_name(PRESENT.topic())
+            .with_partitions(vec![ReassignablePartition::default().with_replicas(None)]),
+    ]);
+    every_version(
+        scope,
+        |_| named.clone().with_timeout_ms(1000),
+        |answer| vec![answer.error_code, answer.responses[0].partitions[0].error_code],
+        &both,
+    )
+    .await;
+    every_version(
+        scope,
+        |_| ListPartitionReassignmentsRequest::default().with_topics(None).with_timeout_ms(1000),
+        |answer| vec![answer.error_code],
+        &[expected],
     )
     .await;
     let (top, partition) = expected_of_quorum;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::ids::TopicId;
+use ottla_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use ottla_wire::messages::alter_partition_request;
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
@@ -16,13 +17,15 @@ use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use ottla_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
-    BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
+    BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -149,6 +152,8 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::DescribeConfigs => describe_configs(on_broker).await,
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
+        ApiKey::AlterPartitionReassignments => reassign(on_controller).await,
+        ApiKey::ListPartitionReassignments => list_reassignments(on_controller).await,
         ApiKey::DescribeQuorum => describe_quorum(on_controller).await,
         ApiKey::AlterPartition => alter_partition(on_controller).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
@@ -323,6 +328,43 @@ async fn create_partitions(case: Case<'_>) {
         request,
         |answer| answer.results.iter().map(|topic| topic.error_code).collect(),
         |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+async fn reassign(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let to = ReassignablePartition::default().with_replicas(Some(vec![BrokerId(1)]));
+        let topic = ReassignableTopic::default()
+            .with_name(asked.topic())
+            .with_partitions(vec![to, ReassignablePartition::default().with_replicas(None)]);
+        AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+            [answer.error_code].into_iter().chain(partitions.map(|partition| partition.error_code)).collect()
+        },
+        |_| vec![CLUSTER_DENIED; 3],
+    )
+    .await;
+}
+
+async fn list_reassignments(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let topic = ListPartitionReassignmentsTopics::default()
+            .with_name(asked.topic())
+            .with_partition_indexes(vec![0]);
+        ListPartitionReassignmentsRequest::default().with_topics(Some(vec![topic])).with_timeout_ms(1000)
+    };
+    case.check(
+        request,
+        |answer| {
+            assert!(answer.topics.is_empty());
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
     )
     .await;
 }

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiKey;
 
+use super::reassignments;
 use super::schema::Kind::{Array, Struct, Structs};
 use super::schema::{
     BOOL, BYTES, INT8, INT16, INT32, INT64, Message, STRING, UINT16, UUID, always, between, since, tagged,
@@ -21,6 +22,8 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::DescribeConfigs) => Some(&DESCRIBE_CONFIGS),
         Ok(ApiKey::CreatePartitions) => Some(&CREATE_PARTITIONS),
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
+        Ok(ApiKey::AlterPartitionReassignments) => Some(&reassignments::ALTER_REQUEST),
+        Ok(ApiKey::ListPartitionReassignments) => Some(&reassignments::LIST_REQUEST),
         Ok(ApiKey::DescribeQuorum) => Some(&DESCRIBE_QUORUM),
         Ok(ApiKey::AlterPartition) => Some(&ALTER_PARTITION),
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),

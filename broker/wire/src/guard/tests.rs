@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 15] = [
+const KEYS: [ApiKey; 17] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -20,6 +20,8 @@ const KEYS: [ApiKey; 15] = [
     ApiKey::DescribeConfigs,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::DescribeQuorum,
     ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,
