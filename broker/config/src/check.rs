@@ -107,7 +107,7 @@ mod tests {
         };
         let (interval, session) = ("broker.heartbeat.interval.ms", "broker.session.timeout.ms");
         assert_eq!(blamed(&[]), Vec::<&str>::new());
-        assert_eq!(blamed(&[(session, "3000")]), [session]);
+        assert_eq!(blamed(&[(session, "999")]), [session]);
         assert_eq!(blamed(&[(session, "3000"), (interval, "1501")]), [interval]);
         assert_eq!(blamed(&[(session, "3000"), (interval, "1500")]), Vec::<&str>::new());
         assert_eq!(

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn right_values_may_be_wrong_together() {
-        let config = BTreeMap::from([("broker.session.timeout.ms".to_owned(), "3000".to_owned())]);
+        let config = BTreeMap::from([("broker.session.timeout.ms".to_owned(), "999".to_owned())]);
         let broken = check_together(&config);
         assert_eq!(broken.first().map(|(key, _)| *key), Some("broker.session.timeout.ms"));
         assert_eq!(check_together(&BTreeMap::new()), []);
