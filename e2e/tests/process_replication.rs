@@ -1,5 +1,6 @@
-//! Three replicas of each partition, as a manifest asks for them: brokers crash and a changed configuration rolls
-//! through them, and a producer that needs two replicas in sync gets every acknowledgement it asks for.
+//! Three replicas of each partition, two of which must be in sync, as a cluster of three has them if nobody says
+//! otherwise: brokers crash and a changed configuration rolls through them, and a producer gets every acknowledgement
+//! it asks for. How many must be in sync is changed in the running cluster.
 
 use std::path::Path;
 use std::thread;
@@ -15,11 +16,11 @@ use e2e::lane::process;
 const TOPIC: &str = "kept";
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A topic that takes records only while two of its three replicas are in sync.
+/// A topic that says nothing of its replicas.
 fn declare(namespace: &Namespace<'_>) -> Result<()> {
     namespace.apply(
         "{apiVersion: ottla.dev/v1alpha1, kind: KafkaTopic, metadata: {name: kept}, spec: {clusterRef: {name: my}, \
-         partitions: 6, replicas: 3, config: {min.insync.replicas: 2}}}",
+         partitions: 6}}",
     )?;
     namespace.wait_ready("kafkatopic/kept")
 }
@@ -34,6 +35,32 @@ fn wait_until_whole(lane: &Lane, namespace: &Namespace<'_>) -> Result<()> {
         let is_whole = partitions.len() == 6 && partitions.iter().all(|partition| partition.isr.len() == 3);
         if is_whole { Answer::Yes } else { Answer::NotYet(format!("{partitions:?}")) }
     })
+}
+
+/// What the active controller holds against restarting two brokers at once.
+fn against_two_restarts(namespace: &Namespace<'_>) -> Result<String> {
+    let name = namespace.name();
+    let path = "pods/my-nodes-0:8090/proxy/v1/restart-safety?brokers=0,1";
+    namespace.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{name}/{path}")])
+}
+
+/// Waits until a topic with one of its replicas in sync is, or is not, short of them.
+fn wait_until_two_are_needed(namespace: &Namespace<'_>, needed: bool) -> Result<()> {
+    wait_until("min.insync.replicas is as declared", LIMIT, INTERVAL, || {
+        match against_two_restarts(namespace) {
+            Ok(answer) if answer.contains("QUORUM") && answer.contains("UNDER_MIN_ISR") == needed => {
+                Answer::Yes
+            }
+            Ok(answer) => Answer::NotYet(answer),
+            Err(error) => Answer::NotYet(format!("{error:#}")),
+        }
+    })
+}
+
+fn pods(namespace: &Namespace<'_>) -> Result<Vec<String>> {
+    let list = namespace.object(&["pods", "-l", "ottla.dev/cluster=my"])?;
+    let items = list["items"].as_array().context("a list has items")?;
+    Ok(items.iter().map(|pod| pod["metadata"]["uid"].to_string()).collect())
 }
 
 fn is_rolled(namespace: &Namespace<'_>) -> Answer {
@@ -69,6 +96,15 @@ fn a_producer_that_needs_two_replicas_sees_neither_crashes_nor_a_roll() -> Resul
         produce(&format!("after crash {round}"))?;
         wait_until_whole(&lane, &namespace)?;
     }
+
+    // Without a restart, and back again.
+    let before = pods(&namespace)?;
+    wait_until_two_are_needed(&namespace, true)?;
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}, config: {min.insync.replicas: 1}}")?;
+    wait_until_two_are_needed(&namespace, false)?;
+    namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}}")?;
+    wait_until_two_are_needed(&namespace, true)?;
+    ensure!(pods(&namespace)? == before, "a pod was restarted over min.insync.replicas");
 
     namespace.apply_cluster("{replicas: 3, storage: {size: 1Gi}, config: {log.retention.hours: 24}}")?;
     thread::scope(|scope| -> Result<()> {

@@ -119,12 +119,15 @@ fn quorum(controller: &ControllerHandle) -> serde_json::Value {
     json!({"caughtUp": controller.is_caught_up(), "voters": voters})
 }
 
+/// The brokers that a question is about. A proxy, such as the one of `kubectl get --raw`, may have encoded the commas;
+/// nothing else of a list of ids can be.
+fn brokers_of(query: &str) -> Option<Vec<i32>> {
+    let ids = query.split('&').find_map(|pair| pair.strip_prefix("brokers="))?;
+    ids.replace("%2C", ",").replace("%2c", ",").split(',').map(|id| id.parse().ok()).collect()
+}
+
 async fn restart_safety(node: &Node, query: &str) -> Answer {
-    let brokers: Option<Vec<i32>> = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("brokers="))
-        .and_then(|ids| ids.split([',']).map(|id| id.parse().ok()).collect());
-    let Some(brokers) = brokers else {
+    let Some(brokers) = brokers_of(query) else {
         return text(StatusCode::BAD_REQUEST, "say which: /v1/restart-safety?brokers=1,4");
     };
     match node.controllers.restart_safety(&brokers).await {
@@ -149,6 +152,16 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn a_list_of_brokers_may_have_gone_through_a_proxy() {
+        for query in ["brokers=1,40", "a=b&brokers=1%2C40&c", "brokers=1%2c40"] {
+            assert_eq!(brokers_of(query), Some(vec![1, 40]), "{query}");
+        }
+        for query in ["", "brokers=", "brokers=1,", "brokers=1%202", "brokers=a", "broker=1"] {
+            assert_eq!(brokers_of(query), None, "{query}");
+        }
+    }
 
     #[test]
     fn a_controller_tells_the_voters_that_it_knows_by_their_directories() {

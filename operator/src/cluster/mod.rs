@@ -7,6 +7,7 @@
 mod change;
 pub mod config_keys;
 pub mod desired;
+pub mod durability;
 pub mod identity;
 pub mod observe;
 pub mod properties;

@@ -5,7 +5,12 @@
 
 use std::fmt::Write as _;
 
-use super::validate::Cluster;
+use super::{
+    durability::{
+        DEFAULT_REPLICATION_FACTOR, MIN_INSYNC_REPLICAS, default_replication_factor, min_insync_replicas,
+    },
+    validate::Cluster,
+};
 use crate::{
     crd::PlacementOfControllers,
     digest::digest_of_bytes,
@@ -76,12 +81,18 @@ pub fn render(cluster: &Cluster, pool: Pool) -> Properties {
         lines.push(("broker.rack", "${env:RACK}".to_owned()));
     }
     lines.push(("ottla.http.listener", format!(":{PORT_HTTP}")));
+    let replicas = default_replication_factor(cluster);
+    if replicas > 1 && !cluster.config.contains_key(DEFAULT_REPLICATION_FACTOR) {
+        lines.push((DEFAULT_REPLICATION_FACTOR, replicas.to_string()));
+    }
 
     let mut text = String::new();
     for (key, value) in lines {
         let _ = writeln!(text, "{key}={value}");
     }
-    for (key, value) in &cluster.config {
+    // Set in the running cluster instead, where it takes no restart.
+    let live = min_insync_replicas(cluster).map(|_| MIN_INSYNC_REPLICAS);
+    for (key, value) in cluster.config.iter().filter(|(key, _)| Some(key.as_str()) != live) {
         let _ = writeln!(text, "{key}={}", value.replace('\\', "\\\\"));
     }
     let hash = ConfigHash(digest_of_bytes(text.as_bytes()));

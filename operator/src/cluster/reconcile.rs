@@ -211,6 +211,7 @@ impl Pass<'_> {
         if let Ok(changed) = &changed {
             blocked_by = blocked_by.or_else(|| changed.blocked_by.clone());
         }
+        let is_durable = self.keeps_min_insync_replicas(&scene).await;
         let all = [held_back, taken::told(&scene.taken), scene.conflict.clone()];
         let held_back = all.into_iter().flatten().reduce(|first, other| first.and(&other));
         let (problems, lost) = (observed.problems(), scene.quorum_lost.as_deref());
@@ -234,7 +235,8 @@ impl Pass<'_> {
         let refused = held_back.is_some_and(|held_back| held_back.why == Why::RefusedByKubernetes);
         let remedy = refused || !scene.taken.is_empty();
         // What a node says of itself that does not become ready is told by no watch.
-        Ok(match changed.settled && rollout.step == Step::Done && ready {
+        let settled = changed.settled && is_durable;
+        Ok(match settled && rollout.step == Step::Done && ready {
             true if remedy => WAIT_FOR_REMEDY,
             true => LOOK_AGAIN,
             false => wait,

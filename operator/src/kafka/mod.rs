@@ -1,5 +1,6 @@
 //! The one place that speaks Kafka's protocol: what the operator asks of a cluster, in its own words.
 
+mod configs;
 mod quorum;
 mod topics;
 

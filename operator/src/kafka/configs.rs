@@ -1,0 +1,51 @@
+//! Configuration of all brokers together, as it is set while they run.
+
+use ottla_wire::messages::{
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    describe_configs_request::DescribeConfigsResource,
+    incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
+};
+
+use super::{Kafka, KafkaError, answer, text};
+
+/// The resource type of brokers in config requests; the empty name is all of them.
+const RESOURCE_BROKER: i8 = 4;
+/// The operation of `IncrementalAlterConfigs` that sets a value.
+const SET: i8 = 0;
+
+impl Kafka {
+    /// The value of a key that is set for all brokers; none if it is not set there.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or refuses.
+    pub async fn config_of_all_brokers(&self, key: &str) -> Result<Option<String>, KafkaError> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(RESOURCE_BROKER)
+            .with_configuration_keys(Some(vec![text(key)]));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let Some(result) = self.0.request(request).await?.results.into_iter().next() else { return Ok(None) };
+        let refused =
+            |answer| KafkaError::Refused { what: "describe the configuration of all brokers", answer };
+        answer(result.error_code, result.error_message).map_err(refused)?;
+        let entry = result.configs.into_iter().find(|entry| *entry.name == *key);
+        Ok(entry.and_then(|entry| entry.value).map(|value| value.to_string()))
+    }
+
+    /// Sets a key for all brokers, while they run.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or refuses.
+    pub async fn set_for_all_brokers(&self, key: &str, value: &str) -> Result<(), KafkaError> {
+        let config = AlterableConfig::default()
+            .with_name(text(key))
+            .with_config_operation(SET)
+            .with_value(Some(text(value)));
+        let resource =
+            AlterConfigsResource::default().with_resource_type(RESOURCE_BROKER).with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let refused =
+            |answer| KafkaError::Refused { what: "change the configuration of all brokers", answer };
+        let mut responses = self.0.request(request).await?.responses.into_iter();
+        responses.try_for_each(|result| answer(result.error_code, result.error_message).map_err(refused))
+    }
+}
