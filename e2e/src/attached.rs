@@ -17,6 +17,8 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 /// How long a stop may take that hands over leaders and closes logs.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(20);
+/// How many of its last lines an error shows.
+const TAIL_LINES: usize = 5;
 
 /// A process and how to start it.
 #[derive(Debug)]
@@ -48,6 +50,12 @@ impl Attached {
     pub fn log(&self) -> Result<String> {
         let bytes = fs::read(&self.log).with_context(|| format!("read {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The last lines it has written, for an error's text.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail(&self.log, TAIL_LINES)
     }
 
     /// Starts it.
@@ -93,10 +101,15 @@ impl Attached {
 
     /// Asks it to stop with SIGTERM and waits until it has; anything but exit code 0 is an error.
     pub fn stop(&mut self) -> Result<()> {
-        kill("TERM", [self.id()?])?;
-        let status = self.wait_until_it_ends(STOP_LIMIT)?;
+        let status = self.signal_and_wait("TERM", STOP_LIMIT)?;
         ensure!(status.success(), "{} ended with {status}; read {}", self.name, self.log.display());
         Ok(())
+    }
+
+    /// Sends it a signal and waits until it has ended, however it does.
+    pub fn signal_and_wait(&mut self, signal: &str, limit: Duration) -> Result<ExitStatus> {
+        kill(signal, [self.id()?])?;
+        self.wait_until_it_ends(limit)
     }
 
     /// Waits until it ends by itself.
@@ -131,7 +144,8 @@ impl Attached {
         Ok(Memory { resident_kib: kib(&text, "VmRSS:")?, peak_kib: kib(&text, "VmHWM:")? })
     }
 
-    fn id(&self) -> Result<u32> {
+    /// Its id as a process, while it runs.
+    pub fn id(&self) -> Result<u32> {
         Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
     }
 }

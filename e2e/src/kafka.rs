@@ -25,6 +25,9 @@ const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "
 const SERVER: [&str; 5] =
     ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"];
 
+/// For three brokers beside each other and their clients, on a small machine, where nobody measures.
+const SMALL_SERVER: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms128m", "-Xmx384m"];
+
 /// The jars of one release.
 #[derive(Debug, Clone)]
 pub struct Kafka {
@@ -73,6 +76,12 @@ impl Kafka {
     #[must_use]
     pub fn server_words(&self) -> Vec<OsString> {
         self.words(&SERVER, "kafka.Kafka")
+    }
+
+    /// The same with a small heap.
+    #[must_use]
+    pub fn small_server_words(&self) -> Vec<OsString> {
+        self.words(&SMALL_SERVER, "kafka.Kafka")
     }
 
     fn words(&self, options: &[&str], class: &str) -> Vec<OsString> {

@@ -8,6 +8,7 @@ pub mod attached;
 pub mod cache;
 pub mod command;
 pub mod control_group;
+pub mod faults;
 pub mod figures;
 pub mod forward;
 pub mod go;

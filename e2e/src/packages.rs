@@ -20,6 +20,19 @@ pub const IMAGES: &[Need] = &[
 /// What checking a cluster from outside takes.
 pub const CLIENTS: &[Need] = &[("/usr/bin/kcat", "kcat")];
 
+/// What running processes under faults takes.
+pub const FAULTS: &[Need] = &[
+    ("/usr/lib/python3/dist-packages/confluent_kafka/__init__.py", "python3-confluent-kafka"),
+    ("/usr/sbin/iptables", "iptables"),
+    ("/bin/ip", "iproute2"),
+    ("/usr/bin/nsenter", "util-linux"),
+    ("/bin/mount", "mount"),
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/usr/bin/strace", "strace"),
+    ("/usr/bin/nbdkit", "nbdkit"),
+    ("/usr/bin/nbdfuse", "libnbd-bin"),
+];
+
 /// What running Kafka's own tools takes.
 pub const JAVA: &[Need] = &[("/usr/bin/java", "default-jre-headless")];
 

@@ -1,5 +1,5 @@
 //! A few requests of Kafka's protocol, written by hand: what a client may do behind the operator's back and
-//! kcat cannot. Only versions without flexible encoding.
+//! kcat cannot. Versions without flexible encoding, but for the one request that has no other.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -145,6 +145,34 @@ pub fn describe_topic_config(topic: &str, key: &str) -> Request {
     Request { key: 32, version: 1, body }
 }
 
+/// The metadata log, as requests name it.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// The request `DescribeQuorum`, version 0, which is flexible: lengths are one more than they say, and nothing is tagged.
+#[must_use]
+pub fn describe_quorum() -> Request {
+    const ONE: u8 = 2;
+    const NOTHING_TAGGED: u8 = 0;
+    let mut body = vec![NOTHING_TAGGED, ONE, u8::try_from(METADATA_TOPIC.len() + 1).unwrap_or_default()];
+    body.extend(METADATA_TOPIC.as_bytes());
+    body.push(ONE);
+    body.extend([0; 4]); // partition 0
+    body.extend([NOTHING_TAGGED; 3]);
+    Request { key: 55, version: 0, body }
+}
+
+/// Who leads the quorum, as an answer to [`describe_quorum`] says.
+pub fn quorum_leader(answer: &[u8]) -> Result<u32> {
+    let mut rest = answer.get(1..).context("an answer that is too short")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}");
+    rest = rest.get(METADATA_TOPIC.len() + 7..).context("an answer without a partition")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}");
+    let leader = i32::from_be_bytes(*rest.first_chunk().context("an answer that ends in a number")?);
+    u32::try_from(leader).context("nobody leads the quorum")
+}
+
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -269,6 +297,14 @@ mod tests {
     #[test]
     fn the_checksum_is_the_one_of_the_published_example() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn the_leader_of_the_quorum_is_found_behind_the_names() {
+        let partition = [&[2][..], &[0; 4], &[0; 2], &[0, 0, 0, 3], b"epoch and so on"].concat();
+        let answer = [&[0, 0, 0, 2, 19][..], METADATA_TOPIC.as_bytes(), &partition].concat();
+        assert_eq!(quorum_leader(&answer).unwrap(), 3);
+        assert!(quorum_leader(&[0, 0, 41]).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Bugs planted on purpose, to prove that the simulator's checkers can fail.
+//! Bugs planted on purpose, to prove that the simulator's checkers and the rig of real processes can fail.
 //!
 //! Without the feature `planted-bugs` [`is`] is the constant `false` and nothing of this reaches a broker.
-//! Only the simulator's own tests turn the feature on. The choice is the thread's, since one thread
-//! runs one simulation.
+//! Only the simulator's own tests and `cargo xtask faults --planted` turn the feature on. The simulator's choice is
+//! the thread's, since one thread runs one simulation; a broker's is the whole process's.
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,16 @@ pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
 
+#[cfg(feature = "planted-bugs")]
+static PLANTED_EVERYWHERE: std::sync::OnceLock<Bug> = std::sync::OnceLock::new();
+
+/// Plants a bug on every thread of this process, for good.
+#[cfg(feature = "planted-bugs")]
+pub fn plant_everywhere(bug: Bug) {
+    // The first one stays: a process has one bug at most.
+    let _ = PLANTED_EVERYWHERE.set(bug);
+}
+
 /// Without the feature nothing is ever planted.
 #[cfg(not(feature = "planted-bugs"))]
 pub fn plant(_bug: Option<Bug>) {}
@@ -49,7 +59,7 @@ pub fn plant(_bug: Option<Bug>) {}
 #[cfg(feature = "planted-bugs")]
 #[must_use]
 pub fn is(bug: Bug) -> bool {
-    PLANTED.get() == Some(bug)
+    PLANTED.get() == Some(bug) || PLANTED_EVERYWHERE.get() == Some(&bug)
 }
 
 /// Without the feature nothing is ever planted.

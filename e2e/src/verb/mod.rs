@@ -3,6 +3,7 @@
 pub mod check;
 pub mod down;
 pub mod elsewhere;
+pub mod faults;
 pub mod figures;
 pub mod sim;
 pub mod test;
@@ -32,6 +33,9 @@ cargo xtask VERB
   figures [broker [--binary OTTLA]]
           how quick, how small, how quiet: measures what the project promises; `figures broker` only a broker
           alone, in one run with Apache Kafka's, without Kubernetes
+  faults [NAME...] [--seeds N] [--start S] [--binary OTTLA] [--kafka] [--planted BUG] [--idempotent] [--fresh]
+          three brokers as processes under real faults and a load, and whether they kept what they promised;
+          --list names the faults, docs/testing.md says the rest
   sim [--seeds N] [--start S] [...]
           the simulator on all cores; `cargo xtask sim --help` says the rest
   help    this text";
@@ -61,6 +65,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         // Not for people: the process lane starts it.
         Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),
         Some((&"sim", options)) => sim::run(options),
+        Some((&"faults", options)) => faults::run(options),
+        // Not for people: `faults` starts it in namespaces of its own.
+        Some((&"faults-inside", options)) => faults::run_inside(options),
         Some((verb, _)) => bail!("no such verb or option: {verb} {}\n\n{HELP}", words[1..].join(" ")),
     }
 }

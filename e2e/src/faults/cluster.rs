@@ -1,0 +1,352 @@
+//! Three nodes, broker and controller each, of Ottla or of Apache Kafka, each in its own network namespace.
+//!
+//! Both are configured alike, by the same keys. A series formats them once; each run begins with a copy of that.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::catalogue::Storage;
+use super::disk::Disk;
+use super::network;
+use crate::attached::Attached;
+use crate::command::{Answer, kill, program, wait_until};
+use crate::kafka::{self, Kafka};
+use crate::kcat::{Kcat, Partition};
+use crate::lane::broker;
+use crate::wire;
+
+/// The ids of the nodes.
+pub const NODES: [u32; 3] = [1, 2, 3];
+/// The topic of a run.
+pub const TOPIC: &str = "faults";
+/// Each broker leads one.
+pub const PARTITIONS: u32 = 3;
+const CLIENT_PORT: u16 = 9092;
+const CONTROLLER_PORT: u16 = 9093;
+const HTTP_PORT: u16 = 8090;
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long nodes may take to be in service; a debug build or a JVM on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub enum Product {
+    /// The binary of a build of ours.
+    Ottla(PathBuf),
+    /// Apache Kafka as released.
+    Kafka(Kafka),
+}
+
+/// A formatted directory for each node, to be copied.
+#[derive(Debug)]
+pub struct Template {
+    product: Product,
+    directory: PathBuf,
+}
+
+/// The nodes of one run.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: PathBuf,
+    nodes: Vec<Node>,
+    kcat: Kcat,
+}
+
+#[derive(Debug)]
+struct Node {
+    id: u32,
+    process: Attached,
+    disk: Disk,
+    runs: bool,
+}
+
+impl Product {
+    /// For tables.
+    pub fn name(&self) -> Result<String> {
+        Ok(match self {
+            Self::Ottla(_) => "Ottla".to_owned(),
+            Self::Kafka(_) => format!("Apache Kafka {}", kafka::version()?),
+        })
+    }
+
+    fn properties(&self, id: u32, data: &Path) -> String {
+        let address = network::address(id);
+        let voters: Vec<String> =
+            NODES.map(|id| format!("{}:{CONTROLLER_PORT}", network::address(id))).to_vec();
+        let listeners =
+            format!("PLAINTEXT://{address}:{CLIENT_PORT},CONTROLLER://{address}:{CONTROLLER_PORT}");
+        let own = match self {
+            Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
+            Self::Kafka(_) => {
+                "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
+                               group.initial.rebalance.delay.ms=0\n"
+                    .to_owned()
+            }
+        };
+        format!(
+            "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
+             advertised.listeners={listeners}\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.bootstrap.servers={}\n{own}",
+            data.display(),
+            voters.join(",")
+        )
+    }
+
+    fn program(&self, properties: &Path) -> (PathBuf, Vec<OsString>) {
+        match self {
+            Self::Ottla(binary) => (binary.clone(), vec!["server".into(), properties.into()]),
+            Self::Kafka(kafka) => {
+                let mut words = kafka.small_server_words();
+                words.push(properties.into());
+                ("java".into(), words)
+            }
+        }
+    }
+
+    fn format(&self, properties: &Path) -> Result<()> {
+        // Any ids will do; each series is a cluster of its own.
+        const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+        let voter =
+            |id: u32| format!("{id}@{}:{CONTROLLER_PORT}:B{id}AAAAAAAAAAAAAAAAAAAA", network::address(id));
+        let voters = NODES.map(voter).join(",");
+        let words = ["format", "-t", CLUSTER, "--initial-controllers", &voters, "-c"];
+        let tool = match self {
+            Self::Ottla(binary) => program(binary).arg("storage"),
+            Self::Kafka(kafka) => kafka.tool("kafka.tools.StorageTool"),
+        };
+        tool.args(words).arg(properties).read().map(drop)
+    }
+}
+
+impl Template {
+    /// Formats a directory for each node.
+    pub fn make(product: Product, directory: &Path) -> Result<Self> {
+        for id in NODES {
+            let data = directory.join(format!("node-{id}"));
+            fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
+            let properties = directory.join(format!("node-{id}.properties"));
+            write(&properties, &product.properties(id, &data))?;
+            product.format(&properties)?;
+        }
+        Ok(Self { product, directory: directory.to_owned() })
+    }
+
+    /// Whether it is not ours.
+    #[must_use]
+    pub fn is_kafka(&self) -> bool {
+        matches!(self.product, Product::Kafka(_))
+    }
+
+    /// The nodes of a run, on disks of that kind; none runs yet.
+    pub fn cluster(&self, storage: Storage, directory: &Path) -> Result<Cluster> {
+        let nodes = NODES.map(|id| self.node(id, storage, directory)).into_iter().collect::<Result<_>>()?;
+        Ok(Cluster { directory: directory.to_owned(), nodes, kcat: Kcat::new("kcat".into()) })
+    }
+
+    fn node(&self, id: u32, storage: Storage, directory: &Path) -> Result<Node> {
+        let disk = Disk::make(storage, &directory.join(format!("disk-{id}")))?;
+        program("cp").arg("-r").arg(self.directory.join(format!("node-{id}"))).arg(disk.data()).read()?;
+        // Formatting is not what is tested: no power is lost before it is on the disk.
+        program("sync").read()?;
+        let properties = directory.join(format!("node-{id}.properties"));
+        write(&properties, &self.product.properties(id, &disk.data()))?;
+        let (executable, arguments) = self.product.program(&properties);
+        let [enter, namespace] = network::inside(id);
+        let words = [namespace, "--".to_owned()].into_iter().map(OsString::from);
+        let words = words.chain([executable.into()]).chain(arguments).collect();
+        let log = directory.join(format!("node-{id}.log"));
+        Ok(Node {
+            id,
+            process: Attached::new(&format!("node {id}"), enter.into(), words, log),
+            disk,
+            runs: false,
+        })
+    }
+}
+
+impl Cluster {
+    /// Where each node's clients reach it, joined as clients take them.
+    #[must_use]
+    pub fn bootstrap() -> String {
+        NODES.map(address).join(",")
+    }
+
+    /// Starts every node, makes the topic, and waits until every replica is in sync.
+    pub fn start(&mut self, configs: &[(&str, &str)]) -> Result<()> {
+        NODES.into_iter().try_for_each(|id| self.spawn(id))?;
+        wait_until("every broker is in service", START_LIMIT, INTERVAL, || {
+            for node in &mut self.nodes {
+                if let Err(error) = node.process.check_alive() {
+                    return Answer::Never(format!("{error:#}"));
+                }
+            }
+            let seen = NODES.iter().map(|id| Ok(self.kcat.metadata(&address(*id), None)?["brokers"].clone()));
+            Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
+                let all =
+                    seen.iter().all(|brokers| brokers.as_array().is_some_and(|all| all.len() == NODES.len()));
+                ensure!(all, "they see {seen:?}");
+                Ok(())
+            }))
+        })?;
+        broker::create_replicated_topic(&address(NODES[0]), TOPIC, PARTITIONS, 3, configs)?;
+        self.wait_until_whole(START_LIMIT)
+    }
+
+    /// Waits until every broker that runs says of every partition that it has a leader and all replicas in its ISR.
+    pub fn wait_until_whole(&self, limit: Duration) -> Result<()> {
+        wait_until("every replica is in sync, as every broker sees it", limit, INTERVAL, || {
+            let running = self.nodes.iter().filter(|node| node.runs);
+            let seen = running.map(|node| Ok((node.id, self.partitions_seen_by(node.id)?)));
+            Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
+                let is_whole =
+                    |partition: &Partition| partition.leader.is_some() && partition.isr.len() == NODES.len();
+                let all = |(_, partitions): &(u32, Vec<Partition>)| {
+                    !partitions.is_empty() && partitions.iter().all(is_whole)
+                };
+                ensure!(seen.iter().all(all), "they see {seen:?}");
+                Ok(())
+            }))
+        })
+    }
+
+    fn partitions_seen_by(&self, id: u32) -> Result<Vec<Partition>> {
+        self.kcat.partitions(&address(id), TOPIC)
+    }
+
+    /// Who leads a partition.
+    pub fn leader(&self, partition: u32) -> Result<u32> {
+        let seen = self.partitions_seen_by(self.running()?)?;
+        let partition = seen.get(usize::try_from(partition)?).context("there is no such partition")?;
+        partition.leader.context("nobody leads it")
+    }
+
+    /// Who is the active controller.
+    pub fn controller(&self) -> Result<u32> {
+        let answer = wire::send(&address(self.running()?), &wire::describe_quorum())?;
+        wire::quorum_leader(&answer)
+    }
+
+    /// A node that runs.
+    fn running(&self) -> Result<u32> {
+        self.nodes.iter().find(|node| node.runs).map(|node| node.id).context("no node runs")
+    }
+
+    /// Everybody but this node.
+    #[must_use]
+    pub fn others(id: u32) -> Vec<u32> {
+        NODES.into_iter().filter(|other| *other != id).collect()
+    }
+
+    fn node(&mut self, id: u32) -> Result<&mut Node> {
+        self.nodes.iter_mut().find(|node| node.id == id).with_context(|| format!("there is no node {id}"))
+    }
+
+    /// The disk of a node.
+    pub fn disk(&mut self, id: u32) -> Result<&mut Disk> {
+        Ok(&mut self.node(id)?.disk)
+    }
+
+    /// Starts a node.
+    pub fn spawn(&mut self, id: u32) -> Result<()> {
+        let node = self.node(id)?;
+        node.process.spawn()?;
+        node.runs = true;
+        Ok(())
+    }
+
+    /// Kills a node with SIGKILL. It must be running.
+    pub fn kill(&mut self, id: u32) -> Result<()> {
+        let node = self.node(id)?;
+        node.runs = false;
+        node.process.kill()
+    }
+
+    /// Kills nodes with SIGKILL at the same time.
+    pub fn kill_all(&mut self) -> Result<()> {
+        let ids: Vec<u32> = self
+            .nodes
+            .iter()
+            .filter(|node| node.runs)
+            .map(|node| node.process.id())
+            .collect::<Result<_>>()?;
+        kill("KILL", ids)?;
+        NODES.into_iter().try_for_each(|id| {
+            let node = self.node(id)?;
+            if node.runs {
+                node.process.wait_until_it_ends(START_LIMIT).map(drop)?
+            }
+            node.runs = false;
+            Ok(())
+        })
+    }
+
+    /// Stops a node as an operator does.
+    pub fn stop(&mut self, id: u32) -> Result<()> {
+        let node = self.node(id)?;
+        node.runs = false;
+        // A JVM that is told to end says so in its exit code.
+        let status = node.process.signal_and_wait("TERM", START_LIMIT)?;
+        ensure!(matches!(status.code(), Some(0 | 143)), "node {id} ended with {status}");
+        Ok(())
+    }
+
+    /// Kills a node unless it has ended by itself, which is told.
+    pub fn end(&mut self, id: u32) -> Result<bool> {
+        let node = self.node(id)?;
+        node.runs = false;
+        let ended = node.process.check_alive().is_err();
+        if ended {
+            node.process.wait_until_it_ends(START_LIMIT).map(drop)?
+        } else {
+            node.process.kill()?
+        }
+        Ok(ended)
+    }
+
+    /// Sends a node a signal.
+    pub fn signal(&mut self, id: u32, signal: &str) -> Result<()> {
+        kill(signal, [self.process(id)?])
+    }
+
+    /// The process of a node.
+    pub fn process(&mut self, id: u32) -> Result<u32> {
+        self.node(id)?.process.id()
+    }
+
+    /// Where the logs of a node's partitions lie.
+    pub fn data(&mut self, id: u32) -> Result<PathBuf> {
+        Ok(self.node(id)?.disk.data())
+    }
+
+    /// A path in the directory of the run.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Lines of the nodes' logs that tell of a panic, and those that are errors.
+    pub fn complaints(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let (mut panics, mut errors) = (Vec::new(), Vec::new());
+        for node in &self.nodes {
+            let log = node.process.log()?;
+            let lines = |words: &'static str| log.lines().filter(move |line| line.contains(words));
+            panics.extend(lines("panicked at").map(|line| format!("node {}: {line}", node.id)));
+            errors.extend(lines(" ERROR ").map(|line| format!("node {}: {line}", node.id)));
+        }
+        Ok((panics, errors))
+    }
+}
+
+/// Where a node's clients reach it.
+#[must_use]
+pub fn address(id: u32) -> String {
+    format!("{}:{CLIENT_PORT}", network::address(id))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}

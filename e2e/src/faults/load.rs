@@ -1,0 +1,174 @@
+//! Clients that work while a fault is on: librdkafka and Kafka's VerifiableProducer send, librdkafka reads.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::cluster::{Cluster, PARTITIONS, TOPIC};
+use super::history::{self, Event, What};
+use crate::attached::Attached;
+use crate::command::{Answer, kill, wait_until};
+use crate::kafka::Kafka;
+use crate::repository;
+
+/// The process that reads everything at the end.
+pub const LAST_READER: &str = "last";
+/// The producer of librdkafka. It sends to every partition in turn.
+pub const LIBRDKAFKA: &str = "c";
+/// The Java producer: VerifiableProducer takes a number as the prefix of its values.
+const JAVA: &str = "7";
+const WATCHER: &str = "watcher";
+/// Records a second.
+const LIBRDKAFKA_RATE: u32 = 600;
+const JAVA_RATE: u32 = 300;
+/// Of each of librdkafka's.
+const RECORD_BYTES: u32 = 200;
+/// How long the first acknowledgement of each producer may take; a JVM starts.
+const FIRST_LIMIT: Duration = Duration::from_secs(30);
+/// How long a producer may take to have all its records acknowledged or given up after it was told to stop: its own
+/// limit is 30 s.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
+/// How long the last reader may take by its own clock.
+const READ_SECONDS: u32 = 20;
+const READ_LIMIT: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The clients of a run.
+#[derive(Debug)]
+pub struct Load {
+    clients: Vec<Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    name: &'static str,
+    process: Attached,
+}
+
+impl Load {
+    /// Starts the clients and waits until each producer had an acknowledgement.
+    pub fn start(cluster: &Cluster, kafka: &Kafka, idempotent: bool) -> Result<Self> {
+        let send = [LIBRDKAFKA_RATE.to_string(), RECORD_BYTES.to_string(), idempotent.to_string()];
+        let clients = vec![
+            librdkafka(cluster, "send", LIBRDKAFKA, &send),
+            librdkafka(cluster, "watch", WATCHER, &[]),
+            java(cluster, kafka, idempotent)?,
+        ];
+        let mut load = Self { clients };
+        for client in &mut load.clients {
+            client.process.spawn()?;
+        }
+        load.wait_for_acknowledgements(FIRST_LIMIT)?;
+        Ok(load)
+    }
+
+    /// Waits until each producer has had another acknowledgement than those it has had already.
+    pub fn wait_for_acknowledgements(&mut self, limit: Duration) -> Result<()> {
+        let count = |client: &Client| -> Result<usize> {
+            let sent = |event: &&Event| matches!(event.what, What::Sent { .. });
+            Ok(client.events()?.iter().filter(sent).count())
+        };
+        let producers: Vec<&Client> = self.clients.iter().filter(|client| client.name != WATCHER).collect();
+        let before: Vec<usize> = producers.iter().map(|client| count(client)).collect::<Result<_>>()?;
+        wait_until("each producer has another acknowledgement", limit, INTERVAL, || {
+            Answer::from(producers.iter().zip(&before).try_for_each(|(client, before)| {
+                ensure!(count(client)? > *before, "{} has none since", client.name);
+                Ok(())
+            }))
+        })
+    }
+
+    /// Tells the producers to stop, and when they have, the reader; what all of them wrote down.
+    pub fn stop(mut self) -> Result<Vec<Event>> {
+        let (readers, producers): (Vec<_>, Vec<_>) =
+            self.clients.iter_mut().partition(|client| client.name == WATCHER);
+        for group in [producers, readers] {
+            let ids: Vec<u32> = group.iter().map(|client| client.process.id()).collect::<Result<_>>()?;
+            kill("TERM", ids)?;
+            for client in group {
+                client.process.wait_until_it_ends(STOP_LIMIT)?;
+            }
+        }
+        let mut events = Vec::new();
+        for client in &self.clients {
+            let its = client.events()?;
+            ensure!(
+                its.iter().any(|event| event.what == What::End),
+                "{} broke off: {}",
+                client.name,
+                client.process.tail()
+            );
+            events.extend(its);
+        }
+        Ok(events)
+    }
+}
+
+/// The producers that keep the order of what they send. Without idempotence librdkafka does not, even with one request
+/// in flight: while one to a leader that does not answer is waited for, the next goes to the new leader already.
+#[must_use]
+pub fn ordered(idempotent: bool) -> BTreeSet<String> {
+    let all = [Some(JAVA), idempotent.then_some(LIBRDKAFKA)];
+    all.into_iter().flatten().map(str::to_owned).collect()
+}
+
+/// Reads everything there is, once.
+pub fn read_everything(cluster: &Cluster) -> Result<Vec<Event>> {
+    let mut client = librdkafka(cluster, "read", LAST_READER, &[READ_SECONDS.to_string()]);
+    client.process.spawn()?;
+    let status = client.process.wait_until_it_ends(READ_LIMIT)?;
+    ensure!(status.success(), "not everything can be read: {}", client.process.tail());
+    client.events()
+}
+
+impl Client {
+    fn new(cluster: &Cluster, name: &'static str, program: &str, words: Vec<OsString>) -> Self {
+        let output = cluster.path(&format!("client-{name}.out"));
+        Self { name, process: Attached::new(name, program.into(), words, output) }
+    }
+
+    /// What it has written down so far; its last line may not be whole yet.
+    fn events(&self) -> Result<Vec<Event>> {
+        let text = self.process.log()?;
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        history::parse(self.name, whole)
+    }
+}
+
+fn librdkafka(cluster: &Cluster, verb: &str, name: &'static str, rest: &[String]) -> Client {
+    let script = repository::root().join("e2e/faults/client.py").into_os_string();
+    let words = [verb, &Cluster::bootstrap(), TOPIC, &PARTITIONS.to_string(), name].map(OsString::from);
+    let words = [script].into_iter().chain(words).chain(rest.iter().map(OsString::from)).collect();
+    // Debian's own, for which its package of librdkafka's bindings is made.
+    Client::new(cluster, name, "/usr/bin/python3", words)
+}
+
+fn java(cluster: &Cluster, kafka: &Kafka, idempotent: bool) -> Result<Client> {
+    let in_flight = if idempotent { 5 } else { 1 };
+    let settings = format!(
+        "enable.idempotence={idempotent}\nmax.in.flight.requests.per.connection={in_flight}\nretries=2147483647\n\
+         linger.ms=5\ndelivery.timeout.ms=30000\nrequest.timeout.ms=5000\nmetadata.max.age.ms=5000\n\
+         reconnect.backoff.max.ms=500\nmax.block.ms=30000\n"
+    );
+    let file = cluster.path("producer.properties");
+    fs::write(&file, settings).with_context(|| format!("write {}", file.display()))?;
+    let mut words = kafka.tool_words("org.apache.kafka.tools.VerifiableProducer");
+    let rate = JAVA_RATE.to_string();
+    let options = [
+        "--bootstrap-server",
+        &Cluster::bootstrap(),
+        "--topic",
+        TOPIC,
+        "--throughput",
+        &rate,
+        "--acks",
+        "-1",
+    ];
+    words.extend(options.map(OsString::from));
+    words.extend(["--value-prefix", JAVA, "--command-config"].map(OsString::from));
+    words.push(file.into());
+    Ok(Client::new(cluster, JAVA, "java", words))
+}

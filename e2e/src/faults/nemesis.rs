@@ -1,0 +1,203 @@
+//! Who does the harm: each fault from its beginning to its end, at times and to victims that the seed decides.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::catalogue::Fault;
+use super::chance::Chance;
+use super::cluster::{Cluster, NODES, PARTITIONS};
+use super::network::{self, Cut, From};
+use crate::attached::Attached;
+
+/// How long one is dead, paused or cut off: less than a session of 9 s, or so long that others lead.
+const AWAY_SHORT_MS: std::ops::Range<u64> = 500..9_000;
+const AWAY_LONG_MS: std::ops::Range<u64> = 9_500..14_000;
+/// How long a disk or a link is bad.
+const BAD_MS: std::ops::Range<u64> = 3_000..9_000;
+/// How long all replicas may take to be in sync again between two steps of a fault.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+/// Of a slow link: much less than the load, which is some 200 KB/s to each follower.
+const SLOW_KILOBITS: u64 = 256;
+
+/// Does the harm and undoes it. Says what was done.
+pub fn strike(fault: Fault, cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    let partition = u32::try_from(chance.below(u64::from(PARTITIONS)))?;
+    let leader = cluster.leader(partition)?;
+    match fault {
+        Fault::Steady => {
+            thread::sleep(Duration::from_secs(5));
+            Ok("nothing".to_owned())
+        }
+        Fault::KillLeader => kill(cluster, chance, leader),
+        Fault::KillController => {
+            let controller = cluster.controller()?;
+            kill(cluster, chance, controller)
+        }
+        Fault::KillAll => kill_all(cluster, chance),
+        Fault::PauseLeader => pause(cluster, chance, leader),
+        Fault::PauseFollower => {
+            let follower = chance.one_of(&Cluster::others(leader)).context("there are others")?;
+            pause(cluster, chance, follower)
+        }
+        Fault::PauseController => {
+            let controller = cluster.controller()?;
+            pause(cluster, chance, controller)
+        }
+        Fault::PartitionLeader => {
+            let from = if chance.coin() { From::Brokers } else { From::All };
+            cut(leader, Cut::Both, from, chance)
+        }
+        Fault::PartitionAsymmetric => {
+            let how = if chance.coin() { Cut::Deaf } else { Cut::Mute };
+            cut(leader, how, From::Brokers, chance)
+        }
+        Fault::SlowLink => slow_link(chance, leader),
+        Fault::RollingRestart => roll(cluster, chance),
+        Fault::DiskFull => fill(cluster, chance, leader),
+        Fault::SyncError => fail_syncs(cluster, chance, leader),
+        Fault::SlowDisk => slow_syncs(cluster, chance, leader),
+        Fault::PowerLoss => lose_power(cluster, chance),
+    }
+}
+
+fn away(chance: &mut Chance) -> Duration {
+    if chance.below(3) == 0 { chance.millis(AWAY_SHORT_MS) } else { chance.millis(AWAY_LONG_MS) }
+}
+
+fn kill(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    let time = away(chance);
+    cluster.kill(victim)?;
+    thread::sleep(time);
+    cluster.spawn(victim)?;
+    Ok(format!("broker {victim} is dead for {time:.1?}"))
+}
+
+fn kill_all(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    cluster.kill_all()?;
+    let order = spawn_all(cluster, chance)?;
+    Ok(format!("all are killed and start again as {order}"))
+}
+
+/// Starts all nodes, in some order and not at once.
+fn spawn_all(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    let first = chance.one_of(&NODES).context("there are nodes")?;
+    let mut order = vec![first];
+    order.extend(Cluster::others(first));
+    for id in &order {
+        thread::sleep(chance.millis(0..1_500));
+        cluster.spawn(*id)?;
+    }
+    Ok(format!("{order:?}"))
+}
+
+fn pause(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    let time = away(chance);
+    cluster.signal(victim, "STOP")?;
+    thread::sleep(time);
+    cluster.signal(victim, "CONT")?;
+    Ok(format!("broker {victim} is paused for {time:.1?}"))
+}
+
+fn cut(victim: u32, how: Cut, from: From, chance: &mut Chance) -> Result<String> {
+    let time = away(chance);
+    network::cut(victim, how, from, &Cluster::others(victim))?;
+    thread::sleep(time);
+    network::mend(victim)?;
+    Ok(format!("broker {victim} is cut off ({how:?}, from {from:?}) for {time:.1?}"))
+}
+
+fn slow_link(chance: &mut Chance, victim: u32) -> Result<String> {
+    let time = chance.millis(BAD_MS);
+    network::slow(victim, SLOW_KILOBITS)?;
+    thread::sleep(time);
+    network::hurry(victim)?;
+    Ok(format!("broker {victim} sends {SLOW_KILOBITS} kbit/s for {time:.1?}"))
+}
+
+fn roll(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    let mut told = Vec::new();
+    for id in NODES {
+        let started = Instant::now();
+        cluster.stop(id)?;
+        told.push(format!("broker {id} stops in {:.1?}", started.elapsed()));
+        thread::sleep(chance.millis(0..500));
+        cluster.spawn(id)?;
+        cluster.wait_until_whole(STEP_LIMIT)?;
+    }
+    Ok(told.join(", "))
+}
+
+fn fill(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    // Ours stops taking records while a twentieth is free; Kafka does when nothing is.
+    const NEARLY_FULL_BYTES: u64 = 4 << 20;
+    let leave = if chance.coin() { NEARLY_FULL_BYTES } else { 0 };
+    let time = chance.millis(BAD_MS);
+    cluster.disk(victim)?.fill(leave)?;
+    thread::sleep(time);
+    cluster.disk(victim)?.make_room()?;
+    let mut told = format!("the disk of broker {victim} has {leave} bytes free for {time:.1?}");
+    if leave == 0 {
+        told.push_str(&revive(cluster, victim)?);
+    }
+    Ok(told)
+}
+
+/// Starts a node whose disk has failed and is well again.
+fn revive(cluster: &mut Cluster, victim: u32) -> Result<String> {
+    let ended = cluster.end(victim)?;
+    cluster.spawn(victim)?;
+    Ok(format!(", it {} and is started again", if ended { "has ended" } else { "runs on, is killed" }))
+}
+
+fn fail_syncs(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    let time = chance.millis(BAD_MS);
+    let tracer = trace(cluster, victim, "error=EIO")?;
+    thread::sleep(time);
+    drop(tracer);
+    let what = revive(cluster, victim)?;
+    Ok(format!("syncs of broker {victim} fail for {time:.1?}{what}"))
+}
+
+fn slow_syncs(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    // One in three takes longer than a disk may before it has failed.
+    let delay = if chance.below(3) == 0 { Duration::from_secs(12) } else { chance.millis(50..700) };
+    let time = chance.millis(BAD_MS).max(delay);
+    let mut tracer = trace(cluster, victim, &format!("delay_enter={}", delay.as_micros()))?;
+    thread::sleep(time);
+    let mut told = format!("syncs of broker {victim} take {delay:.1?} for {time:.1?}");
+    if delay > Duration::from_secs(10) {
+        drop(tracer);
+        told.push_str(&revive(cluster, victim)?);
+    } else {
+        tracer.signal_and_wait("TERM", STEP_LIMIT)?;
+    }
+    Ok(told)
+}
+
+/// Does that to every sync of a node until it is dropped.
+fn trace(cluster: &mut Cluster, victim: u32, injection: &str) -> Result<Attached> {
+    let output = cluster.path("strace.log");
+    let words =
+        ["-f", "-qq", "-p", &cluster.process(victim)?.to_string(), "-e", "trace=fdatasync,fsync", "-e"];
+    let mut words: Vec<std::ffi::OsString> = words.map(Into::into).to_vec();
+    words.extend([format!("inject=fdatasync,fsync:{injection}").into(), "-o".into(), output.into()]);
+    let mut tracer = Attached::new("strace", "strace".into(), words, cluster.path("strace.out"));
+    tracer.spawn()?;
+    Ok(tracer)
+}
+
+fn lose_power(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    // First the disks: what is written in the last moments of the processes is lost, too.
+    for id in NODES {
+        cluster.disk(id)?.stop_serving()?;
+    }
+    cluster.kill_all()?;
+    for id in NODES {
+        cluster.disk(id)?.power_off()?;
+        cluster.disk(id)?.power_on()?;
+    }
+    let order = spawn_all(cluster, chance)?;
+    Ok(format!("all lose power and start again as {order}"))
+}
