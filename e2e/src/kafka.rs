@@ -25,6 +25,9 @@ const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "
 const SERVER: [&str; 5] =
     ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"];
 
+/// As upstream's `kafka-producer-perf-test.sh` sets it.
+const CLIENT: [&str; 1] = ["-Xmx512M"];
+
 /// For three brokers beside each other and their clients, on a small machine, where nobody measures.
 const SMALL_SERVER: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms128m", "-Xmx384m"];
 
@@ -70,6 +73,12 @@ impl Kafka {
     #[must_use]
     pub fn tool_words(&self, class: &str) -> Vec<OsString> {
         self.words(&SHORT_LIVED, class)
+    }
+
+    /// What `java` is told to run a client that is measured.
+    #[must_use]
+    pub fn client_words(&self, class: &str) -> Vec<OsString> {
+        self.words(&CLIENT, class)
     }
 
     /// What `java` is told to run Kafka's broker; a properties file follows.

@@ -69,6 +69,12 @@ impl Kcat {
             .map(|_| ())
     }
 
+    /// Produces one record to one partition and waits until every in-sync replica has acknowledged it.
+    pub fn produce_to(&self, bootstrap: &str, topic: &str, partition: u32, value: &str) -> Result<()> {
+        let words = ["-P", "-t", topic, "-p", &partition.to_string(), "-X", "acks=all"];
+        self.program(bootstrap).args(words).stdin(format!("{value}\n")).read().map(drop)
+    }
+
     /// Reads a topic from its beginning to its end, in no particular order of partitions.
     pub fn consume(&self, bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
         let text = self.read_topic(bootstrap, topic, &["-K", "\t"])?;

@@ -5,6 +5,7 @@
 //! a running cluster is called and where its files lie) and [`verb`] (what each `cargo xtask` verb does).
 
 pub mod attached;
+pub mod bench;
 pub mod cache;
 pub mod command;
 pub mod control_group;
@@ -14,6 +15,7 @@ pub mod forward;
 pub mod go;
 pub mod helm;
 pub mod images;
+pub mod isolation;
 pub mod kafka;
 pub mod kcat;
 pub mod kube;

@@ -49,7 +49,7 @@ pub enum Storage {
 }
 
 /// What a seed's topic asks of an acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// The record is on the disks.
     Synced,

@@ -23,8 +23,6 @@ use crate::wire;
 pub const NODES: [u32; 3] = [1, 2, 3];
 /// The topic of a run.
 pub const TOPIC: &str = "faults";
-/// Each broker leads one.
-pub const PARTITIONS: u32 = 3;
 const CLIENT_PORT: u16 = 9092;
 const CONTROLLER_PORT: u16 = 9093;
 const HTTP_PORT: u16 = 8090;
@@ -38,7 +36,16 @@ pub enum Product {
     /// The binary of a build of ours.
     Ottla(PathBuf),
     /// Apache Kafka as released.
-    Kafka(Kafka),
+    Kafka(Kafka, Heap),
+}
+
+/// How much memory Kafka's brokers may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heap {
+    /// As upstream's scripts set it.
+    Upstream,
+    /// As little as it takes, where nobody measures.
+    Small,
 }
 
 /// A formatted directory for each node, to be copied.
@@ -46,6 +53,7 @@ pub enum Product {
 pub struct Template {
     product: Product,
     directory: PathBuf,
+    before: Vec<String>,
 }
 
 /// The nodes of one run.
@@ -69,7 +77,7 @@ impl Product {
     pub fn name(&self) -> Result<String> {
         Ok(match self {
             Self::Ottla(_) => "Ottla".to_owned(),
-            Self::Kafka(_) => format!("Apache Kafka {}", kafka::version()?),
+            Self::Kafka(..) => format!("Apache Kafka {}", kafka::version()?),
         })
     }
 
@@ -81,7 +89,7 @@ impl Product {
             format!("PLAINTEXT://{address}:{CLIENT_PORT},CONTROLLER://{address}:{CONTROLLER_PORT}");
         let own = match self {
             Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
-            Self::Kafka(_) => {
+            Self::Kafka(..) => {
                 "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
                                group.initial.rebalance.delay.ms=0\n"
                     .to_owned()
@@ -99,8 +107,11 @@ impl Product {
     fn program(&self, properties: &Path) -> (PathBuf, Vec<OsString>) {
         match self {
             Self::Ottla(binary) => (binary.clone(), vec!["server".into(), properties.into()]),
-            Self::Kafka(kafka) => {
-                let mut words = kafka.small_server_words();
+            Self::Kafka(kafka, heap) => {
+                let mut words = match heap {
+                    Heap::Upstream => kafka.server_words(),
+                    Heap::Small => kafka.small_server_words(),
+                };
                 words.push(properties.into());
                 ("java".into(), words)
             }
@@ -116,15 +127,15 @@ impl Product {
         let words = ["format", "-t", CLUSTER, "--initial-controllers", &voters, "-c"];
         let tool = match self {
             Self::Ottla(binary) => program(binary).arg("storage"),
-            Self::Kafka(kafka) => kafka.tool("kafka.tools.StorageTool"),
+            Self::Kafka(kafka, _) => kafka.tool("kafka.tools.StorageTool"),
         };
         tool.args(words).arg(properties).read().map(drop)
     }
 }
 
 impl Template {
-    /// Formats a directory for each node.
-    pub fn make(product: Product, directory: &Path) -> Result<Self> {
+    /// Formats a directory for each node. The words `before` are put before the program that runs as a node.
+    pub fn make(product: Product, directory: &Path, before: &[&str]) -> Result<Self> {
         for id in NODES {
             let data = directory.join(format!("node-{id}"));
             fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
@@ -132,13 +143,14 @@ impl Template {
             write(&properties, &product.properties(id, &data))?;
             product.format(&properties)?;
         }
-        Ok(Self { product, directory: directory.to_owned() })
+        let before = before.iter().map(|word| (*word).to_owned()).collect();
+        Ok(Self { product, directory: directory.to_owned(), before })
     }
 
     /// Whether it is not ours.
     #[must_use]
     pub fn is_kafka(&self) -> bool {
-        matches!(self.product, Product::Kafka(_))
+        matches!(self.product, Product::Kafka(..))
     }
 
     /// The nodes of a run, on disks of that kind; none runs yet.
@@ -156,7 +168,7 @@ impl Template {
         write(&properties, &self.product.properties(id, &disk.data()))?;
         let (executable, arguments) = self.product.program(&properties);
         let [enter, namespace] = network::inside(id);
-        let words = [namespace, "--".to_owned()].into_iter().map(OsString::from);
+        let words = [namespace, "--".to_owned()].into_iter().chain(self.before.clone()).map(OsString::from);
         let words = words.chain([executable.into()]).chain(arguments).collect();
         let log = directory.join(format!("node-{id}.log"));
         Ok(Node {
@@ -176,7 +188,7 @@ impl Cluster {
     }
 
     /// Starts every node, makes the topic, and waits until every replica is in sync.
-    pub fn start(&mut self, configs: &[(&str, &str)]) -> Result<()> {
+    pub fn start(&mut self, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
         NODES.into_iter().try_for_each(|id| self.spawn(id))?;
         wait_until("every broker is in service", START_LIMIT, INTERVAL, || {
             for node in &mut self.nodes {
@@ -192,7 +204,8 @@ impl Cluster {
                 Ok(())
             }))
         })?;
-        broker::create_replicated_topic(&address(NODES[0]), TOPIC, PARTITIONS, 3, configs)?;
+        let (first, replicas) = (address(NODES[0]), u16::try_from(NODES.len())?);
+        broker::create_replicated_topic(&first, TOPIC, partitions, replicas, configs)?;
         self.wait_until_whole(START_LIMIT)
     }
 
@@ -213,15 +226,21 @@ impl Cluster {
         })
     }
 
-    fn partitions_seen_by(&self, id: u32) -> Result<Vec<Partition>> {
+    /// The partitions of the topic as a node tells them.
+    pub fn partitions_seen_by(&self, id: u32) -> Result<Vec<Partition>> {
         self.kcat.partitions(&address(id), TOPIC)
     }
 
     /// Who leads a partition.
     pub fn leader(&self, partition: u32) -> Result<u32> {
-        let seen = self.partitions_seen_by(self.running()?)?;
-        let partition = seen.get(usize::try_from(partition)?).context("there is no such partition")?;
-        partition.leader.context("nobody leads it")
+        let index = usize::try_from(partition)?;
+        let mut leader = None;
+        wait_until(&format!("somebody leads partition {partition}"), START_LIMIT, INTERVAL, || {
+            let seen = self.running().and_then(|node| self.partitions_seen_by(node));
+            leader = seen.as_ref().ok().and_then(|seen| seen.get(index)?.leader);
+            if leader.is_some() { Answer::Yes } else { Answer::NotYet(format!("{seen:?}")) }
+        })?;
+        leader.context("it has been waited for")
     }
 
     /// Who is the active controller.
@@ -310,6 +329,11 @@ impl Cluster {
     /// Sends a node a signal.
     pub fn signal(&mut self, id: u32, signal: &str) -> Result<()> {
         kill(signal, [self.process(id)?])
+    }
+
+    /// The memory that a node holds, in KiB.
+    pub fn resident_kib(&mut self, id: u32) -> Result<u64> {
+        Ok(self.node(id)?.process.memory()?.resident_kib)
     }
 
     /// The process of a node.

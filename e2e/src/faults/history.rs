@@ -132,16 +132,16 @@ fn verifiable(process: &str, name: &str, line: &Value) -> Result<Option<Event>> 
     Ok(Some(Event { process: process.to_owned(), time_ms: number("timestamp")?, what }))
 }
 
-/// Of the acknowledgements that `process` got: how many, and the longest time in milliseconds during which some
-/// partition had none, between its first and the end of the load.
+/// Of the acknowledgements that `process` got in each partition: the longest time in milliseconds from one to the next.
 #[must_use]
-pub fn longest_gap_ms(events: &[Event], process: &str) -> u64 {
+pub fn gaps_ms(events: &[Event], process: &str) -> BTreeMap<u32, u64> {
     let mut last: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut longest = 0;
+    let mut longest: BTreeMap<u32, u64> = BTreeMap::new();
     for event in events.iter().filter(|event| event.process == process) {
         if let What::Sent { partition, .. } = event.what {
             let before = last.insert(partition, event.time_ms).unwrap_or(event.time_ms);
-            longest = longest.max(event.time_ms.saturating_sub(before));
+            let gap = longest.entry(partition).or_default();
+            *gap = (*gap).max(event.time_ms.saturating_sub(before));
         }
     }
     longest
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_gap_is_that_of_the_partition_that_waited_longest() {
+    fn the_longest_gap_is_told_of_each_partition() {
         let sent = |partition: u32, time_ms: u64| Event {
             process: "a".to_owned(),
             time_ms,
             what: What::Sent { partition, offset: time_ms, value: format!("{partition}.{time_ms}") },
         };
         let events = [sent(0, 10), sent(1, 12), sent(1, 50), sent(0, 400), sent(1, 401)];
-        assert_eq!(longest_gap_ms(&events, "a"), 390);
-        assert_eq!(longest_gap_ms(&events, "b"), 0);
+        assert_eq!(gaps_ms(&events, "a"), BTreeMap::from([(0, 390), (1, 351)]));
+        assert_eq!(gaps_ms(&events, "b"), BTreeMap::new());
     }
 }

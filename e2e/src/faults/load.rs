@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::cluster::{Cluster, PARTITIONS, TOPIC};
+use super::cluster::{Cluster, TOPIC};
 use super::history::{self, Event, What};
 use crate::attached::Attached;
 use crate::command::{Answer, kill, wait_until};
@@ -21,6 +21,8 @@ pub const LIBRDKAFKA: &str = "c";
 /// The Java producer: VerifiableProducer takes a number as the prefix of its values.
 const JAVA: &str = "7";
 const WATCHER: &str = "watcher";
+/// Of the topic of a run: each broker leads one.
+pub const PARTITIONS: u32 = 3;
 /// Records a second.
 const LIBRDKAFKA_RATE: u32 = 600;
 const JAVA_RATE: u32 = 300;
@@ -42,8 +44,9 @@ pub struct Load {
     clients: Vec<Client>,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct Client {
+pub struct Client {
     name: &'static str,
     process: Attached,
 }
@@ -51,9 +54,8 @@ struct Client {
 impl Load {
     /// Starts the clients and waits until each producer had an acknowledgement.
     pub fn start(cluster: &Cluster, kafka: &Kafka, idempotent: bool) -> Result<Self> {
-        let send = [LIBRDKAFKA_RATE.to_string(), RECORD_BYTES.to_string(), idempotent.to_string()];
         let clients = vec![
-            librdkafka(cluster, "send", LIBRDKAFKA, &send),
+            Client::sender(cluster, idempotent),
             librdkafka(cluster, "watch", WATCHER, &[]),
             java(cluster, kafka, idempotent)?,
         ];
@@ -63,6 +65,21 @@ impl Load {
         }
         load.wait_for_acknowledgements(FIRST_LIMIT)?;
         Ok(load)
+    }
+
+    /// Starts one producer of librdkafka alone, and waits until it had an acknowledgement.
+    pub fn start_alone(cluster: &Cluster, idempotent: bool) -> Result<Self> {
+        let mut sender = Client::sender(cluster, idempotent);
+        sender.process.spawn()?;
+        let mut load = Self { clients: vec![sender] };
+        load.wait_for_acknowledgements(FIRST_LIMIT)?;
+        Ok(load)
+    }
+
+    /// What the producers wrote down so far.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let events: Vec<Vec<Event>> = self.clients.iter().map(Client::events).collect::<Result<_>>()?;
+        Ok(events.into_iter().flatten().collect())
     }
 
     /// Waits until each producer has had another acknowledgement than those it has had already.
@@ -86,6 +103,9 @@ impl Load {
         let (readers, producers): (Vec<_>, Vec<_>) =
             self.clients.iter_mut().partition(|client| client.name == WATCHER);
         for group in [producers, readers] {
+            if group.is_empty() {
+                continue;
+            }
             let ids: Vec<u32> = group.iter().map(|client| client.process.id()).collect::<Result<_>>()?;
             kill("TERM", ids)?;
             for client in group {
@@ -125,6 +145,12 @@ pub fn read_everything(cluster: &Cluster) -> Result<Vec<Event>> {
 }
 
 impl Client {
+    /// librdkafka's producer, to every partition in turn.
+    fn sender(cluster: &Cluster, idempotent: bool) -> Self {
+        let words = [LIBRDKAFKA_RATE.to_string(), RECORD_BYTES.to_string(), idempotent.to_string()];
+        librdkafka(cluster, "send", LIBRDKAFKA, &words)
+    }
+
     fn new(cluster: &Cluster, name: &'static str, program: &str, words: Vec<OsString>) -> Self {
         let output = cluster.path(&format!("client-{name}.out"));
         Self { name, process: Attached::new(name, program.into(), words, output) }

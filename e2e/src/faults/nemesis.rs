@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use super::catalogue::Fault;
 use super::chance::Chance;
-use super::cluster::{Cluster, NODES, PARTITIONS};
+use super::cluster::{Cluster, NODES};
+use super::load::PARTITIONS;
 use super::network::{self, Cut, From};
 use crate::attached::Attached;
 

@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use super::catalogue::{Durability, Fault};
 use super::chance::Chance;
 use super::check::{self, Counts, Evidence};
-use super::cluster::{Cluster, NODES, PARTITIONS, TOPIC, Template};
+use super::cluster::{Cluster, NODES, TOPIC, Template};
 use super::history;
-use super::load::{self, LAST_READER, LIBRDKAFKA, Load};
+use super::load::{self, LAST_READER, LIBRDKAFKA, Load, PARTITIONS};
 use super::nemesis;
 use super::replica::Replica;
 use crate::kafka::Kafka;
@@ -71,7 +71,7 @@ impl Plan {
         let mut cluster = template.cluster(self.fault.storage(), directory)?;
         let flush = self.durability().flush_messages();
         cluster
-            .start(&[("min.insync.replicas", "2"), ("flush.messages", flush)])
+            .start(PARTITIONS, &[("min.insync.replicas", "2"), ("flush.messages", flush)])
             .context("start the cluster")?;
         let mut load = Load::start(&cluster, kafka, self.idempotent).context("start the load")?;
         thread::sleep(chance.millis(CALM_MS));
@@ -105,7 +105,7 @@ impl Plan {
         Ok(Outcome {
             what,
             counts,
-            gap_ms: history::longest_gap_ms(&evidence.events, LIBRDKAFKA),
+            gap_ms: history::gaps_ms(&evidence.events, LIBRDKAFKA).into_values().max().unwrap_or_default(),
             took_ms: u64::try_from(started.elapsed().as_millis())?,
             problems,
             errors: errors.into_iter().take(ERRORS_MAX).collect(),

@@ -1,6 +1,5 @@
 //! A series of runs, in namespaces of its own, with a table at the end.
 
-use std::env;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::catalogue::Fault;
-use super::cluster::{NODES, Product, Template};
+use super::cluster::{Heap, NODES, Product, Template};
 use super::ledger::Ledger;
 use super::network;
 use super::run::{Outcome, Plan};
+use crate::isolation;
 use crate::kafka::Kafka;
 use crate::repository;
 use crate::step::{Steps, say};
@@ -107,13 +107,10 @@ impl Series {
         words
     }
 
-    /// The command that does the series in namespaces of its own: `unshare` and this program again.
+    /// The command that does the series in namespaces of its own.
     pub fn command(&self) -> Result<Command> {
-        let this = env::current_exe().context("find this program")?;
-        let mut command = Command::new("unshare");
-        // With the first process of the namespace all others end, and with the last all mounts and networks.
-        command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        command.arg(this).arg("faults-inside").args(self.words());
+        let words: Vec<String> = ["faults-inside".to_owned()].into_iter().chain(self.words()).collect();
+        let mut command = isolation::command(&words)?;
         if let Some(bug) = &self.planted {
             command.env("OTTLA_PLANTED", bug);
         }
@@ -125,9 +122,9 @@ impl Series {
         Err(self.command()?.exec()).context("start unshare")
     }
 
-    /// Does the series. This process must be the first of namespaces of its own.
+    /// Does the series. This process must be in namespaces of its own.
     pub fn run_inside(&self) -> Result<()> {
-        ensure!(std::process::id() == 1, "the rig runs in namespaces of its own: use `cargo xtask faults`");
+        isolation::require()?;
         let directory = repository::target().join("faults");
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let lock = File::create(directory.join("lock")).context("create the lock")?;
@@ -135,7 +132,7 @@ impl Series {
         let steps = Steps::new(directory.join("steps"));
         let kafka = Kafka::ensure(&steps)?;
         let product = match (&self.binary, self.kafka) {
-            (_, true) => Product::Kafka(kafka.clone()),
+            (_, true) => Product::Kafka(kafka.clone(), Heap::Small),
             (Some(binary), false) => Product::Ottla(binary.clone()),
             (None, false) => bail!("no binary is named"),
         };
@@ -147,7 +144,7 @@ impl Series {
         network::make(&NODES)?;
         let work = directory.join("work");
         let template = steps.run(&format!("format three nodes of {name}"), |_| {
-            Template::make(product.clone(), &emptied(&directory.join("template"))?)
+            Template::make(product.clone(), &emptied(&directory.join("template"))?, &[])
         })?;
         let mut table = Vec::new();
         for plan in self.plans() {
@@ -186,7 +183,8 @@ impl Series {
     }
 }
 
-fn emptied(directory: &Path) -> Result<PathBuf> {
+/// A directory with nothing in it.
+pub fn emptied(directory: &Path) -> Result<PathBuf> {
     if directory.exists() {
         fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
     }

@@ -1,5 +1,6 @@
 //! The verbs of `cargo xtask`, one module each.
 
+pub mod bench;
 pub mod check;
 pub mod down;
 pub mod elsewhere;
@@ -36,6 +37,9 @@ cargo xtask VERB
   faults [NAME...] [--seeds N] [--start S] [--binary OTTLA] [--kafka] [--planted BUG] [--idempotent] [--fresh]
           three brokers as processes under real faults and a load, and whether they kept what they promised;
           --list names the faults, docs/testing.md says the rest
+  bench cluster [--pairs N] [--only NAME]... [--warm-up SECONDS] [--binary OTTLA]
+          three brokers measured beside three of Apache Kafka's, in turn; NAME is leader, silent, controller,
+          restart, produce, produce-synced or cold
   sim [--seeds N] [--start S] [...]
           the simulator on all cores; `cargo xtask sim --help` says the rest
   help    this text";
@@ -65,6 +69,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         // Not for people: the process lane starts it.
         Some((&"kubelet", [name])) => kubelet::run(&Site::new(name)),
         Some((&"sim", options)) => sim::run(options),
+        Some((&"bench", ["cluster", options @ ..])) => bench::run(options),
+        // Not for people: `bench` starts it in namespaces of its own.
+        Some((&"bench-inside", options)) => bench::run_inside(options),
         Some((&"faults", options)) => faults::run(options),
         // Not for people: `faults` starts it in namespaces of its own.
         Some((&"faults-inside", options)) => faults::run_inside(options),
