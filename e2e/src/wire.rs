@@ -173,6 +173,37 @@ pub fn quorum_leader(answer: &[u8]) -> Result<u32> {
     u32::try_from(leader).context("nobody leads the quorum")
 }
 
+/// The request `AlterPartitionReassignments`, version 0 (flexible): these replicas for one partition, in that order.
+#[must_use]
+pub fn reassign(topic: &str, partition: u32, replicas: &[u32]) -> Request {
+    const ONE: u8 = 2;
+    const NOTHING_TAGGED: u8 = 0;
+    let length = |length: usize| u8::try_from(length + 1).unwrap_or_default();
+    let mut body = vec![NOTHING_TAGGED];
+    put_timeout(&mut body);
+    body.extend([ONE, length(topic.len())]);
+    body.extend(topic.as_bytes());
+    body.push(ONE);
+    body.extend(partition.to_be_bytes());
+    body.push(length(replicas.len()));
+    replicas.iter().for_each(|replica| body.extend(replica.to_be_bytes()));
+    body.extend([NOTHING_TAGGED; 3]);
+    Request { key: 45, version: 0, body }
+}
+
+/// What an answer to [`reassign`] says.
+pub fn reassigned(answer: &[u8], topic: &str) -> Result<()> {
+    // Behind what is tagged and the throttle.
+    let mut rest = answer.get(5..).context("an answer that is too short")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}");
+    // No message, one topic, its name, one partition, its index.
+    rest = rest.get(topic.len() + 8..).context("an answer without a partition")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}");
+    Ok(())
+}
+
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -305,6 +336,14 @@ mod tests {
         let answer = [&[0, 0, 0, 2, 19][..], METADATA_TOPIC.as_bytes(), &partition].concat();
         assert_eq!(quorum_leader(&answer).unwrap(), 3);
         assert!(quorum_leader(&[0, 0, 41]).is_err());
+    }
+
+    #[test]
+    fn the_answer_to_a_reassignment_is_that_of_its_partition() {
+        let answer = |code: u8| [&[0; 7][..], &[0, 2, 2, b'a', 2], &[0; 4], &[0, code, 0, 0, 0, 0]].concat();
+        assert!(reassigned(&answer(0), "a").is_ok());
+        assert_eq!(reassigned(&answer(85), "a").unwrap_err().to_string(), "error 85");
+        assert_eq!(reassigned(&[0, 0, 0, 0, 0, 0, 41], "a").unwrap_err().to_string(), "error 41");
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub enum Fault {
     SlowDisk,
     /// All brokers lose power at once, and what they had not synced.
     PowerLoss,
+    /// Each partition loses a replica and gets it back, in another order; the active controller may die meanwhile.
+    Reassign,
 }
 
 /// What a broker's data lie on.
@@ -59,7 +61,7 @@ pub enum Durability {
 
 impl Fault {
     /// All, in order of their names' appearance in the issue, with the name a person types and what a run proves.
-    pub const ALL: [(&'static str, Self, &'static str); 15] = [
+    pub const ALL: [(&'static str, Self, &'static str); 16] = [
         ("steady", Self::Steady, "nothing is lost or reordered where nothing fails"),
         ("kill-leader", Self::KillLeader, "an acknowledged record is on another broker, and that one leads"),
         ("kill-controller", Self::KillController, "the next controller knows what the last one decided"),
@@ -79,6 +81,11 @@ impl Fault {
             "a slow sync delays acknowledgements and breaks nothing; one of more than 10 s fails the disk",
         ),
         ("power-loss", Self::PowerLoss, "what was acknowledged as synced is on the disk"),
+        (
+            "reassign",
+            Self::Reassign,
+            "replicas go and come under load, over a change of controllers, and nothing is lost",
+        ),
     ];
 
     /// Its name.
@@ -122,7 +129,8 @@ impl Fault {
             | Self::SlowLink
             | Self::RollingRestart
             | Self::SyncError
-            | Self::SlowDisk => Storage::Directory,
+            | Self::SlowDisk
+            | Self::Reassign => Storage::Directory,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Both are configured alike, by the same keys. A series formats them once; each run begins with a copy of that.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,8 @@ const CLIENT_PORT: u16 = 9092;
 const CONTROLLER_PORT: u16 = 9093;
 const HTTP_PORT: u16 = 8090;
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long nodes may take to be in service; a debug build or a JVM on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long nodes may take to be in service: three JVMs on one core of a busy machine take more than a minute.
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -247,6 +248,45 @@ impl Cluster {
     pub fn controller(&self) -> Result<u32> {
         let answer = wire::send(&address(self.running()?), &wire::describe_quorum())?;
         wire::quorum_leader(&answer)
+    }
+
+    /// Asks for these replicas of a partition, in that order; the move is only begun then.
+    pub fn reassign(&self, partition: u32, replicas: &[u32]) -> Result<()> {
+        let request = wire::reassign(TOPIC, partition, replicas);
+        wait_until(&format!("partition {partition} begins to move"), START_LIMIT, INTERVAL, || {
+            let answer = self.running().and_then(|node| wire::send(&address(node), &request));
+            Answer::from(answer.and_then(|answer| wire::reassigned(&answer, TOPIC)))
+        })
+    }
+
+    /// Waits until every broker says that a partition has just these replicas, all of them in its ISR.
+    pub fn wait_for_replicas(&self, partition: u32, replicas: &[u32], limit: Duration) -> Result<()> {
+        let wanted = BTreeSet::from_iter(replicas.iter().copied());
+        let index = usize::try_from(partition)?;
+        wait_until(&format!("partition {partition} lies on {replicas:?}"), limit, INTERVAL, || {
+            let running = self.nodes.iter().filter(|node| node.runs);
+            let seen =
+                running.map(|node| Ok((node.id, self.partitions_seen_by(node.id)?.into_iter().nth(index))));
+            Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
+                let there = |seen: &Option<Partition>| {
+                    seen.as_ref().is_some_and(|seen| seen.replicas == wanted && seen.isr == wanted)
+                };
+                ensure!(seen.iter().all(|(_, seen)| there(seen)), "they see {seen:?}");
+                Ok(())
+            }))
+        })
+    }
+
+    /// Waits until a node no longer has the log of a partition.
+    pub fn wait_until_deleted(&mut self, id: u32, partition: u32, limit: Duration) -> Result<()> {
+        let log = self.data(id)?.join(format!("{TOPIC}-{partition}"));
+        wait_until(&format!("broker {id} has deleted partition {partition}"), limit, INTERVAL, || {
+            let there = fs::exists(&log).with_context(|| format!("look for {}", log.display()));
+            Answer::from(there.and_then(|there| {
+                ensure!(!there, "{} is there", log.display());
+                Ok(())
+            }))
+        })
     }
 
     /// A node that runs.

@@ -60,6 +60,7 @@ pub fn strike(fault: Fault, cluster: &mut Cluster, chance: &mut Chance) -> Resul
         Fault::SyncError => fail_syncs(cluster, chance, leader),
         Fault::SlowDisk => slow_syncs(cluster, chance, leader),
         Fault::PowerLoss => lose_power(cluster, chance),
+        Fault::Reassign => reassign(cluster, chance),
     }
 }
 
@@ -201,4 +202,32 @@ fn lose_power(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
     }
     let order = spawn_all(cluster, chance)?;
     Ok(format!("all lose power and start again as {order}"))
+}
+
+/// Takes a replica from each partition and gives it back in front of the others, so that it is to lead in the end.
+fn reassign(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    let mut told = Vec::new();
+    let fatal = chance.below(2 * u64::from(PARTITIONS));
+    for partition in 0..PARTITIONS {
+        let moved = chance.one_of(&NODES).context("there are nodes")?;
+        let mut others = Cluster::others(moved);
+        if chance.coin() {
+            others.reverse();
+        }
+        cluster.reassign(partition, &others)?;
+        if fatal == u64::from(partition) {
+            let controller = cluster.controller()?;
+            cluster.kill(controller)?;
+            cluster.spawn(controller)?;
+            told.push(format!("controller {controller} dies"));
+        }
+        cluster.wait_for_replicas(partition, &others, STEP_LIMIT)?;
+        cluster.wait_until_deleted(moved, partition, STEP_LIMIT)?;
+        thread::sleep(chance.millis(0..1_000));
+        let all: Vec<u32> = [moved].into_iter().chain(others).collect();
+        cluster.reassign(partition, &all)?;
+        cluster.wait_for_replicas(partition, &all, STEP_LIMIT)?;
+        told.push(format!("partition {partition} is moved off broker {moved} and back"));
+    }
+    Ok(told.join(", "))
 }

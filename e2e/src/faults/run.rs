@@ -23,7 +23,7 @@ const CALM_MS: std::ops::Range<u64> = 500..2_500;
 /// How long a cluster may take, after the fault is over, until every replica is in sync. Three JVMs that start together
 /// on a small machine take most of that.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
-const RECOVERY_LIMIT_OF_KAFKA: Duration = Duration::from_secs(90);
+const RECOVERY_LIMIT_OF_KAFKA: Duration = Duration::from_secs(120);
 /// And from then until each producer is answered.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(10);
 /// How many errors of the logs are told.

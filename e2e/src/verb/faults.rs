@@ -26,6 +26,9 @@ pub fn run(words: &[&str]) -> Result<()> {
         }
         return Ok(());
     }
+    if words == ["--short"] {
+        return short();
+    }
     let series = Series::parse(words)?;
     prepare(series)?.enter()
 }
@@ -63,10 +66,13 @@ fn compile(steps: &Steps, planted: bool) -> Result<PathBuf> {
     let name = if planted { "ottla-planted" } else { "ottla" };
     let place = repository::target().join("faults").join(name);
     steps.run(&format!("compile {name}"), |log| {
-        let mut cargo = program(repository::cargo()).args(["build", "--locked", "--package", "ottla"]);
-        if planted {
-            cargo = cargo.args(["--features", "planted-bugs"]);
-        }
+        // Without bugs with the workspace's features, so that what `cargo test` has compiled need not be compiled again.
+        let what: &[&str] = if planted {
+            &["--package", "ottla", "--features", "planted-bugs"]
+        } else {
+            &["--workspace", "--bin", "ottla"]
+        };
+        let cargo = program(repository::cargo()).args(["build", "--locked"]).args(what);
         cargo.env("CARGO_TARGET_DIR", repository::target()).directory(&repository::root()).log(log)
     })?;
     copy(&repository::target().join("debug/ottla"), &place)?;

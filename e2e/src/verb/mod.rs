@@ -36,7 +36,7 @@ cargo xtask VERB
           alone, in one run with Apache Kafka's, without Kubernetes
   faults [NAME...] [--seeds N] [--start S] [--binary OTTLA] [--kafka] [--planted BUG] [--idempotent] [--fresh]
           three brokers as processes under real faults and a load, and whether they kept what they promised;
-          --list names the faults, docs/testing.md says the rest
+          --list names the faults, --short is CI's part, docs/testing.md says the rest
   bench cluster [--pairs N] [--only NAME]... [--warm-up SECONDS] [--binary OTTLA]
           three brokers measured beside three of Apache Kafka's, in turn; NAME is leader, silent, controller,
           restart, produce, produce-synced or cold
