@@ -82,6 +82,10 @@ pub enum Happening {
     TopicDeleted,
     /// A client changed a setting of one.
     TopicConfigured,
+    /// Replicas of a partition began to be moved.
+    MoveBegun,
+    /// They were where they were to be, or back.
+    MoveEnded,
     /// A batch was acknowledged.
     BatchAcknowledged,
     /// A batch was refused.
@@ -94,7 +98,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -133,6 +137,8 @@ impl Happening {
         Self::TopicMade,
         Self::TopicDeleted,
         Self::TopicConfigured,
+        Self::MoveBegun,
+        Self::MoveEnded,
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
@@ -180,6 +186,8 @@ impl Happening {
             Self::TopicMade => "topic made",
             Self::TopicDeleted => "topic deleted",
             Self::TopicConfigured => "setting changed",
+            Self::MoveBegun => "move of replicas begun",
+            Self::MoveEnded => "move of replicas ended",
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",

@@ -33,6 +33,8 @@ pub struct Options {
     pub replica_fetch_bytes_max: u32,
     /// Whether they also delete them.
     pub deletes_topics: bool,
+    /// The mean time between two requests to move replicas, in simulated milliseconds; none if nobody moves any.
+    pub reassignment_interval_ms: Option<u64>,
     /// How long faults strike, in simulated milliseconds.
     pub chaos_ms: u64,
     /// The mean time between two faults, in simulated milliseconds.
@@ -98,8 +100,16 @@ impl Options {
             disk_full: often(150) && synced,
             restart: often(300),
         };
+        // Drawn apart, so that a seed without moves does what it did before there were any.
+        let mut moves = Rng::new(seed).fork("moves");
+        // A volume may be lost only where a second copy holds everything, before, during and after a move.
+        let may_move = combined_count + broker_count > 1
+            && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
+        let reassignment_interval_ms =
+            (may_move && moves.permille(350)).then(|| *moves.pick(&[100, 400, 1_000, 3_000]));
         Self {
             seed,
+            reassignment_interval_ms,
             combined_count,
             broker_count,
             replication_factor,
@@ -142,6 +152,7 @@ impl Options {
             client_count: 2,
             topic_count: 2,
             deletes_topics: false,
+            reassignment_interval_ms: None,
             chaos_ms: 5_000,
             conditions: Conditions::CALM,
             sync_micros_max: 1_000,

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::effect::Effect;
 use super::replica::{Parked, Replica, ack_settings, log_config};
 use super::{Leaving, Shard};
 use crate::config::TopicConfig;
 use crate::disk::{Disk, is_no_descriptor};
-use crate::ids::{Offset, TopicName, TopicPartition};
+use crate::ids::{Offset, TopicId, TopicName, TopicPartition};
 use crate::log::{Log, directory_name};
 use crate::metadata::image;
 use crate::partition::{Partition, PartitionError, Released};
@@ -123,10 +125,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 continue;
             }
             let Leaving { mut replica, stray, .. } = self.removing.swap_remove(index);
-            let topic_id = replica.log.topic_id().0;
+            let topic_id = replica.log.topic_id();
             let keep = stray && replica.log.holds_records();
             let from = replica.log.directory().to_owned();
-            let to = if keep { replica.log.set_aside(topic_id) } else { replica.log.remove(topic_id) };
+            let to = if keep {
+                replica.log.set_aside(topic_id.0)
+            } else {
+                replica.log.remove(self.removal(topic_id))
+            };
             match to {
                 Ok(to) => self.moved(from, to, keep),
                 Err(error) => self.fail(&error),
@@ -135,6 +141,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         for assignment in std::mem::take(&mut self.postponed).into_values() {
             self.assign(assignment);
         }
+    }
+
+    /// What makes the name of a removed log unlike every other's: a replica may be moved away, back and away again before
+    /// what it left the first time is removed.
+    pub(super) fn removal(&mut self, topic_id: TopicId) -> Uuid {
+        self.removals += 1;
+        Uuid::from_u128(topic_id.0.as_u128() ^ u128::from(self.removals) << 64)
     }
 
     /// A log's directory has another name, not durably yet.

@@ -60,10 +60,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     fn move_damaged(&mut self, at: usize, stray: bool) -> Result<(), DiskError> {
         let Damaged { directory: from, topic_id, .. } = self.damaged.swap_remove(at);
-        let unique = topic_id.unwrap_or_default().0;
+        let topic_id = topic_id.unwrap_or_default();
         let to = if stray {
-            keep_aside(&self.disk, &from, unique)?
+            keep_aside(&self.disk, &from, topic_id.0)?
         } else {
+            let unique = self.removal(topic_id);
             move_aside(&self.disk, &from, unique)?
         };
         self.moved(from, to, stray);

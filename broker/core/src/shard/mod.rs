@@ -55,6 +55,8 @@ pub struct Shard<D: Disk, T, W> {
     /// What was moved out of the way since the last [`RemovalJob`], and what of it is to be removed.
     moved: bool,
     unwanted: Vec<String>,
+    /// How many logs were moved out of the way.
+    removals: u64,
     /// Replicas whose directory still belongs to a log that waits for its removal, or whose log could not be made
     /// for want of a descriptor: what is wanted of each now, and only while it is not there.
     postponed: BTreeMap<TopicPartition, Assignment>,

@@ -90,6 +90,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             removing: Vec::new(),
             moved: false,
             unwanted: Vec::new(),
+            removals: 0,
             postponed: BTreeMap::new(),
             effects: Vec::new(),
             checkpointed_at: now,

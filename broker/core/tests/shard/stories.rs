@@ -163,6 +163,30 @@ fn a_topic_made_again_begins_empty() {
 }
 
 #[test]
+fn a_replica_comes_and_goes_faster_than_what_it_leaves_is_removed() {
+    let mut rig = Rig::leading();
+    let mut removals = Vec::new();
+    for round in 0..3 {
+        rig.produce(&["a"], AckLevel::All, round);
+        rig.sync();
+        rig.shard.remove(TOPIC);
+        removals.extend(rig.shard.take_effects());
+        rig.shard.assign(assignment(TOPIC, Some(ME), 0));
+        rig.sync();
+        let found = rig.shard.list_offset(TOPIC, None, OffsetTarget::Latest).unwrap();
+        assert_eq!(found.offset, Some(Offset(0)), "it begins with nothing");
+    }
+    assert!(!rig.shard.has_failed());
+    for effect in removals {
+        let Effect::Remove(job) = effect else { continue };
+        job.sync().unwrap();
+        job.remove().for_each(|(_, result)| result.unwrap());
+    }
+    let left = rig.disk.list("").unwrap();
+    assert_eq!(left.iter().filter(|name| name.starts_with("orders")).count(), 1, "{left:?}");
+}
+
+#[test]
 fn a_log_under_sync_is_removed_when_the_sync_ends() {
     let mut rig = Rig::leading();
     rig.produce(&["a"], AckLevel::All, 1);

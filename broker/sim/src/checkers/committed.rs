@@ -62,6 +62,11 @@ impl Committed {
         applied.max(shown).unwrap_or_default()
     }
 
+    /// The newest picture anybody showed.
+    pub fn newest(&self) -> Option<&Image> {
+        self.images.last_key_value().map(|(_, newest)| newest)
+    }
+
     /// The partitions whose every replica is on one node, as of the newest picture anybody showed.
     pub fn partitions_only_on(&self, node: NodeId) -> Vec<TopicPartition> {
         let Some((_, newest)) = self.images.last_key_value() else { return Vec::new() };

@@ -11,6 +11,7 @@ mod faults;
 mod node;
 mod perform;
 mod process;
+mod reassignments;
 mod volume;
 mod watch;
 
@@ -35,6 +36,7 @@ use checks::Checks;
 use client::{Client, ClientReply, ClientRequest};
 use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
+use reassignments::Reassignments;
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
 /// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
@@ -82,6 +84,8 @@ enum Event {
     Strike,
     /// Every machine loses power just after a vote was cast; its candidate's stays away longest.
     PowerLossAtVote { candidate: NodeId },
+    /// Somebody moves replicas.
+    Reassign,
     /// A node that was to stop while writing did not write: it stops now.
     CrashNow { node: NodeId, life: u64 },
     /// A node starts.
@@ -103,6 +107,8 @@ struct Simulation {
     trace: Trace,
     network: Network,
     nemesis: Nemesis,
+    /// Who moves replicas, if somebody does.
+    reassignments: Option<Reassignments>,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<u32, Client>,
     checks: Checks,
@@ -162,6 +168,10 @@ impl Simulation {
         network.set_conditions(options.conditions);
         let mut nemesis = Nemesis::new(rng.fork("nemesis"), &options);
         events.at(SimTime::default().plus_millis(nemesis.wait_ms()), Event::Strike);
+        let mut reassignments = Reassignments::new(rng.fork("reassignments"), &options);
+        if let Some(reassignments) = &mut reassignments {
+            events.at(SimTime::default().plus_millis(reassignments.wait_ms()), Event::Reassign);
+        }
         events.at(SimTime::default().plus_millis(options.chaos_ms), Event::Calm);
         Self {
             rng: rng.fork("cluster"),
@@ -169,6 +179,7 @@ impl Simulation {
             trace: Trace::new(text),
             network,
             nemesis,
+            reassignments,
             nodes,
             clients,
             checks: Checks::default(),
@@ -262,6 +273,7 @@ impl Simulation {
             }
             Event::ClientReply { client, number, reply } => self.client_reply(client, number, reply),
             Event::Strike => self.strike(),
+            Event::Reassign => self.reassign(),
             Event::PowerLossAtVote { candidate } => {
                 self.power_loss_at_vote(candidate);
                 Ok(())
@@ -310,6 +322,7 @@ impl Simulation {
             Event::ClientStep { .. }
             | Event::ClientReply { .. }
             | Event::Strike
+            | Event::Reassign
             | Event::PowerLossAtVote { .. }
             | Event::CrashNow { .. }
             | Event::Start { .. }

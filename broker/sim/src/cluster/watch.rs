@@ -27,7 +27,10 @@ impl Simulation {
                 Observation::Event(text) => {
                     self.trace.line(self.events.now(), format_args!("{id} says {text}"));
                 }
-                Observation::Shows(image) => self.checks.committed.shows(id, &image)?,
+                Observation::Shows(image) => {
+                    self.count_moves(&image);
+                    self.checks.committed.shows(id, &image)?;
+                }
                 Observation::Happened(happening) => self.checks.coverage.note(happening),
             }
         }
@@ -60,7 +63,7 @@ impl Simulation {
             let applied = node.process.as_ref().map(Process::applied).unwrap_or_default();
             self.checks.committed.must_reach_last(*id, applied)?;
         }
-        Ok(())
+        self.check_replicas()
     }
 
     /// What does not work yet.
@@ -75,6 +78,9 @@ impl Simulation {
             if !process.is_running() {
                 return Some(format!("broker {id} is not in service"));
             }
+        }
+        if let Some(unfinished) = self.unfinished_move() {
+            return Some(unfinished);
         }
         let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
         Some(unfinished.unfinished(&excused))

@@ -88,6 +88,10 @@ impl Names {
         if (old_directory, &old_name) == (directory, &name) {
             return Ok(());
         }
+        // As POSIX has it.
+        if matches!(self.node(to), Ok(Node::Directory(_))) && !self.list(to)?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         self.apply(vec![
             Change { directory: old_directory, name: old_name, to: None },
             Change { directory, name, to: Some(node) },

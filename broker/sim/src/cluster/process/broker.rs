@@ -153,6 +153,11 @@ impl Broker {
         self.replicas.image()
     }
 
+    /// The partitions whose logs it holds.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.shard.partitions()
+    }
+
     /// Whether it is in service.
     pub(crate) fn is_running(&self) -> bool {
         self.state == BrokerState::Running

@@ -138,6 +138,11 @@ impl Process {
         self.broker.is_running()
     }
 
+    /// The partitions whose logs its broker holds.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.broker.partitions()
+    }
+
     /// Stops in order, step by step; see [`Process::has_stopped`].
     pub(crate) fn shut_down(&mut self, now: Now) {
         if let Some(controller) = &mut self.controller {
