@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::authorize::{Authorizer, Operation, Resource};
+use crate::api::fetch::LeaderThrottle;
 use crate::api::{Call, Principal};
 use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
@@ -56,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) directory_ids: Vec<DirectoryId>,
     pub(crate) memory: MemoryBudgets,
+    /// What throttled followers may be served.
+    pub(crate) leader_throttle: LeaderThrottle,
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     /// Those that `max.connections` counts.

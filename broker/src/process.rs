@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::api::Scope;
 use crate::api::authorize::Authorizer;
+use crate::api::fetch::LeaderThrottle;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
@@ -219,6 +220,7 @@ async fn start(
         config: Arc::clone(&config),
         directory_ids: directories.logs.iter().map(|directory| directory.id).collect(),
         memory: MemoryBudgets::from_cgroup(),
+        leader_throttle: LeaderThrottle::default(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
         connections: OpenConnections::new(open_files.clients),
@@ -289,6 +291,7 @@ fn start_replication(
         listener: listener.as_str().to_owned(),
         shards: shards.clone(),
         follows,
+        fixed: config.fixed.clone(),
         images: images.clone(),
         status: status.clone(),
     }));

@@ -17,7 +17,6 @@ const HOURS: i64 = 60 * MINUTES;
 const NO_RETENTION: &str = "old segments are not removed yet";
 const NO_COMPACTION: &str = "logs are not compacted yet";
 const NO_TIERS: &str = "tiered storage is not built yet";
-const NO_THROTTLE: &str = "replication is not throttled yet";
 
 /// The smallest `segment.bytes` Kafka 4 accepts: many small files cost more than they free.
 const SEGMENT_BYTES_MIN: i64 = 1024 * 1024;
@@ -103,8 +102,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         "",
         "The replicas whose catching up is throttled, as PARTITION:BROKER, or \"*\" for all.",
     )
-    .valid(REPLICAS)
-    .inert(NO_THROTTLE),
+    .valid(REPLICAS),
     Key::int("index.interval.bytes", "4096", "How many bytes of records lie between two entries of the offset index. Smaller finds a record faster and costs a larger index.")
         .at_least(0)
         .synonyms(&[broker_key("log.index.interval.bytes", ConfigType::Int, "4096")]),
@@ -113,8 +111,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         "",
         "The replicas whose serving of followers is throttled, as PARTITION:BROKER, or \"*\" for all.",
     )
-    .valid(REPLICAS)
-    .inert(NO_THROTTLE),
+    .valid(REPLICAS),
     Key::long("local.retention.bytes", "-2", "How many bytes stay on the broker's disk once older segments are in remote storage; -2 means as retention.bytes.")
         .at_least(-2)
         .inert(NO_TIERS)

@@ -14,11 +14,13 @@
 //! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the
 //! new leader's endpoint with NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of
 //! followers.
-//! Not done: sessions; reading from followers (KIP-392): `rack_id` is ignored; throttles of replication;
+//! A follower that is throttled and not in sync gets nothing while its quota is exceeded (KIP-73).
+//! Not done: sessions; reading from followers (KIP-392): `rack_id` is ignored;
 //! `isolation_level` is accepted, and as there are no transactions, read_committed
 //! sees what read_uncommitted sees. A `min_bytes` above `MIN_BYTES_MAX` counts as that.
 
 mod asker;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,7 @@ use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
 use asker::{Asker, Refused};
+pub(crate) use throttle::LeaderThrottle;
 
 /// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -92,8 +95,12 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
     let limits = &call.node.config.limits;
     let server_max = u32::try_from(limits.fetch_size_max.0).unwrap_or(u32::MAX);
     let max_bytes = u32::try_from(request.max_bytes).unwrap_or(0).min(server_max);
-    let wanted = resolve(&call, &call.node.image(), asker, &request.topics);
-    let items: Vec<FetchItem> = wanted.iter().filter_map(|wanted| wanted.item.ok()).collect();
+    let image = call.node.image();
+    let wanted = resolve(&call, &image, asker, &request.topics);
+    let mut items: Vec<FetchItem> = wanted.iter().filter_map(|wanted| wanted.item.ok()).collect();
+    let counted = throttle::withhold(&call, &image, asker, &mut items);
+    // It may wait for long.
+    drop(image);
     // What the reply may hold, once; the reading of each round replaces that of the round before.
     let reply_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let asked: usize = items.iter().map(|item| usize::try_from(item.max_bytes).unwrap_or(0)).sum();
@@ -122,6 +129,7 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
         results = call.node.shards.fetch(&items, max_bytes).await;
     }
     reservation.shrink(bytes_of(&results));
+    counted.record(&call, &results);
     respond(&call, &request, &wanted, results).map(|chunks| hold_until_written(chunks, reservation))
 }
 
@@ -203,6 +211,7 @@ fn item(topic_id: TopicId, asker: Asker, partition: &FetchPartition) -> FetchIte
         },
         max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
         follower: asker.position(partition),
+        withheld: false,
     }
 }
 

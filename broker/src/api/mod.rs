@@ -17,7 +17,7 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_quorum;
 mod error_code;
-mod fetch;
+pub(crate) mod fetch;
 mod forward;
 mod incremental_alter_configs;
 mod leader_hints;

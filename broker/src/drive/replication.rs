@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_client::HostPort;
+use ottla_core::config::Settings;
 use ottla_core::ids::{BrokerEpoch, NodeId, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::replication::{FetchLimits, FetchNumber, Fetchers, ReplicaFetch, ReplicaReply};
@@ -41,6 +42,8 @@ pub(crate) struct ReplicationParts {
     pub(crate) listener: String,
     pub(crate) shards: Shards,
     pub(crate) follows: mpsc::UnboundedReceiver<Followed>,
+    /// What the properties file sets.
+    pub(crate) fixed: Settings,
     pub(crate) images: watch::Receiver<Arc<Image>>,
     pub(crate) status: watch::Receiver<BrokerStatus>,
 }
@@ -54,7 +57,13 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
     let (replies, mut replied) = mpsc::unbounded_channel();
     let mut followed = Vec::new();
     let mut problems = BTreeMap::new();
+    let mut known: Option<Arc<Image>> = None;
     loop {
+        let image = Arc::clone(&parts.images.borrow_and_update());
+        if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &image)) {
+            fetchers.configured(clock::monotonic(), &image, &parts.fixed);
+            known = Some(image);
+        }
         let epoch = parts.status.borrow_and_update().broker_epoch.map(BrokerEpoch);
         fetchers.registered(epoch);
         let effects = fetchers.ready(clock::monotonic());
@@ -81,6 +90,7 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
             }
             Some((number, reply)) = replied.recv() => fetchers.replied(clock::monotonic(), number, reply),
             Ok(()) = parts.status.changed() => {}
+            Ok(()) = parts.images.changed() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -3,7 +3,7 @@
 use crate::key::{ConfigType, Key};
 
 const ONE_REPLICA: &str = "partitions have one replica yet";
-const NO_THROTTLE: &str = "replication is not throttled yet";
+const NO_WINDOW: &str = "a replication quota counts bytes exactly, and takes no samples";
 const NO_LIMIT: &str = "9223372036854775807";
 
 pub(super) const KEYS: &[Key] = &[
@@ -68,27 +68,25 @@ pub(super) const KEYS: &[Key] = &[
     Key::int("replication.quota.window.num", "11", "How many samples a replication quota looks at.")
         .at_least(1)
         .low()
-        .inert(NO_THROTTLE),
+        .inert(NO_WINDOW),
     Key::int("replication.quota.window.size.seconds", "1", "The length of such a sample.")
         .at_least(1)
         .low()
-        .inert(NO_THROTTLE),
+        .inert(NO_WINDOW),
     Key::long(
         "leader.replication.throttled.rate",
         NO_LIMIT,
         "How many bytes per second a broker serves to throttled followers.",
     )
     .at_least(0)
-    .cluster_wide()
-    .inert(NO_THROTTLE),
+    .cluster_wide(),
     Key::long(
         "follower.replication.throttled.rate",
         NO_LIMIT,
         "How many bytes per second a broker copies for throttled replicas.",
     )
     .at_least(0)
-    .cluster_wide()
-    .inert(NO_THROTTLE),
+    .cluster_wide(),
     Key::long(
         "replica.alter.log.dirs.io.max.bytes.per.second",
         NO_LIMIT,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::quota::THROTTLED_BACKOFF;
 use super::{FetchNumber, PROBLEM_BACKOFF, REFUSED_BACKOFF, ReplicaReply};
 use crate::ids::{Offset, TopicPartition};
 use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
@@ -59,8 +60,14 @@ impl Fetcher {
         self.followed.is_empty()
     }
 
-    /// What to ask for now; nothing while a request is on its way or a shard has not taken in what came.
-    pub(super) fn next(&mut self, now: Monotonic, number: FetchNumber) -> Vec<(TopicPartition, FollowFrom)> {
+    /// What to ask for now; nothing while a request is on its way or a shard has not taken in what came. Those that are
+    /// `held` wait.
+    pub(super) fn next(
+        &mut self,
+        now: Monotonic,
+        number: FetchNumber,
+        held: impl Fn(TopicPartition) -> bool,
+    ) -> Vec<(TopicPartition, FollowFrom)> {
         let delivered = self.followed.values().any(|followed| followed.stage == Stage::Delivered);
         if self.on_the_way.is_some() || delivered || now < self.quiet_until {
             return Vec::new();
@@ -68,6 +75,10 @@ impl Fetcher {
         let is_ready = |followed: &Followed| matches!(followed.stage, Stage::Ready(at) if at <= now);
         let mut ready: Vec<(u64, TopicPartition, FollowFrom)> = Vec::new();
         for (id, followed) in self.followed.iter_mut().filter(|(_, followed)| is_ready(followed)) {
+            if held(*id) {
+                followed.stage = Stage::Ready(now.plus(THROTTLED_BACKOFF));
+                continue;
+            }
             followed.stage = Stage::Asked;
             ready.push((followed.turn, *id, followed.from));
         }

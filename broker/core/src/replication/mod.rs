@@ -9,14 +9,18 @@
 //! leader. One slow directory therefore never holds up what goes to another.
 
 mod fetcher;
+pub mod quota;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::Settings;
 use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
+use crate::metadata::image::Image;
 use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
 use crate::time::Monotonic;
 use fetcher::Fetcher;
+use quota::{FOLLOWER, ReplicationQuota};
 
 /// How replicas are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +123,10 @@ pub struct Fetchers {
     on_the_way: BTreeMap<FetchNumber, Pair>,
     next_number: u64,
     deliveries: Vec<Delivery>,
+    /// What throttled replicas may take.
+    quota: ReplicationQuota,
+    /// Says which those are, and who is in sync.
+    image: Image,
 }
 
 impl Fetchers {
@@ -133,7 +141,15 @@ impl Fetchers {
             on_the_way: BTreeMap::new(),
             next_number: 1,
             deliveries: Vec::new(),
+            quota: ReplicationQuota::default(),
+            image: Image::default(),
         }
+    }
+
+    /// Takes over which replicas are throttled, and to how much. `fixed` is what the properties file sets.
+    pub fn configured(&mut self, now: Monotonic, image: &Image, fixed: &Settings) {
+        self.quota.set_rate(now, FOLLOWER.rate(image, self.me, fixed));
+        self.image = image.clone();
     }
 
     /// Fetches in the name of this registration from now on.
@@ -171,6 +187,7 @@ impl Fetchers {
     /// What came of a request; `None` if the leader could not be reached or refused all of it.
     pub fn replied(&mut self, now: Monotonic, number: FetchNumber, reply: Option<Vec<ReplicaReply>>) {
         let Some(pair) = self.on_the_way.remove(&number) else { return };
+        self.count(now, reply.iter().flatten());
         let Some(fetcher) = self.fetchers.get_mut(&pair) else { return };
         let parts = fetcher.replied(now, number, reply, self.limits.backoff);
         let deliver = |(partition, part)| Delivery { shard: pair.shard, partition, part };
@@ -185,9 +202,11 @@ impl Fetchers {
         let mut effects =
             FetchEffects { fetches: Vec::new(), deliveries: std::mem::take(&mut self.deliveries) };
         let Some(broker_epoch) = self.broker_epoch else { return effects };
+        let exceeded = self.quota.is_exceeded(now);
         for (pair, fetcher) in &mut self.fetchers {
             let number = FetchNumber(self.next_number);
-            let partitions = fetcher.next(now, number);
+            let held = |id| exceeded && FOLLOWER.throttles(&self.image, id, self.me, self.me);
+            let partitions = fetcher.next(now, number, held);
             if partitions.is_empty() {
                 continue;
             }
@@ -206,6 +225,21 @@ impl Fetchers {
             });
         }
         effects
+    }
+
+    fn count<'a>(&mut self, now: Monotonic, replies: impl Iterator<Item = &'a ReplicaReply>) {
+        if !self.quota.is_limited() {
+            return;
+        }
+        let (image, me) = (&self.image, self.me);
+        let bytes: usize = replies
+            .filter(|(id, _)| FOLLOWER.throttles(image, *id, me, me))
+            .map(|(_, given)| match given {
+                Some(Replicated::Records { bytes, .. }) => bytes.len(),
+                Some(Replicated::Diverging(_) | Replicated::BelowLogStart(_)) | None => 0,
+            })
+            .sum();
+        self.quota.record(now, u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// When something is to be done without any input.

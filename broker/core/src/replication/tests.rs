@@ -2,7 +2,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use crate::ids::{
+    DirectoryId, LeaderEpoch, MetadataOffset, Offset, PartitionEpoch, PartitionIndex, TopicId, TopicName,
+};
+use crate::metadata::image::{ConfigResource, LeaderRecoveryState, Partition};
+use crate::metadata::record::{ConfigRecord, PartitionRecord, Record, TopicRecord};
 
 const ME: NodeId = NodeId(1);
 const LEADER: NodeId = NodeId(2);
@@ -152,4 +156,65 @@ fn a_replica_that_could_not_take_what_it_got_pauses() {
     fetchers.follow(Monotonic(0), 0, id(0), Some(FollowFrom { problem, ..from(0) }));
     assert_eq!(asked(&mut fetchers, 1_999), None);
     assert!(asked(&mut fetchers, 2_000).is_some());
+}
+
+/// Partitions 0, with this broker in its ISR, and 1, without; both are throttled to 1,000 bytes a second.
+fn throttled() -> Image {
+    let partition = |isr: &[i32]| Partition {
+        replicas: vec![ME, LEADER],
+        directories: vec![DirectoryId::default(); 2],
+        isr: isr.iter().copied().map(NodeId).collect(),
+        adding: Vec::new(),
+        removing: Vec::new(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        leader: Some(LEADER),
+        leader_epoch: LeaderEpoch(3),
+        partition_epoch: PartitionEpoch(3),
+        recovery: LeaderRecoveryState::Recovered,
+    };
+    let (topic_id, name) = (id(0).topic_id, TopicName::parse("a").expect("a name"));
+    let of = |index, isr| {
+        let index = PartitionIndex(index);
+        Record::Partition(PartitionRecord { topic_id, index, partition: partition(isr) })
+    };
+    let set = |resource, name: &str, value: &str| {
+        Record::Config(ConfigRecord { resource, name: name.to_owned(), value: Some(value.to_owned()) })
+    };
+    let records = [
+        Record::Topic(TopicRecord { id: topic_id, name: name.clone() }),
+        of(0, &[1, 2]),
+        of(1, &[2]),
+        set(ConfigResource::Topic(name), "follower.replication.throttled.replicas", "0:1,1:1"),
+        set(ConfigResource::Broker(ME), "follower.replication.throttled.rate", "1000"),
+        set(ConfigResource::BrokerDefault, "follower.replication.throttled.rate", "1"),
+    ];
+    let mut image = Image::default();
+    records.iter().for_each(|record| image.replay(MetadataOffset(1), record).expect("it fits"));
+    image
+}
+
+#[test]
+fn a_throttled_replica_that_is_not_in_sync_waits_until_its_debt_is_paid() {
+    const BYTES: &[u8] = &[0; 3_000];
+    let mut fetchers = following(&[0, 1]);
+    fetchers.configured(Monotonic(0), &throttled(), &Settings::new());
+    let (number, partitions) = asked(&mut fetchers, 0).expect("it asks");
+    assert_eq!(partitions, [0, 1]);
+    fetchers.replied(
+        Monotonic(0),
+        number,
+        Some(vec![(id(0), records(BYTES, 9)), (id(1), records(BYTES, 9))]),
+    );
+    assert_eq!(delivered(&mut fetchers, 0), [0, 1]);
+    fetchers.follow(Monotonic(0), 0, id(0), Some(from(9)));
+    fetchers.follow(Monotonic(0), 0, id(1), Some(from(9)));
+    let (number, partitions) = asked(&mut fetchers, 0).expect("it asks");
+    assert_eq!(partitions, [0], "who is in sync goes on, and is not counted");
+    fetchers.replied(Monotonic(2_000), number, Some(Vec::new()));
+    let (number, partitions) = asked(&mut fetchers, 2_000).expect("it asks");
+    assert_eq!(partitions, [0], "3 s are to be paid");
+    fetchers.replied(Monotonic(3_500), number, Some(Vec::new()));
+    let (_, partitions) = asked(&mut fetchers, 3_500).expect("it asks");
+    assert_eq!(partitions, [0, 1]);
 }

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::api::authorize::Authorizer;
+use crate::api::fetch::LeaderThrottle;
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
 use crate::drive::controller::ControllerHandle;
 use crate::drive::shard::Shards;
@@ -77,6 +78,7 @@ pub(crate) fn node_that_knows(
         config: Arc::new(config),
         directory_ids: vec![DirectoryId(Uuid::from_u128(2))],
         memory: MemoryBudgets::new(1 << 20),
+        leader_throttle: LeaderThrottle::default(),
         authorizer,
         metrics: Metrics::new(),
         connections: OpenConnections::new(usize::MAX),

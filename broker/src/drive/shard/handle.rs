@@ -37,6 +37,8 @@ pub(crate) struct FetchItem {
     pub(crate) max_bytes: u32,
     /// Where a follower asks: who it is and how far it has come.
     pub(crate) follower: Option<FollowerFetch>,
+    /// Nothing is to be read of it, though there is something: a throttled follower's quota is exceeded.
+    pub(crate) withheld: bool,
 }
 
 impl FetchItem {
@@ -186,6 +188,10 @@ impl Shards {
     pub(crate) fn watch(&self, items: &[FetchItem], results: &[FetchResult], reader: &Arc<Notify>) {
         for (item, result) in items.iter().zip(results) {
             let (Some(shard), Ok(fetched)) = (self.route(item.partition), result) else { continue };
+            // What is withheld is there already.
+            if item.withheld {
+                continue;
+            }
             let beyond = fetched.readable.end_exclusive;
             let reader = Arc::downgrade(reader);
             let (partition, reads_to) = (item.partition, item.reads_to());

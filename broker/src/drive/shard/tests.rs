@@ -99,6 +99,7 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
                     from: FetchPosition::at(Offset(offset)),
                     max_bytes,
                     follower: None,
+                    withheld: false,
                 };
                 let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
                 let mut rest = &fetched.records[..];
@@ -130,6 +131,7 @@ async fn a_log_that_goes_while_it_is_read_fails_nothing() {
         from: FetchPosition::at(Offset(0)),
         max_bytes: 1_000_000,
         follower: None,
+        withheld: false,
     };
     let failed = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let report = |place| {
@@ -155,6 +157,7 @@ async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
         from: FetchPosition::at(Offset(0)),
         max_bytes: 1_000_000,
         follower: None,
+        withheld: false,
     };
     let (answer, answered) = oneshot::channel();
     let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
@@ -175,6 +178,7 @@ async fn a_read_ends_with_its_segment_and_says_whether_more_lies_in_the_next() {
             from: FetchPosition::at(Offset(offset)),
             max_bytes: 100 << 20,
             follower: None,
+            withheld: false,
         };
         let fetched = shards.fetch(&[item], 100 << 20).await.remove(0).unwrap();
         reads += 1;

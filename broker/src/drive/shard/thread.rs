@@ -269,8 +269,8 @@ impl Driver<'_> {
         let (located, missed) = tries.read(|| {
             let mut left = allowance;
             let mut locate = |item: &FetchItem| {
-                let max = item.max_bytes.min(left.bytes);
-                let located = locate_one(&mut self.shard, item, max, left.first);
+                let max = if item.withheld { 0 } else { item.max_bytes.min(left.bytes) };
+                let located = locate_one(&mut self.shard, item, max, left.first && !item.withheld);
                 left.spend(located.as_ref().map_or(0, |located| located.plan.length));
                 located
             };
