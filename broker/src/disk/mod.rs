@@ -43,6 +43,15 @@ pub(crate) struct RealFile {
     descriptors: Arc<Descriptors>,
 }
 
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Used or not.
+    pub(crate) total: u64,
+    /// What may still be written.
+    pub(crate) usable: u64,
+}
+
 impl RealDisk {
     /// The tree below `root`, which must be a directory. It keeps so many files open, and whoever finds no
     /// descriptor at all waits for one for as long as `patience` says.
@@ -56,13 +65,18 @@ impl RealDisk {
         Ok(Self { root: Arc::new(root), descriptors })
     }
 
+    /// The size of the file system, and how much of it is free.
+    pub(crate) fn space(&self) -> io::Result<Space> {
+        let space = rustix::fs::statvfs(self.root.as_path())?;
+        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+        Ok(Space { total: bytes(space.f_blocks), usable: bytes(space.f_bavail) })
+    }
+
     /// How many bytes may be written before the reserve is touched that keeps the file system from being full:
     /// the metadata log, indexes and checkpoints must always find room, or nothing can start again.
     pub(crate) fn room(&self) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(self.root.as_path())?;
-        let size = space.f_blocks.saturating_mul(space.f_frsize);
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        Ok(free.saturating_sub(RESERVE_MAX.min(size / RESERVE_SHARE)))
+        let Space { total, usable } = self.space()?;
+        Ok(usable.saturating_sub(RESERVE_MAX.min(total / RESERVE_SHARE)))
     }
 
     fn full(&self, path: &str) -> PathBuf {

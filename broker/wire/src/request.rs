@@ -216,8 +216,9 @@ mod tests {
     use kafka_protocol::messages::{
         AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerHeartbeatRequest,
         BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-        DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
-        ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+        DescribeConfigsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest,
+        IncrementalAlterConfigsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+        MetadataRequest, ProduceRequest,
         produce_request::{PartitionProduceData, TopicProduceData},
     };
 
@@ -361,6 +362,8 @@ mod tests {
         hostile::<IncrementalAlterConfigsRequest>(0, &[]);
         hostile::<AlterPartitionReassignmentsRequest>(1, &[0, 0, 0, 1, 1]);
         hostile::<ListPartitionReassignmentsRequest>(0, &[0, 0, 0, 1]);
+        hostile::<DescribeLogDirsRequest>(1, &[]);
+        hostile::<DescribeLogDirsRequest>(4, &[]);
         hostile::<DescribeQuorumRequest>(2, &[]);
         hostile::<BrokerRegistrationRequest>(4, &[&[0, 0, 0, 1, 1][..], &[0; 16]].concat());
         hostile::<BrokerHeartbeatRequest>(1, &[&[0; 22][..], &[1, 0, 9]].concat());

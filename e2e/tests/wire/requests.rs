@@ -19,9 +19,9 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest, RequestHeader, RequestKind,
-    TopicName,
+    DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    RequestKind, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -193,6 +193,9 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
                 CreatePartitionsTopic::default().with_name(topic()).with_count(3).with_assignments(None);
             let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
             RequestKind::CreatePartitions(request.with_timeout_ms(TIMEOUT_MS).with_validate_only(true))
+        }
+        ApiKey::DescribeLogDirs => {
+            RequestKind::DescribeLogDirs(DescribeLogDirsRequest::default().with_topics(None))
         }
         ApiKey::AlterPartitionReassignments => {
             // Nothing is moved, so there is nothing to cancel.

@@ -109,6 +109,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.replicas.keys().copied().chain(self.damaged.iter().filter_map(Damaged::partition))
     }
 
+    /// The logs that serve, with the length of their batches.
+    pub fn sizes(&self) -> impl Iterator<Item = (TopicPartition, u64)> + '_ {
+        self.replicas.iter().map(|(id, replica)| (*id, replica.log.size_bytes()))
+    }
+
     /// How many partitions this broker leads here.
     pub fn led(&self) -> usize {
         let leads =

@@ -13,6 +13,7 @@ use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
+use ottla_wire::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -24,8 +25,8 @@ use ottla_wire::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
     BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+    DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -150,6 +151,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
             delete_topics(Case { node: &node, ..on_controller }).await;
         }
         ApiKey::DescribeConfigs => describe_configs(on_broker).await,
+        ApiKey::DescribeLogDirs => describe_log_dirs(on_broker).await,
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
         ApiKey::AlterPartitionReassignments => reassign(on_controller).await,
@@ -328,6 +330,22 @@ async fn create_partitions(case: Case<'_>) {
         request,
         |answer| answer.results.iter().map(|topic| topic.error_code).collect(),
         |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+async fn describe_log_dirs(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let topic = DescribableLogDirTopic::default().with_topic(asked.topic()).with_partitions(vec![0]);
+        DescribeLogDirsRequest::default().with_topics(Some(vec![topic]))
+    };
+    case.check(
+        request,
+        |answer| {
+            assert!(answer.results.is_empty());
+            vec![answer.error_code]
+        },
+        |version| vec![if version < 3 { OK } else { CLUSTER_DENIED }],
     )
     .await;
 }

@@ -1,6 +1,8 @@
 //! The handlers' side of the shards.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries};
 use super::thread::ShardEvent;
 use crate::clock;
+use crate::disk::Space;
 
 /// How long an image waits for the shards before it is shown to clients: well below a broker's session, whose
 /// heartbeats wait with it.
@@ -61,6 +64,15 @@ pub(crate) struct Fetched {
 
 pub(super) type FetchResult = Result<Fetched, PartitionError>;
 
+/// What a log directory holds.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// Its file system.
+    pub(crate) space: Space,
+    /// The logs that serve, with their lengths in bytes.
+    pub(crate) logs: Vec<(TopicPartition, u64)>,
+}
+
 /// What a shard's thread is asked.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -82,7 +94,7 @@ pub(super) enum Message {
         item: FetchItem,
         /// Position and length of the plan.
         place: (u64, u32),
-        error: std::io::Error,
+        error: io::Error,
         answer: oneshot::Sender<PartitionError>,
     },
     Watch {
@@ -98,6 +110,8 @@ pub(super) enum Message {
         tries: Tries,
         answer: oneshot::Sender<Result<OffsetFound, PartitionError>>,
     },
+    /// What is in the directory.
+    Describe(oneshot::Sender<io::Result<Contents>>),
     Assign(Box<Assignment>),
     Remove(TopicPartition),
     SetAside(TopicPartition),
@@ -210,6 +224,19 @@ impl Shards {
         let (answer, answered) = oneshot::channel();
         self.send(shard, Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer });
         answered.await.unwrap_or(Err(PartitionError::Storage))
+    }
+
+    /// What each directory holds, with its path, in the order of `log.dirs`; none of one that has failed.
+    pub(crate) async fn describe(&self) -> Vec<(PathBuf, Option<Contents>)> {
+        let mut described = Vec::with_capacity(self.queues.len());
+        for (shard, pulse) in self.pulses.iter().enumerate() {
+            let (answer, answered) = oneshot::channel();
+            self.send(shard, Message::Describe(answer));
+            // A shard that is gone drops `answer`.
+            let contents = answered.await.ok().and_then(io::Result::ok);
+            described.push((pulse.directory.clone(), contents));
+        }
+        described
     }
 
     /// Gives a shard a replica or what has changed about it, or takes one from it.

@@ -14,7 +14,7 @@ use ottla_core::shard::{Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, P
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::handle::{FetchItem, Message};
+use super::handle::{Contents, FetchItem, Message};
 use super::pulse::{Pulse, SHARD_LANE};
 use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries, may_be_gone};
@@ -205,6 +205,10 @@ impl Driver<'_> {
             Message::ListOffset { partition, epoch, target, tries, answer } => {
                 self.list_offset(partition, epoch, target, tries, answer);
             }
+            Message::Describe(answer) => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(self.describe());
+            }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),
@@ -234,6 +238,13 @@ impl Driver<'_> {
             }
             Message::Close { .. } => unreachable!("the loop takes these itself"),
         }
+    }
+
+    fn describe(&self) -> io::Result<Contents> {
+        if self.shard.has_failed() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(Contents { space: self.disk.space()?, logs: self.shard.sizes().collect() })
     }
 
     /// Tells the shard how much fits, and whoever reads the log when records begin to be refused.

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiKey;
 
+use super::log_dirs;
 use super::reassignments;
 use super::schema::Kind::{Array, Struct, Structs};
 use super::schema::{
@@ -24,6 +25,7 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
         Ok(ApiKey::AlterPartitionReassignments) => Some(&reassignments::ALTER_RESPONSE),
         Ok(ApiKey::ListPartitionReassignments) => Some(&reassignments::LIST_RESPONSE),
+        Ok(ApiKey::DescribeLogDirs) => Some(&log_dirs::DESCRIBE_RESPONSE),
         Ok(ApiKey::DescribeQuorum) => Some(&DESCRIBE_QUORUM),
         Ok(ApiKey::AlterPartition) => Some(&ALTER_PARTITION),
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 17] = [
+const KEYS: [ApiKey; 18] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -22,6 +22,7 @@ const KEYS: [ApiKey; 17] = [
     ApiKey::DescribeCluster,
     ApiKey::AlterPartitionReassignments,
     ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeLogDirs,
     ApiKey::DescribeQuorum,
     ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,
