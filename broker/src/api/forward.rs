@@ -22,7 +22,7 @@ use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    IncrementalAlterConfigsRequest,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -42,6 +42,11 @@ pub(super) trait AdminRequest: Request + Send + Sync + 'static {
 
     /// The response that refuses the whole request, item by item where it has items.
     fn refuse(&self, refusal: &Refusal) -> Self::Response;
+
+    /// The same in a version that lacks some of it.
+    fn refuse_in(&self, _version: i16, refusal: &Refusal) -> Self::Response {
+        self.refuse(refusal)
+    }
 }
 
 /// The body of a response, or why there is none.
@@ -67,6 +72,7 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<CreatePartitionsRequest>(),
     AdminApi::of::<IncrementalAlterConfigsRequest>(),
     AdminApi::of::<DescribeQuorumRequest>(),
+    AdminApi::of::<ElectLeadersRequest>(),
 ];
 
 fn find(key: i16) -> Option<&'static AdminApi> {
@@ -98,7 +104,7 @@ pub(super) fn serve_directly<R: AdminRequest>(call: Call, body: Bytes) -> Result
     Ok(Reply::Later(Box::pin(async move {
         let response = match decide_in_time(&call, &request).await {
             Ok(response) => response,
-            Err(error) => request.refuse(&Refusal::from(error)),
+            Err(error) => request.refuse_in(call.version, &Refusal::from(error)),
         };
         call.encode::<R>(&response)
     })))
@@ -120,7 +126,8 @@ fn to_controller<R: AdminRequest>(call: Call, body: Bytes) -> Result<Reply, Deco
             Err(error) => {
                 debug!(api_key = call.key, %error, "an admin request was not forwarded");
                 let text = "no active controller answered in time";
-                call.encode::<R>(&request.refuse(&Refusal::new(ResponseError::RequestTimedOut, text)))
+                let refusal = Refusal::new(ResponseError::RequestTimedOut, text);
+                call.encode::<R>(&request.refuse_in(call.version, &refusal))
             }
         }
     })))
@@ -146,7 +153,7 @@ fn answer_broker<R: AdminRequest>(call: Call, body: Bytes) -> Result<Forwarded, 
             Ok(response) => response,
             // The broker looks for the active controller and asks again.
             Err(error @ OperationError::NotController { .. }) => return nothing(error.code()),
-            Err(error) => request.refuse(&Refusal::from(error)),
+            Err(error) => request.refuse_in(call.version, &Refusal::from(error)),
         };
         match ottla_wire::response::encode_body::<R>(call.version, &response) {
             Ok(body) => ForwardResponse { error_code: 0, body },
@@ -219,7 +226,7 @@ async fn decide_in_time<R: AdminRequest>(call: &Call, request: &R) -> Result<R::
     let decided = tokio::time::timeout(time_limit(call, request), request.decide(call)).await;
     decided.unwrap_or_else(|_| {
         let text = "the metadata quorum did not commit in time; the change may still happen";
-        Ok(request.refuse(&Refusal::new(ResponseError::RequestTimedOut, text)))
+        Ok(request.refuse_in(call.version, &Refusal::new(ResponseError::RequestTimedOut, text)))
     })
 }
 

@@ -7,10 +7,11 @@ use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
+use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::{
     ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -53,6 +54,13 @@ fn enlarge(asked: &[Asked]) -> CreatePartitionsRequest {
         CreatePartitionsTopic::default().with_name(asked.topic()).with_count(2).with_assignments(None)
     });
     CreatePartitionsRequest::default().with_topics(topics.collect()).with_timeout_ms(1000)
+}
+
+fn elect(asked: &[Asked]) -> ElectLeadersRequest {
+    let named = asked
+        .iter()
+        .map(|asked| TopicPartitions::default().with_topic(asked.topic()).with_partitions(vec![0]));
+    ElectLeadersRequest::default().with_topic_partitions(Some(named.collect())).with_timeout_ms(1000)
 }
 
 fn resource(
@@ -125,6 +133,16 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         scope,
         |_| alter(vec![resource(2, PRESENT.text(), &[]), resource(4, StrBytes::new(), &[])]),
         |answer| answer.responses.iter().map(|resource| resource.error_code).collect(),
+        &both,
+    )
+    .await;
+    every_version(
+        scope,
+        |_| elect(&two),
+        |answer| {
+            let topics = answer.replica_election_results.iter();
+            topics.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect()
+        },
         &both,
     )
     .await;

@@ -13,6 +13,7 @@ use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
+use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -21,7 +22,7 @@ use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceDa
 use ottla_wire::messages::{
     AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
     BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, ElectLeadersRequest, FetchRequest,
     IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla_wire::private::{
@@ -150,6 +151,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
         ApiKey::DescribeQuorum => describe_quorum(on_controller).await,
+        ApiKey::ElectLeaders => elect_leaders(on_controller).await,
         ApiKey::AlterPartition => alter_partition(on_controller).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
@@ -388,6 +390,22 @@ async fn describe_quorum(case: Case<'_>) {
         |answer| {
             assert!(answer.topics.is_empty() && answer.nodes.is_empty());
             vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
+}
+
+async fn elect_leaders(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let named = TopicPartitions::default().with_topic(asked.topic()).with_partitions(vec![0]);
+        ElectLeadersRequest::default().with_topic_partitions(Some(vec![named])).with_timeout_ms(1000)
+    };
+    case.check(
+        request,
+        |answer| {
+            let topics = answer.replica_election_results.iter();
+            topics.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect()
         },
         |_| vec![CLUSTER_DENIED],
     )

@@ -11,6 +11,7 @@
 //! serve a new API, its two schemas are written down first. A test compares every
 //! schema with the decoder in every version.
 
+mod admin;
 mod requests;
 mod responses;
 mod schema;

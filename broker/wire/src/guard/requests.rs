@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiKey;
 
+use super::admin;
 use super::schema::Kind::{Array, Struct, Structs};
 use super::schema::{
     BOOL, BYTES, INT8, INT16, INT32, INT64, Message, STRING, UINT16, UUID, always, between, since, tagged,
@@ -26,7 +27,8 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
-        Ok(_) | Err(()) => None,
+        Ok(key) => admin::request(key),
+        Err(()) => None,
     }
 }
 

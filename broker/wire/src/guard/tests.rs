@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 15] = [
+const KEYS: [ApiKey; 16] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -24,6 +24,7 @@ const KEYS: [ApiKey; 15] = [
     ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,
     ApiKey::BrokerHeartbeat,
+    ApiKey::ElectLeaders,
 ];
 
 /// Every message there is a schema for, in every version.
