@@ -23,6 +23,7 @@ mod incremental_alter_configs;
 mod leader_hints;
 mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod private;
 mod produce;
 #[cfg(test)]
@@ -193,6 +194,7 @@ table! {
     ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
     ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
     ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
+    ApiKey::OffsetForLeaderEpoch as i16, "OffsetForLeaderEpoch", 2..=4, &[(Topic, Describe), (Cluster, ClusterAction)], Some(offset_for_leader_epoch::serve), None;
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
     ApiKey::ElectLeaders as i16, "ElectLeaders", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(elect_leaders::serve);

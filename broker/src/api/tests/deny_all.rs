@@ -18,12 +18,14 @@ use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
+use ottla_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
     AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
     BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, ElectLeadersRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -147,6 +149,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
             let node = node_that_knows(images, Authorizer::DenyAll, Some(active));
             delete_topics(Case { node: &node, ..on_controller }).await;
         }
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch(on_broker).await,
         ApiKey::DescribeConfigs => describe_configs(on_broker).await,
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => alter_configs(on_controller).await,
@@ -237,6 +240,24 @@ async fn list_offsets(case: Case<'_>) {
         let partition = ListOffsetsPartition::default().with_timestamp(-1);
         let topic = ListOffsetsTopic::default().with_name(asked.topic()).with_partitions(vec![partition]);
         ListOffsetsRequest::default().with_topics(vec![topic])
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        },
+        |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+async fn offset_for_leader_epoch(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let partition = OffsetForLeaderPartition::default().with_leader_epoch(1);
+        let topic =
+            OffsetForLeaderTopic::default().with_topic(asked.topic()).with_partitions(vec![partition]);
+        OffsetForLeaderEpochRequest::default().with_topics(vec![topic])
     };
     case.check(
         request,

@@ -96,6 +96,12 @@ pub(super) enum Message {
         tries: Tries,
         answer: oneshot::Sender<Result<OffsetFound, PartitionError>>,
     },
+    EndOfEpoch {
+        partition: TopicPartition,
+        current: Option<LeaderEpoch>,
+        asked: LeaderEpoch,
+        answer: oneshot::Sender<Result<Option<EpochEnd>, PartitionError>>,
+    },
     Assign(Box<Assignment>),
     Remove(TopicPartition),
     SetAside(TopicPartition),
@@ -203,6 +209,19 @@ impl Shards {
         let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
         let (answer, answered) = oneshot::channel();
         self.send(shard, Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer });
+        answered.await.unwrap_or(Err(PartitionError::Storage))
+    }
+
+    /// Where a leader epoch ends.
+    pub(crate) async fn end_of_epoch(
+        &self,
+        partition: TopicPartition,
+        current: Option<LeaderEpoch>,
+        asked: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, PartitionError> {
+        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Message::EndOfEpoch { partition, current, asked, answer });
         answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 

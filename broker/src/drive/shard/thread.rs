@@ -205,6 +205,10 @@ impl Driver<'_> {
             Message::ListOffset { partition, epoch, target, tries, answer } => {
                 self.list_offset(partition, epoch, target, tries, answer);
             }
+            Message::EndOfEpoch { partition, current, asked, answer } => {
+                // Who asked may have gone.
+                drop(answer.send(self.shard.end_of_epoch(partition, current, asked)));
+            }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 16] = [
+const KEYS: [ApiKey; 17] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -25,6 +25,7 @@ const KEYS: [ApiKey; 16] = [
     ApiKey::BrokerRegistration,
     ApiKey::BrokerHeartbeat,
     ApiKey::ElectLeaders,
+    ApiKey::OffsetForLeaderEpoch,
 ];
 
 /// Every message there is a schema for, in every version.

@@ -43,6 +43,12 @@ impl Node {
     pub fn is_broker(&self) -> bool {
         self.role != Role::Controller
     }
+
+    /// Where its probes and metrics are.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
 }
 
 impl Role {
