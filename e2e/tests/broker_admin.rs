@@ -1,4 +1,5 @@
-//! What administrators do to a running cluster, done with Kafka's own tools: elections on demand.
+//! What administrators do to a running cluster, done with Kafka's own tools: elections on demand,
+//! and brokers that are gone for good.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +13,8 @@ use e2e::lane::broker::cluster::{self, Node, Role};
 use e2e::lane::broker::{self, Bench, story};
 
 const ELECTIONS: &str = "org.apache.kafka.tools.LeaderElectionCommand";
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 /// A broker's session of 9 s, an election, and the rest for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -125,4 +128,57 @@ fn unclean(bench: &Bench, kafka: &Kafka, nodes: &mut [Node]) -> Result<()> {
     let leaders: Vec<Option<u32>> = led.iter().map(|partition| partition.leader).collect();
     ensure!(leaders[0] == Some(2) && leaders[1..].iter().all(Option::is_none), "led by {leaders:?}");
     Ok(())
+}
+
+/// `kafka-cluster`, which wants the broker's address behind its command.
+fn cluster_tool(kafka: &Kafka, node: &Node, words: &str) -> Result<(bool, String)> {
+    let words = words.split(' ').chain(["--bootstrap-server", node.server.address()]);
+    let output = kafka.tool(CLUSTER).args(words).output()?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok((output.status.success(), said.concat()))
+}
+
+#[test]
+fn eligible_leaders_are_shown_and_a_dead_broker_is_unregistered_and_may_come_back() -> Result<()> {
+    story("admin-unregister", |bench| {
+        let kafka = bench.kafka()?;
+        let roles = [Role::Controller, Role::Broker, Role::Broker, Role::Broker];
+        let mut nodes = cluster::start(bench, &roles)?;
+        let two = [("min.insync.replicas", "2")];
+        broker::create_replicated_topic(nodes[1].server.address(), "orders", 3, 3, &two)?;
+        let all: BTreeSet<u32> = [2, 3, 4].into();
+        wait_for(bench, &nodes[1], "orders", "all are in sync", |partition| partition.isr == all)?;
+        nodes[2].server.kill()?;
+        wait_for(bench, &nodes[1], "orders", "3 is out", |partition| partition.isr == [2, 4].into())?;
+        nodes[3].server.kill()?;
+        wait_for(bench, &nodes[1], "orders", "2 is alone", |partition| partition.isr == [2].into())?;
+        let described = tool(&kafka, TOPICS, &nodes[1], "--describe --topic orders")?;
+        let shown = described.matches("Isr: 2\tElr: 4\tLastKnownElr: ").count();
+        ensure!(shown == 3, "4 is eligible in 3 partitions, not {shown}:\n{described}");
+
+        let (fine, listed) = cluster_tool(&kafka, &nodes[1], "list-endpoints --include-fenced-brokers")?;
+        ensure!(fine, "{listed}");
+        for (id, state) in [("2", "unfenced"), ("3", "fenced"), ("4", "fenced")] {
+            let rows = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let found = rows.into_iter().any(|row| row.first() == Some(&id) && row.contains(&state));
+            ensure!(found, "broker {id} is not {state}:\n{listed}");
+        }
+        let (fine, said) = cluster_tool(&kafka, &nodes[1], "unregister --id 3")?;
+        ensure!(fine, "{said}");
+        ensure_says(&said, "Broker 3 is no longer registered.")?;
+        let (_, said) = cluster_tool(&kafka, &nodes[1], "unregister --id 3")?;
+        ensure_says(&said, "broker 3 is not registered")?;
+        wait_until("broker 2 knows of broker 3 no more", LIMIT, INTERVAL, || {
+            let listed = cluster_tool(&kafka, &nodes[1], "list-endpoints --include-fenced-brokers");
+            Answer::from(listed.and_then(|(_, listed)| {
+                ensure!(!listed.lines().any(|line| line.starts_with("3 ")), "it is listed:\n{listed}");
+                Ok(())
+            }))
+        })?;
+        for node in [2, 3] {
+            nodes[node].server.spawn()?;
+        }
+        cluster::wait_until_ready(&mut nodes)?;
+        wait_for(bench, &nodes[1], "orders", "all are in sync again", |partition| partition.isr == all)
+    })
 }

@@ -22,7 +22,7 @@ use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, UnregisterBrokerRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -73,6 +73,7 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<IncrementalAlterConfigsRequest>(),
     AdminApi::of::<DescribeQuorumRequest>(),
     AdminApi::of::<ElectLeadersRequest>(),
+    AdminApi::of::<UnregisterBrokerRequest>(),
 ];
 
 fn find(key: i16) -> Option<&'static AdminApi> {

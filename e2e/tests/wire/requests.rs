@@ -8,6 +8,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_quorum_request as quorum;
+use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::elect_leaders_request as elect;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -19,9 +20,10 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, ElectLeadersRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, RequestHeader, RequestKind, TopicName,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, RequestKind, TopicName,
+    UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -221,6 +223,16 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let partition = elect::TopicPartitions::default().with_topic(topic()).with_partitions(vec![0]);
             let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![partition]));
             RequestKind::ElectLeaders(request.with_timeout_ms(TIMEOUT_MS))
+        }
+        ApiKey::UnregisterBroker => {
+            // Nobody's id, and one flipped bit makes it nobody else's.
+            let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(i32::MAX >> 1));
+            RequestKind::UnregisterBroker(request)
+        }
+        ApiKey::DescribeTopicPartitions => {
+            let topic = TopicRequest::default().with_name(topic());
+            let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic]);
+            RequestKind::DescribeTopicPartitions(request)
         }
         other => bail!("the broker serves {other:?} and this test has no request of it: add one"),
     })

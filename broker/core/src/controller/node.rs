@@ -195,7 +195,8 @@ impl ControllerNode {
             | Operation::CreatePartitions(_)
             | Operation::IncrementalAlterConfigs(_)
             | Operation::AlterPartition(_)
-            | Operation::ElectLeaders(_)) => {
+            | Operation::ElectLeaders(_)
+            | Operation::UnregisterBroker(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

@@ -34,6 +34,8 @@ pub enum Operation {
     IncrementalAlterConfigs(IncrementalAlterConfigs),
     AlterPartition(AlterPartition),
     ElectLeaders(ElectLeaders),
+    /// A broker is gone for good (UnregisterBroker).
+    UnregisterBroker(NodeId),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -59,6 +61,7 @@ pub enum Reply {
     AlterPartition(Vec<Result<AlteredPartition, OperationError>>),
     /// In the order of the request, or of the topics' ids if it names none.
     ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
+    UnregisterBroker,
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

@@ -160,6 +160,7 @@ impl State {
             }
             Operation::AlterPartition(request) => self.alter_partition(config, request),
             Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
+            Operation::UnregisterBroker(id) => self.unregister_broker(config, *id),
             Operation::DescribeQuorum
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
@@ -311,6 +312,10 @@ impl Controller {
                 state.shutdowns.remove(&request.node_id);
             }
             (Operation::Heartbeat(request), _) => state.heard(ends, request),
+            (Operation::UnregisterBroker(id), _) => {
+                state.sessions.remove(id);
+                state.shutdowns.remove(id);
+            }
             _ => {}
         }
         Ok(reply)
@@ -354,7 +359,8 @@ fn may_be_divided(operation: &Operation) -> bool {
         Operation::RegisterBroker(_)
         | Operation::Heartbeat(_)
         | Operation::AlterPartition(_)
-        | Operation::ElectLeaders(_) => true,
+        | Operation::ElectLeaders(_)
+        | Operation::UnregisterBroker(_) => true,
         Operation::CreateTopics(_)
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)

@@ -10,8 +10,9 @@ use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::{
-    ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+    ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+    UnregisterBrokerRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -144,6 +145,13 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
             topics.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect()
         },
         &both,
+    )
+    .await;
+    every_version(
+        scope,
+        |_| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1)),
+        |answer| vec![answer.error_code],
+        &[expected],
     )
     .await;
     let (top, partition) = expected_of_quorum;

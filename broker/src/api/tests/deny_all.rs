@@ -13,6 +13,7 @@ use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
+use ottla_wire::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -23,9 +24,9 @@ use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceDa
 use ottla_wire::messages::{
     AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
     BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, ElectLeadersRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, UnregisterBrokerRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -156,6 +157,8 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::DescribeQuorum => describe_quorum(on_controller).await,
         ApiKey::ElectLeaders => elect_leaders(on_controller).await,
         ApiKey::AlterPartition => alter_partition(on_controller).await,
+        ApiKey::UnregisterBroker => unregister_broker(on_controller).await,
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions(on_broker).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
@@ -431,6 +434,30 @@ async fn elect_leaders(case: Case<'_>) {
         |_| vec![CLUSTER_DENIED],
     )
     .await;
+}
+
+async fn unregister_broker(case: Case<'_>) {
+    let request = |_, _: &Asked| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1));
+    case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn describe_topic_partitions(case: Case<'_>) {
+    let codes = |answer: &ottla_wire::messages::DescribeTopicPartitionsResponse| -> Vec<i16> {
+        assert!(answer.next_cursor.is_none());
+        answer.topics.iter().map(|topic| topic.error_code).collect()
+    };
+    let named = |_, asked: &Asked| {
+        let topic = TopicRequest::default().with_name(asked.topic());
+        DescribeTopicPartitionsRequest::default().with_topics(vec![topic])
+    };
+    case.check(named, codes, |_| vec![TOPIC_DENIED]).await;
+    let all = |_, _: &Asked| DescribeTopicPartitionsRequest::default();
+    case.check(all, codes, |_| Vec::new()).await;
+    let from = |_, asked: &Asked| {
+        let cursor = Cursor::default().with_topic_name(asked.topic());
+        DescribeTopicPartitionsRequest::default().with_cursor(Some(cursor))
+    };
+    case.check(from, codes, |_| Vec::new()).await;
 }
 
 async fn alter_partition(case: Case<'_>) {

@@ -94,6 +94,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
         | Operation::ElectLeaders(_)
+        | Operation::UnregisterBroker(_)
         | Operation::DescribeQuorum
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }

@@ -2,14 +2,16 @@
 
 use kafka_protocol::messages::ApiKey;
 
-use super::schema::Kind::{Array, Structs};
-use super::schema::{INT8, INT16, INT32, Message, STRING, always, since};
+use super::schema::Kind::{Array, Nullable, Structs};
+use super::schema::{BOOL, Field, INT8, INT16, INT32, Message, STRING, UUID, always, since};
 
 /// The schema of a request.
 #[expect(clippy::wildcard_enum_match_arm, reason = "Kafka's other keys are not of this kind")]
 pub(super) fn request(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECT_LEADERS),
+        ApiKey::UnregisterBroker => Some(&UNREGISTER_BROKER),
+        ApiKey::DescribeTopicPartitions => Some(&DESCRIBE_TOPIC_PARTITIONS),
         _ => None,
     }
 }
@@ -19,6 +21,8 @@ pub(super) fn request(key: ApiKey) -> Option<&'static Message> {
 pub(super) fn response(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECTED_LEADERS),
+        ApiKey::UnregisterBroker => Some(&CHANGED),
+        ApiKey::DescribeTopicPartitions => Some(&DESCRIBED_TOPIC_PARTITIONS),
         _ => None,
     }
 }
@@ -51,5 +55,60 @@ const ELECTED_LEADERS: Message = Message {
                 ),
             ]),
         ),
+    ],
+};
+
+const UNREGISTER_BROKER: Message = Message { flexible_from: 0, fields: &[always("broker_id", INT32)] };
+
+/// Of what is done or not.
+const CHANGED: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("error_message", STRING),
+    ],
+};
+
+const CURSOR: &[Field] = &[always("topic_name", STRING), always("partition_index", INT32)];
+
+const DESCRIBE_TOPIC_PARTITIONS: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("topics", Structs(&[always("name", STRING)])),
+        always("response_partition_limit", INT32),
+        always("cursor", Nullable(CURSOR)),
+    ],
+};
+
+const DESCRIBED_TOPIC_PARTITIONS: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always(
+            "topics",
+            Structs(&[
+                always("error_code", INT16),
+                always("name", STRING),
+                always("topic_id", UUID),
+                always("is_internal", BOOL),
+                always(
+                    "partitions",
+                    Structs(&[
+                        always("error_code", INT16),
+                        always("partition_index", INT32),
+                        always("leader_id", INT32),
+                        always("leader_epoch", INT32),
+                        always("replica_nodes", Array(&INT32)),
+                        always("isr_nodes", Array(&INT32)),
+                        always("eligible_leader_replicas", Array(&INT32)),
+                        always("last_known_elr", Array(&INT32)),
+                        always("offline_replicas", Array(&INT32)),
+                    ]),
+                ),
+                always("topic_authorized_operations", INT32),
+            ]),
+        ),
+        always("next_cursor", Nullable(CURSOR)),
     ],
 };

@@ -100,6 +100,12 @@ impl Walk<'_> {
                 (0..count).try_for_each(|_| self.fields(fields))
             }
             Kind::Struct(fields) => self.fields(fields),
+            // The decoder takes any other number for "not there".
+            Kind::Nullable(fields) => match self.take(what)? {
+                [1] => self.fields(fields),
+                [255] => Ok(()),
+                [_] => Err(DecodeError::Malformed { what }),
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 17] = [
+const KEYS: [ApiKey; 19] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -26,6 +26,8 @@ const KEYS: [ApiKey; 17] = [
     ApiKey::BrokerHeartbeat,
     ApiKey::ElectLeaders,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::UnregisterBroker,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// Every message there is a schema for, in every version.
@@ -161,6 +163,13 @@ impl<'a> Writer<'a> {
                 }
             }
             Kind::Struct(fields) => self.fields(fields),
+            Kind::Nullable(fields) => {
+                let there = self.lie.is_some() || self.next().is_multiple_of(2);
+                self.out.put_i8(if there { 1 } else { -1 });
+                if there {
+                    self.fields(fields);
+                }
+            }
         }
     }
 }
