@@ -21,8 +21,9 @@ use ottla_core::controller::{self, Operation, OperationError};
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest, UnregisterBrokerRequest,
+    AddRaftVoterRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, RemoveRaftVoterRequest,
+    UnregisterBrokerRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -74,6 +75,8 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<DescribeQuorumRequest>(),
     AdminApi::of::<ElectLeadersRequest>(),
     AdminApi::of::<UnregisterBrokerRequest>(),
+    AdminApi::of::<AddRaftVoterRequest>(),
+    AdminApi::of::<RemoveRaftVoterRequest>(),
 ];
 
 fn find(key: i16) -> Option<&'static AdminApi> {

@@ -6,6 +6,7 @@
 //!
 //! A handler knows neither files nor peers: it asks the [`Node`].
 
+mod add_raft_voter;
 mod answer;
 pub(crate) mod api_versions;
 pub(crate) mod authorize;
@@ -27,9 +28,11 @@ mod metadata;
 mod offset_for_leader_epoch;
 mod private;
 mod produce;
+mod remove_raft_voter;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unregister_broker;
+mod update_raft_voter;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -208,6 +211,9 @@ table! {
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
     ApiKey::UnregisterBroker as i16, "UnregisterBroker", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(unregister_broker::serve);
     ApiKey::DescribeTopicPartitions as i16, "DescribeTopicPartitions", 0..=0, &[(Topic, Describe)], Some(describe_topic_partitions::serve), None;
+    ApiKey::AddRaftVoter as i16, "AddRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(add_raft_voter::serve);
+    ApiKey::RemoveRaftVoter as i16, "RemoveRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(remove_raft_voter::serve);
+    ApiKey::UpdateRaftVoter as i16, "UpdateRaftVoter", 0..=0, &[(Cluster, ClusterAction)], None, Some(update_raft_voter::serve);
     PrivateKey::RaftMessage as i16, "RaftMessage", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::raft_message);
     PrivateKey::FetchMetadata as i16, "FetchMetadata", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata);
     PrivateKey::FetchMetadataSnapshot as i16, "FetchMetadataSnapshot", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata_snapshot);

@@ -19,11 +19,11 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader, RequestKind, TopicName,
-    UnregisterBrokerRequest,
+    AddRaftVoterRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
+    RequestHeader, RequestKind, TopicName, UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -234,6 +234,13 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic]);
             RequestKind::DescribeTopicPartitions(request)
         }
+        // Of another cluster.
+        ApiKey::AddRaftVoter => RequestKind::AddRaftVoter(
+            AddRaftVoterRequest::default().with_cluster_id(Some(text("another"))).with_voter_id(77),
+        ),
+        ApiKey::RemoveRaftVoter => RequestKind::RemoveRaftVoter(
+            RemoveRaftVoterRequest::default().with_cluster_id(Some(text("another"))).with_voter_id(77),
+        ),
         other => bail!("the broker serves {other:?} and this test has no request of it: add one"),
     })
 }

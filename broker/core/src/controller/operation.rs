@@ -1,6 +1,7 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
 mod replication;
+mod voters;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
 pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
+pub use self::voters::{VoterChange, VoterKey};
 use super::error::OperationError;
 
 /// The driver's own number for a request, given back with its reply.
@@ -36,6 +38,7 @@ pub enum Operation {
     ElectLeaders(ElectLeaders),
     /// A broker is gone for good (UnregisterBroker).
     UnregisterBroker(NodeId),
+    ChangeVoters(VoterChange),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -62,6 +65,7 @@ pub enum Reply {
     /// In the order of the request, or of the topics' ids if it names none.
     ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
     UnregisterBroker,
+    ChangeVoters,
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

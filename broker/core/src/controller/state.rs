@@ -162,10 +162,11 @@ impl State {
             Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
             Operation::UnregisterBroker(id) => self.unregister_broker(config, *id),
             Operation::DescribeQuorum
+            | Operation::ChangeVoters(_)
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
             | Operation::RestartSafety(_) => {
-                Err(OperationError::InvalidRequest("it reads the quorum, and decides nothing".to_owned()))
+                Err(OperationError::InvalidRequest("it is for the quorum to answer".to_owned()))
             }
         }
     }
@@ -366,6 +367,7 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
         | Operation::DescribeQuorum
+        | Operation::ChangeVoters(_)
         | Operation::FetchMetadata(_)
         | Operation::FetchMetadataSnapshot(_)
         | Operation::RestartSafety(_) => false,

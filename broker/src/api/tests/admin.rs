@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_wire::messages::add_raft_voter_request::Listener;
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
@@ -10,9 +11,9 @@ use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::{
-    ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    AddRaftVoterRequest, ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest,
-    UnregisterBrokerRequest,
+    RemoveRaftVoterRequest, UnregisterBrokerRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -154,6 +155,17 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         &[expected],
     )
     .await;
+    // Of the voters a controller says who leads, in the quorum's words.
+    let of_voters = if expected == NOT_CONTROLLER { NOT_LEADER } else { expected };
+    let listener = Listener::default()
+        .with_name(StrBytes::from_static_str("CONTROLLER"))
+        .with_host(StrBytes::from_static_str("c4"));
+    let id = Uuid::from_u128(4 << 64);
+    let voter = AddRaftVoterRequest::default().with_cluster_id(None).with_voter_directory_id(id);
+    let voter = voter.with_listeners(vec![listener]);
+    every_version(scope, |_| voter.clone(), |answer| vec![answer.error_code], &[of_voters]).await;
+    let voter = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_directory_id(id);
+    every_version(scope, |_| voter.clone(), |answer| vec![answer.error_code], &[of_voters]).await;
     let (top, partition) = expected_of_quorum;
     every_version(
         scope,

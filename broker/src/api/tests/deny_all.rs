@@ -22,11 +22,12 @@ use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
+    AddRaftVoterRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
     BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, UnregisterBrokerRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
+    UpdateRaftVoterRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -160,6 +161,9 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::UnregisterBroker => unregister_broker(on_controller).await,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions(on_broker).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
+        ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter | ApiKey::UpdateRaftVoter => {
+            change_voters(key, on_controller).await;
+        }
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
@@ -439,6 +443,20 @@ async fn elect_leaders(case: Case<'_>) {
 async fn unregister_broker(case: Case<'_>) {
     let request = |_, _: &Asked| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1));
     case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn change_voters(key: ApiKey, case: Case<'_>) {
+    let (id, expected) = (Uuid::from_u128(4 << 64), |_| vec![CLUSTER_DENIED]);
+    if key == ApiKey::AddRaftVoter {
+        let request = |_, _: &Asked| AddRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    } else if key == ApiKey::RemoveRaftVoter {
+        let request = |_, _: &Asked| RemoveRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    } else {
+        let request = |_, _: &Asked| UpdateRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    }
 }
 
 async fn describe_topic_partitions(case: Case<'_>) {

@@ -96,6 +96,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::ElectLeaders(_)
         | Operation::UnregisterBroker(_)
         | Operation::DescribeQuorum
+        | Operation::ChangeVoters(_)
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }
 }

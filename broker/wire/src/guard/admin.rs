@@ -2,8 +2,8 @@
 
 use kafka_protocol::messages::ApiKey;
 
-use super::schema::Kind::{Array, Nullable, Structs};
-use super::schema::{BOOL, Field, INT8, INT16, INT32, Message, STRING, UUID, always, since};
+use super::schema::Kind::{Array, Nullable, Struct, Structs};
+use super::schema::{BOOL, Field, INT8, INT16, INT32, Message, STRING, UINT16, UUID, always, since, tagged};
 
 /// The schema of a request.
 #[expect(clippy::wildcard_enum_match_arm, reason = "Kafka's other keys are not of this kind")]
@@ -11,6 +11,9 @@ pub(super) fn request(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECT_LEADERS),
         ApiKey::UnregisterBroker => Some(&UNREGISTER_BROKER),
+        ApiKey::AddRaftVoter => Some(&ADD_RAFT_VOTER),
+        ApiKey::RemoveRaftVoter => Some(&REMOVE_RAFT_VOTER),
+        ApiKey::UpdateRaftVoter => Some(&UPDATE_RAFT_VOTER),
         ApiKey::DescribeTopicPartitions => Some(&DESCRIBE_TOPIC_PARTITIONS),
         _ => None,
     }
@@ -21,7 +24,8 @@ pub(super) fn request(key: ApiKey) -> Option<&'static Message> {
 pub(super) fn response(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECTED_LEADERS),
-        ApiKey::UnregisterBroker => Some(&CHANGED),
+        ApiKey::UnregisterBroker | ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter => Some(&CHANGED),
+        ApiKey::UpdateRaftVoter => Some(&UPDATED_RAFT_VOTER),
         ApiKey::DescribeTopicPartitions => Some(&DESCRIBED_TOPIC_PARTITIONS),
         _ => None,
     }
@@ -110,5 +114,57 @@ const DESCRIBED_TOPIC_PARTITIONS: Message = Message {
             ]),
         ),
         always("next_cursor", Nullable(CURSOR)),
+    ],
+};
+
+const LISTENER: &[Field] = &[always("name", STRING), always("host", STRING), always("port", UINT16)];
+
+const ADD_RAFT_VOTER: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("cluster_id", STRING),
+        always("timeout_ms", INT32),
+        always("voter_id", INT32),
+        always("voter_directory_id", UUID),
+        always("listeners", Structs(LISTENER)),
+    ],
+};
+
+const REMOVE_RAFT_VOTER: Message = Message {
+    flexible_from: 0,
+    fields: &[always("cluster_id", STRING), always("voter_id", INT32), always("voter_directory_id", UUID)],
+};
+
+const UPDATE_RAFT_VOTER: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("cluster_id", STRING),
+        always("current_leader_epoch", INT32),
+        always("voter_id", INT32),
+        always("voter_directory_id", UUID),
+        always("listeners", Structs(LISTENER)),
+        always(
+            "k_raft_version_feature",
+            Struct(&[always("min_supported_version", INT16), always("max_supported_version", INT16)]),
+        ),
+    ],
+};
+
+const UPDATED_RAFT_VOTER: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        tagged(
+            0,
+            0,
+            "current_leader",
+            Struct(&[
+                always("leader_id", INT32),
+                always("leader_epoch", INT32),
+                always("host", STRING),
+                always("port", INT32),
+            ]),
+        ),
     ],
 };

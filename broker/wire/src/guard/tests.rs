@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 19] = [
+const KEYS: [ApiKey; 22] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -28,6 +28,9 @@ const KEYS: [ApiKey; 19] = [
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::UnregisterBroker,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+    ApiKey::UpdateRaftVoter,
 ];
 
 /// Every message there is a schema for, in every version.

@@ -15,7 +15,9 @@ impl Quorum {
         let me = self.config.me.directory_id;
         let member =
             self.table.voters.iter().chain(&self.table.learners).any(|known| known.directory_id == me);
-        if member || !self.ticks.is_multiple_of(5) {
+        // A member that no leader speaks to may be one no longer without having heard of it.
+        let led = self.raw.raft.leader_id != raft::INVALID_ID;
+        if (member && led) || !self.ticks.is_multiple_of(5) {
             return;
         }
         let known: Vec<Peer> = self.table.voters.iter().filter_map(Peer::of).collect();
