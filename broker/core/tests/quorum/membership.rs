@@ -277,3 +277,42 @@ fn a_voters_endpoints_are_those_it_was_given_last() {
     moved.directory_id = directory(999);
     assert_eq!(text(change(&mut cluster, &VoterChange::Update(moved))).0, 127);
 }
+
+#[test]
+fn an_observer_that_was_away_while_it_got_a_vote_and_lost_it_follows_again() {
+    let mut cluster = Cluster::started(3);
+    newcomer(&mut cluster, 3);
+    cluster.pass(3_000);
+    assert_eq!(observers(&mut cluster), [3]);
+    cluster.isolate(NodeId(3));
+    change(&mut cluster, &add(3)).unwrap();
+    cluster.pass(4_000);
+    change(&mut cluster, &remove(3)).unwrap();
+    assert_eq!((voters(&mut cluster), observers(&mut cluster)), (vec![0, 1, 2], vec![]));
+    cluster.pass(2_000);
+    cluster.cut.clear();
+    cluster.pass(5_000);
+    assert_eq!((voters(&mut cluster), observers(&mut cluster)), (vec![0, 1, 2], vec![3]));
+    let active = cluster.wait_active();
+    assert_eq!(cluster.image(NodeId(3)), cluster.image(active));
+}
+
+#[test]
+fn a_newcomer_whose_snapshot_was_let_go_is_told_of_a_newer_one() {
+    for delay in (0..400).step_by(50) {
+        let mut cluster = Cluster::started(1);
+        cluster.wait_active();
+        newcomer(&mut cluster, 3);
+        let joined = |cluster: &Cluster| !cluster.image(NodeId(0)).learners.is_empty();
+        cluster.pass_until("it may follow", joined);
+        cluster.pass(delay);
+        cluster.cut.extend([(NodeId(0), NodeId(3)), (NodeId(3), NodeId(0))]);
+        for id in 4..8 {
+            newcomer(&mut cluster, id);
+            cluster.pass(1_000);
+        }
+        cluster.cut.clear();
+        cluster.pass(10_000);
+        assert_eq!(cluster.image(NodeId(3)), cluster.image(NodeId(0)), "{delay} ms");
+    }
+}
