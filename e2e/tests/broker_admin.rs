@@ -1,5 +1,5 @@
 //! What administrators do to a running cluster, done with Kafka's own tools: elections on demand,
-//! and brokers that are gone for good.
+//! brokers that are gone for good, and levels of features.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,6 +13,7 @@ use e2e::lane::broker::cluster::{self, Node, Role};
 use e2e::lane::broker::{self, Bench, story};
 
 const ELECTIONS: &str = "org.apache.kafka.tools.LeaderElectionCommand";
+const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 /// A broker's session of 9 s, an election, and the rest for a busy machine.
@@ -180,5 +181,34 @@ fn eligible_leaders_are_shown_and_a_dead_broker_is_unregistered_and_may_come_bac
         }
         cluster::wait_until_ready(&mut nodes)?;
         wait_for(bench, &nodes[1], "orders", "all are in sync again", |partition| partition.isr == all)
+    })
+}
+
+#[test]
+fn features_are_described_and_change_only_to_what_everybody_runs() -> Result<()> {
+    story("admin-features", |bench| {
+        let kafka = bench.kafka()?;
+        let nodes = cluster::start(bench, &[Role::Combined; 3])?;
+        let described = tool(&kafka, FEATURES, &nodes[0], "describe")?;
+        for feature in
+            ["eligible.leader.replicas.version", "kraft.version", "metadata.version", "ottla.version"]
+        {
+            ensure_says(&described, &format!("Feature: {feature} "))?;
+        }
+        ensure_says(&described, "FinalizedVersionLevel: 4.3-IV0")?;
+        let said = tool(&kafka, FEATURES, &nodes[1], "upgrade --dry-run --feature ottla.version=1")?;
+        ensure_says(&said, "ottla.version can be upgraded to 1.")?;
+        let said = tool(&kafka, FEATURES, &nodes[1], "upgrade --feature ottla.version=1")?;
+        ensure_says(&said, "ottla.version was upgraded to 1.")?;
+        for (words, reason) in [
+            ("upgrade --feature ottla.version=2", "The controllers only support versions 1-1."),
+            ("downgrade --feature ottla.version=0", "The controllers only support versions 1-1."),
+            ("upgrade --feature no.such.feature=1", "This release does not know the feature."),
+        ] {
+            let (fine, said) = run(&kafka, FEATURES, &nodes[2], &words.split(' ').collect::<Vec<_>>())?;
+            ensure!(!fine, "{words} is done:\n{said}");
+            ensure_says(&said, reason)?;
+        }
+        Ok(())
     })
 }

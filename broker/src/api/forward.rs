@@ -23,7 +23,7 @@ use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
     AddRaftVoterRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, RemoveRaftVoterRequest,
-    UnregisterBrokerRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -75,6 +75,7 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<DescribeQuorumRequest>(),
     AdminApi::of::<ElectLeadersRequest>(),
     AdminApi::of::<UnregisterBrokerRequest>(),
+    AdminApi::of::<UpdateFeaturesRequest>(),
     AdminApi::of::<AddRaftVoterRequest>(),
     AdminApi::of::<RemoveRaftVoterRequest>(),
 ];

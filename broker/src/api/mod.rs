@@ -32,6 +32,7 @@ mod remove_raft_voter;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unregister_broker;
+mod update_features;
 mod update_raft_voter;
 
 use std::future::Future;
@@ -206,6 +207,7 @@ table! {
     ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
     ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
     ApiKey::AlterPartition as i16, "AlterPartition", 2..=3, &[(Cluster, ClusterAction)], None, Some(private::alter_partition);
+    ApiKey::UpdateFeatures as i16, "UpdateFeatures", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(update_features::serve);
     ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;
     ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);

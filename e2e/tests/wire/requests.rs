@@ -18,12 +18,13 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AddRaftVoterRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest,
     DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest,
     ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
-    RequestHeader, RequestKind, TopicName, UnregisterBrokerRequest,
+    RequestHeader, RequestKind, TopicName, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -219,6 +220,14 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
             RequestKind::IncrementalAlterConfigs(request.with_validate_only(true))
         }
+        _ => of_the_cluster(key)?,
+    })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a key without a request here is an error that says so")]
+fn of_the_cluster(key: ApiKey) -> Result<RequestKind> {
+    const TIMEOUT_MS: i32 = 1000;
+    Ok(match key {
         ApiKey::ElectLeaders => {
             let partition = elect::TopicPartitions::default().with_topic(topic()).with_partitions(vec![0]);
             let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![partition]));
@@ -233,6 +242,12 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let topic = TopicRequest::default().with_name(topic());
             let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic]);
             RequestKind::DescribeTopicPartitions(request)
+        }
+        // What nobody knows.
+        ApiKey::UpdateFeatures => {
+            let update = FeatureUpdateKey::default().with_feature(text("no.such.feature"));
+            let request = UpdateFeaturesRequest::default().with_feature_updates(vec![update]);
+            RequestKind::UpdateFeatures(request.with_timeout_ms(TIMEOUT_MS))
         }
         // Of another cluster.
         ApiKey::AddRaftVoter => RequestKind::AddRaftVoter(

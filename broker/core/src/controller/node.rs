@@ -206,7 +206,8 @@ impl ControllerNode {
             | Operation::IncrementalAlterConfigs(_)
             | Operation::AlterPartition(_)
             | Operation::ElectLeaders(_)
-            | Operation::UnregisterBroker(_)) => {
+            | Operation::UnregisterBroker(_)
+            | Operation::UpdateFeatures(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

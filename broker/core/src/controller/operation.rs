@@ -1,5 +1,6 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
+mod features;
 mod replication;
 mod voters;
 
@@ -16,6 +17,7 @@ use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
+pub use self::features::{FeatureUpdate, UpdateFeatures, UpgradeType};
 pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
 pub use self::voters::{VoterChange, VoterKey};
 use super::error::OperationError;
@@ -39,6 +41,7 @@ pub enum Operation {
     /// A broker is gone for good (UnregisterBroker).
     UnregisterBroker(NodeId),
     ChangeVoters(VoterChange),
+    UpdateFeatures(UpdateFeatures),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -66,6 +69,7 @@ pub enum Reply {
     ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
     UnregisterBroker,
     ChangeVoters,
+    UpdateFeatures,
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

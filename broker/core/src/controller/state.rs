@@ -161,6 +161,7 @@ impl State {
             Operation::AlterPartition(request) => self.alter_partition(config, request),
             Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
             Operation::UnregisterBroker(id) => self.unregister_broker(config, *id),
+            Operation::UpdateFeatures(request) => self.update_features(request),
             Operation::DescribeQuorum
             | Operation::ChangeVoters(_)
             | Operation::FetchMetadata(_)
@@ -366,6 +367,7 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
+        | Operation::UpdateFeatures(_)
         | Operation::DescribeQuorum
         | Operation::ChangeVoters(_)
         | Operation::FetchMetadata(_)

@@ -13,7 +13,7 @@ use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResour
 use ottla_wire::messages::{
     AddRaftVoterRequest, ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest,
-    RemoveRaftVoterRequest, UnregisterBrokerRequest,
+    RemoveRaftVoterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -148,6 +148,11 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         &both,
     )
     .await;
+    of_the_cluster(scope, expected, expected_of_quorum).await;
+}
+
+/// The same for what names no topic.
+async fn of_the_cluster(scope: Scope, expected: i16, expected_of_quorum: (i16, Option<i16>)) {
     every_version(
         scope,
         |_| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1)),
@@ -155,6 +160,8 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         &[expected],
     )
     .await;
+    every_version(scope, |_| UpdateFeaturesRequest::default(), |answer| vec![answer.error_code], &[expected])
+        .await;
     // Of the voters a controller says who leads, in the quorum's words.
     let of_voters = if expected == NOT_CONTROLLER { NOT_LEADER } else { expected };
     let listener = Listener::default()

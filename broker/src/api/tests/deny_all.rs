@@ -27,7 +27,7 @@ use ottla_wire::messages::{
     DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
-    UpdateRaftVoterRequest,
+    UpdateFeaturesRequest, UpdateRaftVoterRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -159,6 +159,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::ElectLeaders => elect_leaders(on_controller).await,
         ApiKey::AlterPartition => alter_partition(on_controller).await,
         ApiKey::UnregisterBroker => unregister_broker(on_controller).await,
+        ApiKey::UpdateFeatures => update_features(on_controller).await,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions(on_broker).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
         ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter | ApiKey::UpdateRaftVoter => {
@@ -442,6 +443,11 @@ async fn elect_leaders(case: Case<'_>) {
 
 async fn unregister_broker(case: Case<'_>) {
     let request = |_, _: &Asked| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1));
+    case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn update_features(case: Case<'_>) {
+    let request = |_, _: &Asked| UpdateFeaturesRequest::default();
     case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
 }
 

@@ -95,6 +95,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::IncrementalAlterConfigs(_)
         | Operation::ElectLeaders(_)
         | Operation::UnregisterBroker(_)
+        | Operation::UpdateFeatures(_)
         | Operation::DescribeQuorum
         | Operation::ChangeVoters(_)
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),

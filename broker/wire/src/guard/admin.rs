@@ -3,7 +3,9 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::schema::Kind::{Array, Nullable, Struct, Structs};
-use super::schema::{BOOL, Field, INT8, INT16, INT32, Message, STRING, UINT16, UUID, always, since, tagged};
+use super::schema::{
+    BOOL, Field, INT8, INT16, INT32, Message, STRING, UINT16, UUID, always, since, tagged, until,
+};
 
 /// The schema of a request.
 #[expect(clippy::wildcard_enum_match_arm, reason = "Kafka's other keys are not of this kind")]
@@ -11,6 +13,7 @@ pub(super) fn request(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECT_LEADERS),
         ApiKey::UnregisterBroker => Some(&UNREGISTER_BROKER),
+        ApiKey::UpdateFeatures => Some(&UPDATE_FEATURES),
         ApiKey::AddRaftVoter => Some(&ADD_RAFT_VOTER),
         ApiKey::RemoveRaftVoter => Some(&REMOVE_RAFT_VOTER),
         ApiKey::UpdateRaftVoter => Some(&UPDATE_RAFT_VOTER),
@@ -25,6 +28,7 @@ pub(super) fn response(key: ApiKey) -> Option<&'static Message> {
     match key {
         ApiKey::ElectLeaders => Some(&ELECTED_LEADERS),
         ApiKey::UnregisterBroker | ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter => Some(&CHANGED),
+        ApiKey::UpdateFeatures => Some(&UPDATED_FEATURES),
         ApiKey::UpdateRaftVoter => Some(&UPDATED_RAFT_VOTER),
         ApiKey::DescribeTopicPartitions => Some(&DESCRIBED_TOPIC_PARTITIONS),
         _ => None,
@@ -164,6 +168,41 @@ const UPDATED_RAFT_VOTER: Message = Message {
                 always("leader_epoch", INT32),
                 always("host", STRING),
                 always("port", INT32),
+            ]),
+        ),
+    ],
+};
+
+const UPDATE_FEATURES: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("timeout_ms", INT32),
+        always(
+            "feature_updates",
+            Structs(&[
+                always("feature", STRING),
+                always("max_version_level", INT16),
+                until(0, "allow_downgrade", BOOL),
+                since(1, "upgrade_type", INT8),
+            ]),
+        ),
+        since(1, "validate_only", BOOL),
+    ],
+};
+
+const UPDATED_FEATURES: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("error_message", STRING),
+        until(
+            1,
+            "results",
+            Structs(&[
+                always("feature", STRING),
+                always("error_code", INT16),
+                always("error_message", STRING),
             ]),
         ),
     ],

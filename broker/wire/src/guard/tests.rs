@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 22] = [
+const KEYS: [ApiKey; 23] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -31,6 +31,7 @@ const KEYS: [ApiKey; 22] = [
     ApiKey::AddRaftVoter,
     ApiKey::RemoveRaftVoter,
     ApiKey::UpdateRaftVoter,
+    ApiKey::UpdateFeatures,
 ];
 
 /// Every message there is a schema for, in every version.
