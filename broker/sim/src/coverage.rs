@@ -32,6 +32,10 @@ pub enum Happening {
     Pause,
     /// A controller lost its volume.
     LostVolume,
+    /// A controller was to vote.
+    VoterAdded,
+    /// A voter was to vote no more.
+    VoterRemoved,
     /// The network was cut.
     Cut,
     /// A message was lost, without a cut.
@@ -98,7 +102,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -112,6 +116,8 @@ impl Happening {
         Self::StoppedAlone,
         Self::Pause,
         Self::LostVolume,
+        Self::VoterAdded,
+        Self::VoterRemoved,
         Self::Cut,
         Self::MessageLost,
         Self::MessageRepeated,
@@ -161,6 +167,8 @@ impl Happening {
             Self::StoppedAlone => "stopped without leave",
             Self::Pause => "stood still",
             Self::LostVolume => "controller lost its volume",
+            Self::VoterAdded => "controller to get a vote",
+            Self::VoterRemoved => "voter to lose its vote",
             Self::Cut => "network cut",
             Self::MessageLost => "message lost",
             Self::MessageRepeated => "message came twice",

@@ -54,6 +54,11 @@ pub enum Fault {
         /// How long it stays down.
         down_ms: u64,
     },
+    /// A controller is given a vote, or loses it.
+    ChangeVoters {
+        /// Which.
+        node: NodeId,
+    },
     /// Nothing passes in some directions.
     Cut {
         /// Which.
@@ -105,6 +110,7 @@ enum Kind {
     PowerLossOfAll,
     Pause,
     LoseVolume,
+    ChangeVoters,
     Cut,
     SyncError,
     DiskFull,
@@ -124,6 +130,7 @@ impl Nemesis {
             sync_error,
             disk_full,
             restart,
+            membership,
         } = options.faults;
         let kinds = [
             (process_crash, Kind::ProcessCrash),
@@ -135,6 +142,8 @@ impl Nemesis {
             (sync_error, Kind::SyncError),
             (disk_full, Kind::DiskFull),
             (restart, Kind::Restart),
+            (membership, Kind::ChangeVoters),
+            (membership, Kind::ChangeVoters),
         ];
         let kinds = kinds.into_iter().filter(|(allowed, _)| *allowed).map(|(_, kind)| kind).collect();
         Self { rng, kinds, interval_ms: options.fault_interval_ms }
@@ -171,6 +180,7 @@ impl Nemesis {
                 }
                 Fault::LoseVolume { node: *self.rng.pick(view.expendable), down_ms }
             }
+            Kind::ChangeVoters => Fault::ChangeVoters { node },
             Kind::Cut => Fault::Cut { directions: self.directions(view.nodes), ms },
             Kind::SyncError => {
                 Fault::SyncError { node, permille: *self.rng.pick(&[20, 200, 1000]), ms: ms.min(2_000) }

@@ -13,6 +13,8 @@ pub struct Options {
     pub seed: u64,
     /// How many nodes are controller and broker at once; their ids come first.
     pub combined_count: u32,
+    /// How many of them vote when the cluster is new. The others follow.
+    pub first_voter_count: u32,
     /// How many nodes are brokers alone; their ids follow.
     pub broker_count: u32,
     /// How far ids lie apart; the first is 0.
@@ -70,13 +72,23 @@ pub struct Faults {
     pub disk_full: bool,
     /// A node stops in order and starts again.
     pub restart: bool,
+    /// Controllers are given votes and lose them again.
+    pub membership: bool,
 }
 
 impl Options {
     /// What a seed decides.
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed).fork("options");
-        let combined_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        let mut combined_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        // Drawn apart, so that other seeds stay what they are.
+        let mut members = Rng::new(seed).fork("membership");
+        let membership = combined_count >= 3 && members.permille(250);
+        let mut first_voter_count = combined_count;
+        if membership {
+            combined_count = 5;
+            first_voter_count = *members.pick(&[1, 3, 3, 5]);
+        }
         let broker_count = *rng.pick(&[0, 0, 1, 2]);
         let replication_factor = match combined_count + broker_count {
             1 => 1,
@@ -99,6 +111,7 @@ impl Options {
             sync_error: often(200) && synced,
             disk_full: often(150) && synced,
             restart: often(300),
+            membership,
         };
         // Drawn apart, so that a seed without moves does what it did before there were any.
         let mut moves = Rng::new(seed).fork("moves");
@@ -111,6 +124,7 @@ impl Options {
             seed,
             reassignment_interval_ms,
             combined_count,
+            first_voter_count,
             broker_count,
             replication_factor,
             min_insync_replicas,
@@ -141,9 +155,11 @@ impl Options {
             sync_error: false,
             disk_full: false,
             restart: false,
+            membership: false,
         };
         Self {
             combined_count: 3,
+            first_voter_count: 3,
             broker_count: 0,
             replication_factor: 3,
             min_insync_replicas: 2,

@@ -21,8 +21,10 @@ use ottla_core::controller::{self, Operation, OperationError};
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
-    AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeQuorumRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
+    UpdateFeaturesRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::Request;
@@ -42,6 +44,11 @@ pub(super) trait AdminRequest: Request + Send + Sync + 'static {
 
     /// The response that refuses the whole request, item by item where it has items.
     fn refuse(&self, refusal: &Refusal) -> Self::Response;
+
+    /// The same in a version that lacks some of it.
+    fn refuse_in(&self, _version: i16, refusal: &Refusal) -> Self::Response {
+        self.refuse(refusal)
+    }
 }
 
 /// The body of a response, or why there is none.
@@ -69,6 +76,11 @@ static ADMIN: &[AdminApi] = &[
     AdminApi::of::<AlterPartitionReassignmentsRequest>(),
     AdminApi::of::<ListPartitionReassignmentsRequest>(),
     AdminApi::of::<DescribeQuorumRequest>(),
+    AdminApi::of::<ElectLeadersRequest>(),
+    AdminApi::of::<UnregisterBrokerRequest>(),
+    AdminApi::of::<UpdateFeaturesRequest>(),
+    AdminApi::of::<AddRaftVoterRequest>(),
+    AdminApi::of::<RemoveRaftVoterRequest>(),
 ];
 
 fn find(key: i16) -> Option<&'static AdminApi> {
@@ -100,7 +112,7 @@ pub(super) fn serve_directly<R: AdminRequest>(call: Call, body: Bytes) -> Result
     Ok(Reply::Later(Box::pin(async move {
         let response = match decide_in_time(&call, &request).await {
             Ok(response) => response,
-            Err(error) => request.refuse(&Refusal::from(error)),
+            Err(error) => request.refuse_in(call.version, &Refusal::from(error)),
         };
         call.encode::<R>(&response)
     })))
@@ -122,7 +134,8 @@ fn to_controller<R: AdminRequest>(call: Call, body: Bytes) -> Result<Reply, Deco
             Err(error) => {
                 debug!(api_key = call.key, %error, "an admin request was not forwarded");
                 let text = "no active controller answered in time";
-                call.encode::<R>(&request.refuse(&Refusal::new(ResponseError::RequestTimedOut, text)))
+                let refusal = Refusal::new(ResponseError::RequestTimedOut, text);
+                call.encode::<R>(&request.refuse_in(call.version, &refusal))
             }
         }
     })))
@@ -148,7 +161,7 @@ fn answer_broker<R: AdminRequest>(call: Call, body: Bytes) -> Result<Forwarded, 
             Ok(response) => response,
             // The broker looks for the active controller and asks again.
             Err(error @ OperationError::NotController { .. }) => return nothing(error.code()),
-            Err(error) => request.refuse(&Refusal::from(error)),
+            Err(error) => request.refuse_in(call.version, &Refusal::from(error)),
         };
         match ottla_wire::response::encode_body::<R>(call.version, &response) {
             Ok(body) => ForwardResponse { error_code: 0, body },
@@ -221,7 +234,7 @@ async fn decide_in_time<R: AdminRequest>(call: &Call, request: &R) -> Result<R::
     let decided = tokio::time::timeout(time_limit(call, request), request.decide(call)).await;
     decided.unwrap_or_else(|_| {
         let text = "the metadata quorum did not commit in time; the change may still happen";
-        Ok(request.refuse(&Refusal::new(ResponseError::RequestTimedOut, text)))
+        Ok(request.refuse_in(call.version, &Refusal::new(ResponseError::RequestTimedOut, text)))
     })
 }
 

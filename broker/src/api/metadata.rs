@@ -29,7 +29,7 @@ use super::{Call, Reply, forward};
 
 /// What a topic, a partition or a broker takes at most in a response and its frame together, names of usual
 /// length and a few replicas provided.
-const BYTES_EACH: usize = 512;
+pub(super) const BYTES_EACH: usize = 512;
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: MetadataRequest = ottla_wire::request::decode_body(call.version, body)?;
@@ -99,7 +99,7 @@ fn topics(call: &Call, image: &Image, request: &MetadataRequest) -> Vec<Metadata
     }
 }
 
-fn may_describe(call: &Call, topic: &str) -> bool {
+pub(super) fn may_describe(call: &Call, topic: &str) -> bool {
     call.allows(Operation::Describe, Resource::Topic, topic)
 }
 
@@ -152,10 +152,7 @@ fn found(call: &Call, image: &Image, request: &MetadataRequest, topic: &Arc<Topi
 }
 
 fn described_partition(call: &Call, image: &Image, partition: &Partition) -> MetadataResponsePartition {
-    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect::<Vec<_>>();
     let live = |node: &NodeId| call.node.live_endpoint(image, *node, &call.context.listener.name);
-    let offline: Vec<NodeId> =
-        partition.replicas.iter().copied().filter(|node| live(node).is_none()).collect();
     let (error, leader) = match partition.leader {
         None => (ResponseError::LeaderNotAvailable.code(), -1),
         Some(leader) if live(&leader).is_none() => {
@@ -175,5 +172,18 @@ fn described_partition(call: &Call, image: &Image, partition: &Partition) -> Met
         .with_leader_epoch(partition.leader_epoch.0)
         .with_replica_nodes(ids(&partition.replicas))
         .with_isr_nodes(ids(&partition.isr))
-        .with_offline_replicas(ids(&offline))
+        .with_offline_replicas(offline(call, image, partition))
+}
+
+/// Nodes as messages name them.
+pub(super) fn ids(nodes: &[NodeId]) -> Vec<BrokerId> {
+    nodes.iter().map(|node| BrokerId(node.0)).collect()
+}
+
+/// The replicas that the caller cannot reach on its listener.
+pub(super) fn offline(call: &Call, image: &Image, partition: &Partition) -> Vec<BrokerId> {
+    let reached =
+        |node: &NodeId| call.node.live_endpoint(image, *node, &call.context.listener.name).is_some();
+    let offline: Vec<NodeId> = partition.replicas.iter().copied().filter(|node| !reached(node)).collect();
+    ids(&offline)
 }

@@ -6,6 +6,7 @@
 //!
 //! A handler knows neither files nor peers: it asks the [`Node`].
 
+mod add_raft_voter;
 mod alter_partition_reassignments;
 mod answer;
 pub(crate) mod api_versions;
@@ -17,6 +18,8 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
 mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod error_code;
 pub(crate) mod fetch;
 mod forward;
@@ -25,10 +28,15 @@ mod leader_hints;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_for_leader_epoch;
 mod private;
 mod produce;
+mod remove_raft_voter;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unregister_broker;
+mod update_features;
+mod update_raft_voter;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -195,17 +203,25 @@ table! {
     ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
     ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
     ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
+    ApiKey::OffsetForLeaderEpoch as i16, "OffsetForLeaderEpoch", 2..=4, &[(Topic, Describe), (Cluster, ClusterAction)], Some(offset_for_leader_epoch::serve), None;
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
     ApiKey::DescribeLogDirs as i16, "DescribeLogDirs", 1..=4, &[(Cluster, Describe)], Some(describe_log_dirs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
+    ApiKey::ElectLeaders as i16, "ElectLeaders", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(elect_leaders::serve);
     ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
     ApiKey::AlterPartitionReassignments as i16, "AlterPartitionReassignments", 0..=1, &[(Cluster, Alter)], Some(forward::serve), Some(alter_partition_reassignments::serve);
     ApiKey::ListPartitionReassignments as i16, "ListPartitionReassignments", 0..=0, &[(Cluster, Describe)], Some(forward::serve), Some(list_partition_reassignments::serve);
     ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
     ApiKey::AlterPartition as i16, "AlterPartition", 2..=3, &[(Cluster, ClusterAction)], None, Some(private::alter_partition);
+    ApiKey::UpdateFeatures as i16, "UpdateFeatures", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(update_features::serve);
     ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;
     ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
+    ApiKey::UnregisterBroker as i16, "UnregisterBroker", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(unregister_broker::serve);
+    ApiKey::DescribeTopicPartitions as i16, "DescribeTopicPartitions", 0..=0, &[(Topic, Describe)], Some(describe_topic_partitions::serve), None;
+    ApiKey::AddRaftVoter as i16, "AddRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(add_raft_voter::serve);
+    ApiKey::RemoveRaftVoter as i16, "RemoveRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(remove_raft_voter::serve);
+    ApiKey::UpdateRaftVoter as i16, "UpdateRaftVoter", 0..=0, &[(Cluster, ClusterAction)], None, Some(update_raft_voter::serve);
     PrivateKey::RaftMessage as i16, "RaftMessage", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::raft_message);
     PrivateKey::FetchMetadata as i16, "FetchMetadata", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata);
     PrivateKey::FetchMetadataSnapshot as i16, "FetchMetadataSnapshot", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata_snapshot);

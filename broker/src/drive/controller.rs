@@ -244,7 +244,7 @@ fn voters(first: &BootstrapVoters) -> Voters {
             security_protocol: 0,
         }],
     });
-    Voters { voters: voters.collect(), learners: Vec::new() }
+    Voters { voters: voters.collect(), ..Voters::default() }
 }
 
 /// The ways to the threads that wait for the disk.

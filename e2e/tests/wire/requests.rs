@@ -11,17 +11,25 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_quorum_request as quorum;
+use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use kafka_protocol::messages::elect_leaders_request as elect;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest, RequestHeader,
-    RequestKind, TopicName,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, BrokerId,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    RemoveRaftVoterRequest, RequestHeader, RequestKind, TopicName, UnregisterBrokerRequest,
+    UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -136,6 +144,12 @@ fn body(key: i16, version: i16, topic_id: Uuid) -> Result<RequestKind> {
                 ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
             RequestKind::ListOffsets(request)
         }
+        ApiKey::OffsetForLeaderEpoch => {
+            let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1);
+            let topic = OffsetForLeaderTopic::default().with_topic(topic()).with_partitions(vec![partition]);
+            let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
+            RequestKind::OffsetForLeaderEpoch(request)
+        }
         ApiKey::Metadata => {
             let topic = MetadataRequestTopic::default().with_name(Some(topic()));
             RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![topic])))
@@ -225,6 +239,42 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
             RequestKind::IncrementalAlterConfigs(request.with_validate_only(true))
         }
+        _ => of_the_cluster(key)?,
+    })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a key without a request here is an error that says so")]
+fn of_the_cluster(key: ApiKey) -> Result<RequestKind> {
+    const TIMEOUT_MS: i32 = 1000;
+    Ok(match key {
+        ApiKey::ElectLeaders => {
+            let partition = elect::TopicPartitions::default().with_topic(topic()).with_partitions(vec![0]);
+            let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![partition]));
+            RequestKind::ElectLeaders(request.with_timeout_ms(TIMEOUT_MS))
+        }
+        ApiKey::UnregisterBroker => {
+            // Nobody's id, and one flipped bit makes it nobody else's.
+            let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(i32::MAX >> 1));
+            RequestKind::UnregisterBroker(request)
+        }
+        ApiKey::DescribeTopicPartitions => {
+            let topic = TopicRequest::default().with_name(topic());
+            let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic]);
+            RequestKind::DescribeTopicPartitions(request)
+        }
+        // What nobody knows.
+        ApiKey::UpdateFeatures => {
+            let update = FeatureUpdateKey::default().with_feature(text("no.such.feature"));
+            let request = UpdateFeaturesRequest::default().with_feature_updates(vec![update]);
+            RequestKind::UpdateFeatures(request.with_timeout_ms(TIMEOUT_MS))
+        }
+        // Of another cluster.
+        ApiKey::AddRaftVoter => RequestKind::AddRaftVoter(
+            AddRaftVoterRequest::default().with_cluster_id(Some(text("another"))).with_voter_id(77),
+        ),
+        ApiKey::RemoveRaftVoter => RequestKind::RemoveRaftVoter(
+            RemoveRaftVoterRequest::default().with_cluster_id(Some(text("another"))).with_voter_id(77),
+        ),
         other => bail!("the broker serves {other:?} and this test has no request of it: add one"),
     })
 }

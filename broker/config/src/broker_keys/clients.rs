@@ -86,6 +86,12 @@ pub(super) const KEYS: &[Key] = &[
         .at_least(0)
         .inert("every fetch is a full one; clients fall back to that by themselves"),
     Key::int(
+        "max.request.partition.size.limit",
+        "2000",
+        "How many partitions one answer about topics describes; a client asks again for the rest.",
+    )
+    .at_least(1),
+    Key::int(
         "request.timeout.ms",
         "30000",
         "How long the broker itself waits for an answer from another node.",

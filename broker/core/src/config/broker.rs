@@ -192,7 +192,7 @@ impl BrokerConfig {
                 security_protocol: SecurityProtocol::Plaintext.code(),
             }],
         };
-        Voters { voters: controllers.iter().map(voter).collect(), learners: Vec::new() }
+        Voters { voters: controllers.iter().map(voter).collect(), ..Voters::default() }
     }
 
     /// Every directory the node keeps data in, each once: the log directories, and the metadata log

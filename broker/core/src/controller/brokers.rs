@@ -48,8 +48,9 @@ impl State {
         let before = self.image.brokers.get(&id);
         let without = self.with(before.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
         let partitions = Partitions::of(&without, config);
-        // The same process that registers again has lost nothing.
-        let crashed = before.is_some_and(|before| {
+        // The same process that registers again has lost nothing. Of one that was unregistered nobody can say any more
+        // how it stopped.
+        let crashed = before.is_none_or(|before| {
             before.incarnation_id != request.incarnation_id && Some(before.epoch) != request.previous_epoch
         });
         let mut records = partitions.broker_registers(id, &directories, crashed);
@@ -100,6 +101,21 @@ impl State {
         let fenced = next == Fencing::Fenced;
         let reply = Reply::Heartbeat(HeartbeatReply { caught_up, fenced, should_shut_down });
         Ok(Outcome { records, reply })
+    }
+
+    /// UnregisterBroker. As in Kafka it may be in service; whoever still runs registers anew. It stays the replica that
+    /// it is until somebody reassigns the partitions, and an eligible leader where nobody else has everything.
+    pub(super) fn unregister_broker(
+        &self,
+        config: &ControllerConfig,
+        id: NodeId,
+    ) -> Result<Outcome, OperationError> {
+        let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
+        let after = self.with([change_of(broker, Fencing::Fenced, None)]);
+        // The end of the registration comes last, as in `change`.
+        let mut records = Partitions::of(&after, config).broker_leaves(id);
+        records.push(Record::UnregisterBroker(record::UnregisterBroker { node_id: id, epoch: broker.epoch }));
+        Ok(Outcome { records, reply: Reply::UnregisterBroker })
     }
 
     /// What fences the first broker whose session is over. None of the others whose session is over too gets anything

@@ -93,6 +93,15 @@ pub enum OperationError {
     /// A broker that cannot run what the cluster has finalised.
     #[error("{0}")]
     UnsupportedVersion(String),
+    /// What must come first did not in time.
+    #[error("{0}")]
+    RequestTimedOut(String),
+    /// A controller that votes already.
+    #[error("{0}")]
+    DuplicateVoter(String),
+    /// A controller that does not vote.
+    #[error("{0}")]
+    VoterNotFound(String),
     /// The snapshot asked for is no longer there; begin anew.
     #[error("the snapshot is no longer there")]
     SnapshotNotFound,
@@ -103,6 +112,7 @@ impl OperationError {
     pub fn code(&self) -> i16 {
         match self {
             Self::UnknownTopic(_) | Self::UnknownPartition(_) => 3,
+            Self::RequestTimedOut(_) => 7,
             Self::InvalidTopic(_) => 17,
             Self::UnsupportedVersion(_) => 35,
             Self::TopicAlreadyExists(_) => 36,
@@ -129,6 +139,8 @@ impl OperationError {
             Self::IneligibleReplica(_) => 107,
             Self::NewLeaderElected(_) => 108,
             Self::InvalidRegistration(_) => 119,
+            Self::DuplicateVoter(_) => 126,
+            Self::VoterNotFound(_) => 127,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! Nothing here waits: messages that promise something leave with a later `ready`, once the disk has it.
 
 mod jobs;
+mod voters;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use std::io;
 use std::time::Duration;
 
 use self::jobs::Jobs;
+use self::voters::PendingChange;
 use self::waits::{ParkedFetch, ParkedRead};
 use super::error::OperationError;
 use super::failures::{Probe, ProbeId, ProbeOutcome};
@@ -28,8 +30,8 @@ use super::quorum::{Observer, next_voters};
 use super::state::{Controller, ControllerConfig, ControllerEvent};
 use crate::ids::{MetadataOffset, NodeId, Term};
 use crate::metadata::image::Image;
-use crate::metadata::record::Record;
-use crate::quorum::machine::{OpenError, Outgoing, QuorumEvent};
+use crate::metadata::record::{Record, Voters};
+use crate::quorum::machine::{NotLeader, OpenError, Outgoing, QuorumEvent};
 use crate::quorum::message::Envelope;
 use crate::quorum::store::{Persist, PersistAction};
 use crate::quorum::{Peer, Quorum, QuorumConfig, Recovered, SnapshotId};
@@ -131,6 +133,10 @@ pub struct ControllerNode {
     observers: BTreeMap<NodeId, Observer>,
     /// The last change of voters that this node proposed as the active controller.
     voters_proposed: MetadataOffset,
+    /// The one that somebody asked for and waits for.
+    voter_change: Option<PendingChange>,
+    /// Since when this is the active controller, while it is.
+    active_since: Monotonic,
     now: Monotonic,
 }
 
@@ -155,6 +161,8 @@ impl ControllerNode {
             next_read: 1,
             observers: BTreeMap::new(),
             voters_proposed: MetadataOffset(0),
+            voter_change: None,
+            active_since: now,
             now,
         })
     }
@@ -166,6 +174,7 @@ impl ControllerNode {
         if self.controller.is_active() {
             let quorum = &mut self.quorum;
             self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
+            self.go_on_with_voters();
             self.mend_voters();
         }
         self.end_waits();
@@ -191,6 +200,7 @@ impl ControllerNode {
             }
             Operation::DescribeQuorum => self.describe(ticket),
             Operation::RestartSafety(request) => self.read(ticket, request),
+            Operation::ChangeVoters(change) => self.change_voters(ticket, change),
             operation @ (Operation::RegisterBroker(_)
             | Operation::Heartbeat(_)
             | Operation::CreateTopics(_)
@@ -200,7 +210,9 @@ impl ControllerNode {
             | Operation::AlterPartition(_)
             | Operation::ElectLeaders(_)
             | Operation::AlterPartitionReassignments(_)
-            | Operation::ListPartitionReassignments(_)) => {
+            | Operation::ListPartitionReassignments(_)
+            | Operation::UnregisterBroker(_)
+            | Operation::UpdateFeatures(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }
@@ -322,6 +334,9 @@ impl ControllerNode {
         let replies = self.controller.committed(self.image.offset);
         self.effects.replies.extend(replies);
         self.answer_waits();
+        if members_changed {
+            self.go_on_with_voters();
+        }
         if self.image.offset != before {
             self.effects.image = Some(self.image.clone());
         }
@@ -394,10 +409,12 @@ impl ControllerNode {
             self.effects.replies.extend(replies);
             self.effects.events.push(NodeEvent::Controller(ControllerEvent::Inactive));
             self.refuse_waits(leader);
+            self.refuse_voter_change();
             self.observers.clear();
             self.voters_proposed = MetadataOffset(0);
         }
         if !self.controller.is_active() && leads && self.has_applied_of_term() {
+            self.active_since = self.now;
             let quorum = &mut self.quorum;
             self.controller.activate(self.now, self.image.clone(), &mut |payload| quorum.propose(payload));
             let term = self.quorum.term();
@@ -414,16 +431,21 @@ impl ControllerNode {
     }
 
     fn mend_voters(&mut self) {
-        // One change at a time, and the next one starts from what the last one left.
-        if self.image.offset < self.voters_proposed {
-            return;
+        let Some(table) = next_voters(&self.quorum, self.now, self.active_since) else { return };
+        // What cannot be proposed now is found again with the next tick.
+        let _later = self.propose_voters(table);
+    }
+
+    /// One change at a time, and the next one starts from what the last one left.
+    fn propose_voters(&mut self, table: Voters) -> Result<MetadataOffset, NotLeader> {
+        if self.image.offset < self.voters_proposed || !self.quorum.can_change_voters() {
+            return Err(NotLeader);
         }
-        let Some(table) = next_voters(&self.quorum) else { return };
         let record = Record::Voters(table.clone());
-        if let Ok(offset) = self.quorum.propose_voters(table) {
-            self.controller.note(offset, &[record]);
-            self.voters_proposed = offset;
-        }
+        let offset = self.quorum.propose_voters(table)?;
+        self.controller.note(offset, &[record]);
+        self.voters_proposed = offset;
+        Ok(offset)
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {

@@ -1,7 +1,9 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
+mod features;
 mod reassignment;
 mod replication;
+mod voters;
 
 use std::time::Duration;
 
@@ -16,10 +18,12 @@ use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
+pub use self::features::{FeatureUpdate, UpdateFeatures, UpgradeType};
 pub use self::reassignment::{
     AlterPartitionReassignments, ListPartitionReassignments, OngoingReassignment, Reassignment,
 };
 pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
+pub use self::voters::{VoterChange, VoterKey};
 use super::error::OperationError;
 
 /// The driver's own number for a request, given back with its reply.
@@ -40,6 +44,10 @@ pub enum Operation {
     ElectLeaders(ElectLeaders),
     AlterPartitionReassignments(AlterPartitionReassignments),
     ListPartitionReassignments(ListPartitionReassignments),
+    /// A broker is gone for good (UnregisterBroker).
+    UnregisterBroker(NodeId),
+    ChangeVoters(VoterChange),
+    UpdateFeatures(UpdateFeatures),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -69,6 +77,9 @@ pub enum Reply {
     AlterPartitionReassignments(Vec<Result<(), OperationError>>),
     /// In the order of the request, or of the topics' ids if it names none; without those that are not moved.
     ListPartitionReassignments(Vec<OngoingReassignment>),
+    UnregisterBroker,
+    ChangeVoters,
+    UpdateFeatures,
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

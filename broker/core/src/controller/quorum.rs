@@ -3,9 +3,14 @@
 //! A controller whose volume was lost comes back with the same node id and a new directory id, and asks to join
 //! (decision 3). Step by step, each a committed entry before the next: it becomes a learner; when it has the
 //! log, the old voter is removed; then the learner votes. Removing first keeps one voter for a node id, and in a
-//! group where the old voter is gone it needs no more votes than before. A node id that is not among the voters
-//! is never added here: how many controllers there are is for an operator to say.
+//! group where the old voter is gone it needs no more votes than before.
+//!
+//! A node id that is not among the voters is never given a vote here: how many controllers vote is for an operator to
+//! say (`node/voters.rs`). It becomes a learner that stays one, an observer, and is forgotten when it is silent for long.
 
+use std::time::Duration;
+
+use super::error::OperationError;
 use super::operation::{QuorumDescription, QuorumReplica};
 use crate::ids::{DirectoryId, MetadataOffset, NodeId};
 use crate::metadata::image::{Image, Voter};
@@ -16,21 +21,39 @@ use crate::quorum::{Peer, Quorum, RaftId};
 use crate::time::Monotonic;
 
 /// A learner may vote when it lacks no more than so many entries: the rest comes within a round trip.
-const LEARNER_LAG_MAX: u64 = 16;
+pub(super) const LEARNER_LAG_MAX: u64 = 16;
+
+/// Members in all: five voters, as many in waiting, and some to spare. The leader sends to each of them.
+const MEMBERS_MAX: usize = 16;
+
+/// An observer that was silent for so long is none any more, as in Kafka.
+const OBSERVER_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// The next step towards a whole set of voters, if there is one to take now.
-pub(super) fn next_voters(quorum: &Quorum) -> Option<Voters> {
+pub(super) fn next_voters(quorum: &Quorum, now: Monotonic, active_since: Monotonic) -> Option<Voters> {
     if !quorum.can_change_voters() {
         return None;
     }
     let members = quorum.progress();
-    let next = promote(quorum, &members).or_else(|| admit(quorum)).or_else(|| relocate(quorum))?;
+    let next = promote(quorum, &members)
+        .or_else(|| admit(quorum))
+        .or_else(|| forget(quorum, &members, now, active_since))
+        .or_else(|| relocate(quorum))?;
     check_voters(&next).is_ok().then_some(next)
+}
+
+/// Refuses one voter more than there may be members.
+pub(super) fn within_limit(table: &Voters) -> Result<(), OperationError> {
+    if table.voters.len() < MEMBERS_MAX {
+        return Ok(());
+    }
+    Err(OperationError::InvalidRequest(format!("a quorum has {MEMBERS_MAX} voters at most")))
 }
 
 fn promote(quorum: &Quorum, members: &[MemberProgress]) -> Option<Voters> {
     let ready = |member: &&MemberProgress| {
         !member.votes
+            && !quorum.voters().observers.contains(&member.voter.node_id)
             && member.log_end.0 > 0
             && member.log_end.0 + LEARNER_LAG_MAX >= quorum.last().0
             && heard(quorum, member.voter.directory_id)
@@ -56,19 +79,55 @@ fn admit(quorum: &Quorum) -> Option<Voters> {
     let mut table = quorum.voters().clone();
     for peer in quorum.joins() {
         let known = table.voters.iter().chain(&table.learners).any(|m| m.directory_id == peer.directory_id);
-        let Some(old) = table.voters.iter().find(|voter| voter.node_id == peer.node_id) else { continue };
+        let old = table.voters.iter().find(|voter| voter.node_id == peer.node_id);
         // Two live processes with one node id: whoever is a voter stays it.
-        if known || heard(quorum, old.directory_id) {
+        if known || old.is_some_and(|old| heard(quorum, old.directory_id)) {
             continue;
         }
         if let Some(stale) = table.learners.iter().position(|learner| learner.node_id == peer.node_id) {
-            table.learners.remove(stale);
+            // And so does whoever follows.
+            if old.is_none() && heard(quorum, table.learners[stale].directory_id) {
+                continue;
+            }
+            take_learner(&mut table, stale);
             return Some(table);
         }
-        table.learners.push(learner(peer, old));
+        if old.is_none() && table.voters.len() + table.learners.len() >= MEMBERS_MAX {
+            continue;
+        }
+        if old.is_none() {
+            table.observers.push(peer.node_id);
+        }
+        let model = old.or_else(|| table.voters.first())?;
+        table.learners.push(learner(peer, model));
         return Some(table);
     }
     None
+}
+
+fn take_learner(table: &mut Voters, place: usize) {
+    let gone = table.learners.remove(place);
+    table.observers.retain(|id| *id != gone.node_id);
+}
+
+/// An observer that nobody has heard of for long.
+fn forget(
+    quorum: &Quorum,
+    members: &[MemberProgress],
+    now: Monotonic,
+    active_since: Monotonic,
+) -> Option<Voters> {
+    let mut table = quorum.voters().clone();
+    let silent = |member: &&MemberProgress| {
+        let heard = member.last_contact.unwrap_or(active_since);
+        !member.votes
+            && table.observers.contains(&member.voter.node_id)
+            && now.since(heard) >= OBSERVER_SILENCE_MAX
+    };
+    let gone = members.iter().find(silent)?.voter.directory_id;
+    let place = table.learners.iter().position(|learner| learner.directory_id == gone)?;
+    take_learner(&mut table, place);
+    Some(table)
 }
 
 /// A member that was restarted with another address.
@@ -77,8 +136,10 @@ fn relocate(quorum: &Quorum) -> Option<Voters> {
     (table != *quorum.voters()).then_some(table)
 }
 
-fn learner(peer: &Peer, old: &Voter) -> Voter {
-    let mut endpoints = old.endpoints.clone();
+/// A learner with a listener like that of a voter, at its own address.
+fn learner(peer: &Peer, model: &Voter) -> Voter {
+    let mut endpoints = model.endpoints.clone();
+    endpoints.truncate(1);
     if let Some(endpoint) = endpoints.first_mut() {
         endpoint.host.clone_from(&peer.address.host);
         endpoint.port = peer.address.port;
@@ -86,7 +147,7 @@ fn learner(peer: &Peer, old: &Voter) -> Voter {
     Voter { node_id: peer.node_id, directory_id: peer.directory_id, endpoints }
 }
 
-fn heard(quorum: &Quorum, directory: DirectoryId) -> bool {
+pub(super) fn heard(quorum: &Quorum, directory: DirectoryId) -> bool {
     RaftId::of(directory).is_ok_and(|id| quorum.heard_lately(id))
 }
 

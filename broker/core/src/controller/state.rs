@@ -174,11 +174,14 @@ impl State {
                 Ok(self.alter_partition_reassignments(config, request))
             }
             Operation::ListPartitionReassignments(request) => Ok(self.list_partition_reassignments(request)),
+            Operation::UnregisterBroker(id) => self.unregister_broker(config, *id),
+            Operation::UpdateFeatures(request) => self.update_features(request),
             Operation::DescribeQuorum
+            | Operation::ChangeVoters(_)
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
             | Operation::RestartSafety(_) => {
-                Err(OperationError::InvalidRequest("it reads the quorum, and decides nothing".to_owned()))
+                Err(OperationError::InvalidRequest("it is for the quorum to answer".to_owned()))
             }
         }
     }
@@ -343,6 +346,10 @@ impl Controller {
                 state.registered(now, ends, request.node_id);
             }
             (Operation::Heartbeat(request), _) => state.heard(now, ends, request),
+            (Operation::UnregisterBroker(id), _) => {
+                state.sessions.remove(id);
+                state.shutdowns.remove(id);
+            }
             _ => {}
         }
         Ok(reply)
@@ -390,14 +397,17 @@ fn may_be_divided(operation: &Operation) -> bool {
         Operation::RegisterBroker(_)
         | Operation::Heartbeat(_)
         | Operation::AlterPartition(_)
-        | Operation::ElectLeaders(_) => true,
+        | Operation::ElectLeaders(_)
+        | Operation::UnregisterBroker(_) => true,
         Operation::CreateTopics(_)
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
         | Operation::IncrementalAlterConfigs(_)
         | Operation::AlterPartitionReassignments(_)
         | Operation::ListPartitionReassignments(_)
+        | Operation::UpdateFeatures(_)
         | Operation::DescribeQuorum
+        | Operation::ChangeVoters(_)
         | Operation::FetchMetadata(_)
         | Operation::FetchMetadataSnapshot(_)
         | Operation::RestartSafety(_) => false,

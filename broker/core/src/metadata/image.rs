@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::config::{Layers, Settings};
 use crate::ids::{
@@ -203,6 +203,8 @@ pub struct Image {
     /// Controllers that follow the metadata log without a vote. One of them may bear the id of a voter whose
     /// volume was lost: it is about to take that voter's place (KIP-853).
     pub learners: OrdMap<NodeId, Arc<Voter>>,
+    /// Of the learners, those that are about to take nobody's place.
+    pub observers: OrdSet<NodeId>,
 }
 
 impl Image {

@@ -202,4 +202,7 @@ pub struct Voters {
     pub voters: Vec<Voter>,
     /// Those who only follow.
     pub learners: Vec<Voter>,
+    /// Of those who only follow, the nodes that are to go on so until somebody says otherwise. The others are about to
+    /// take the place of a voter.
+    pub observers: Vec<NodeId>,
 }

@@ -106,7 +106,10 @@ impl Record {
             Self::Voters(record) => {
                 writer.list(&record.voters, write_voter);
                 writer.list(&record.learners, write_voter);
-                writer.tags(Tags::none());
+                let mut tags = Tags::none();
+                let observers = (!record.observers.is_empty()).then_some(&record.observers);
+                tags.put_some(0, observers, |writer, observers| writer.list(observers, write_node));
+                writer.tags(tags);
             }
         }
     }
@@ -136,17 +139,31 @@ impl Record {
             17 => Self::BrokerRegistrationChange(BrokerRegistrationChange::read(reader)?),
             20 => Self::NoOp,
             1000 => Self::ClusterId(ClusterId(reader.uuid("cluster id")?)),
-            1001 => Self::Voters(Voters {
-                voters: reader.list("voters", read_voter)?,
-                learners: reader.list("learners", read_voter)?,
-            }),
+            1001 => Self::Voters(Voters::read(reader)?),
             unknown => return Err(DecodeError::UnknownRecord { ordinal: unknown }),
         };
         // These read their own tags.
-        if ordinal != 0 && ordinal != 17 {
+        if ordinal != 0 && ordinal != 17 && ordinal != 1001 {
             reader.tags(|_, _| Ok(()))?;
         }
         reader.finish("metadata record")?;
+        Ok(record)
+    }
+}
+
+impl Voters {
+    fn read(reader: &mut Reader<'_>) -> Decoded<Self> {
+        let mut record = Self {
+            voters: reader.list("voters", read_voter)?,
+            learners: reader.list("learners", read_voter)?,
+            observers: Vec::new(),
+        };
+        reader.tags(|tag, field| {
+            if tag == 0 {
+                record.observers = field.list("observers", read_node)?;
+            }
+            Ok(())
+        })?;
         Ok(record)
     }
 }

@@ -68,9 +68,10 @@ impl Image {
                 self.cluster_id = *id;
                 Ok(())
             }
-            Record::Voters(Voters { voters, learners }) => {
+            Record::Voters(Voters { voters, learners, observers }) => {
                 self.voters = by_node(voters);
                 self.learners = by_node(learners);
+                self.observers = observers.iter().copied().collect();
                 Ok(())
             }
         };
@@ -81,7 +82,11 @@ impl Image {
     pub fn to_records(&self) -> Vec<Record> {
         let mut records = vec![
             Record::ClusterId(self.cluster_id),
-            Record::Voters(Voters { voters: list(&self.voters), learners: list(&self.learners) }),
+            Record::Voters(Voters {
+                voters: list(&self.voters),
+                learners: list(&self.learners),
+                observers: self.observers.iter().copied().collect(),
+            }),
         ];
         records.extend(
             self.features.iter().map(|(name, level)| {

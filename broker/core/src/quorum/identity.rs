@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn zero_and_colliding_directories_are_refused() {
-        let table = |voters: Vec<Voter>| Voters { voters, learners: Vec::new() };
+        let table = |voters: Vec<Voter>| Voters { voters, ..Voters::default() };
         let (one, two) = (1u128 << 64, 2u128 << 64);
         assert_eq!(check_voters(&table(vec![voter(0, one), voter(1, two)])), Ok(()));
         assert!(matches!(check_voters(&table(vec![voter(0, 1)])), Err(BadVoters::Zero(_))));

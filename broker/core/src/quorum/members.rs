@@ -13,7 +13,11 @@ use crate::metadata::record::Voters;
 pub(super) fn voters_of(image: &Image) -> Voters {
     let list =
         |members: &imbl::OrdMap<NodeId, Arc<Voter>>| members.values().map(|m| Voter::clone(m)).collect();
-    Voters { voters: list(&image.voters), learners: list(&image.learners) }
+    Voters {
+        voters: list(&image.voters),
+        learners: list(&image.learners),
+        observers: image.observers.iter().copied().collect(),
+    }
 }
 
 pub(super) fn ids(members: &[Voter]) -> Vec<u64> {

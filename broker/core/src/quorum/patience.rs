@@ -78,7 +78,7 @@ mod tests {
             directory_id: directory(number),
             endpoints: Vec::new(),
         };
-        Voters { voters: (0..count).map(voter).collect(), learners: Vec::new() }
+        Voters { voters: (0..count).map(voter).collect(), ..Voters::default() }
     }
 
     fn directory(number: usize) -> DirectoryId {

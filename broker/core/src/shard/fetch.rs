@@ -189,6 +189,19 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         Ok(found)
     }
 
+    /// Where a leader epoch ends in the log of its partition, records that are not committed among it (KIP-101); `None`
+    /// for an epoch that was never heard of. Only the leader says so, to who knows its epoch or none.
+    pub fn end_of_epoch(
+        &self,
+        id: TopicPartition,
+        current: Option<LeaderEpoch>,
+        asked: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, PartitionError> {
+        let replica = self.replica(id)?;
+        replica.machine()?.check_leader(current)?;
+        Ok(replica.log.end_offset_for_epoch(asked))
+    }
+
     /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
     fn read_failed(&mut self, error: &ReadError) -> PartitionError {
         match error {

@@ -152,8 +152,12 @@ fn record() -> impl Strategy<Value = Record> {
                 })
             }
         ),
-        (prop::collection::vec(voter(), 0..3), prop::collection::vec(voter(), 0..3))
-            .prop_map(|(voters, learners)| Record::Voters(Voters { voters, learners })),
+        (prop::collection::vec(voter(), 0..3), prop::collection::vec(voter(), 0..3)).prop_map(
+            |(voters, learners)| {
+                let observers = learners.iter().skip(1).map(|learner| learner.node_id).collect();
+                Record::Voters(Voters { voters, learners, observers })
+            }
+        ),
     ]
 }
 

@@ -35,7 +35,7 @@ fn voters() -> Voters {
         directory_id: directory(number),
         endpoints: vec![endpoint("CONTROLLER", 9090)],
     };
-    Voters { voters: vec![voter(0, 10), voter(1, 11)], learners: vec![voter(1, 12)] }
+    Voters { voters: vec![voter(0, 10), voter(1, 11)], learners: vec![voter(1, 12)], ..Voters::default() }
 }
 
 fn partition() -> Partition {

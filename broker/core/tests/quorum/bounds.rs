@@ -32,7 +32,7 @@ fn peer(id: i32) -> Peer {
 fn member(voters: i32) -> Quorum {
     let voters = (0..voters).map(|id| voter(NodeId(id), directory_of(id))).collect();
     let disk = SimDisk::new(Rng::new(1));
-    RaftStore::format(&disk, DIRECTORY, CLUSTER, Some(&Voters { voters, learners: Vec::new() })).unwrap();
+    RaftStore::format(&disk, DIRECTORY, CLUSTER, Some(&Voters { voters, ..Voters::default() })).unwrap();
     let (_, recovered) = RaftStore::open(disk, DIRECTORY, directory_of(0)).unwrap();
     Quorum::open(recovered, QuorumConfig::new(CLUSTER, peer(0), 1), NOW).unwrap()
 }

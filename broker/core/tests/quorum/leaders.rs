@@ -365,3 +365,34 @@ fn the_replication_factor_is_at_most_the_brokers_in_service() {
     assert_eq!((first.leader, &first.isr), (Some(NodeId(2)), &nodes(&[2, 1])), "fenced ones are not in sync");
     assert_eq!(topic.partitions[&PartitionIndex(1)].isr.len(), 3);
 }
+
+#[test]
+fn an_unregistered_broker_leads_nothing_and_is_in_sync_with_nothing() {
+    let mut story = Story::with(TWO);
+    assert_eq!(story.state(), (Some(1), vec![1, 2, 3], vec![], vec![]));
+    assert_eq!(story.call(Operation::UnregisterBroker(NodeId(1))), Ok(Reply::UnregisterBroker));
+    assert_eq!(story.state(), (Some(2), vec![2, 3], vec![], vec![]));
+    assert!(!story.cluster.image(CONTROLLER).brokers.contains_key(&NodeId(1)));
+    assert_eq!(story.partition().replicas, nodes(&[1, 2, 3]), "that is for a reassignment");
+    let again = story.call(Operation::UnregisterBroker(NodeId(1)));
+    assert_eq!(again, Err(OperationError::BrokerIdNotRegistered(NodeId(1))));
+    let unknown = story.call(Operation::UnregisterBroker(NodeId(77)));
+    assert_eq!(unknown, Err(OperationError::BrokerIdNotRegistered(NodeId(77))));
+    story.restart(1, Stop::InOrder);
+    assert_eq!(story.state().1, [2, 3], "it catches up first");
+    story.isr(&[2, 3, 1]);
+}
+
+#[test]
+fn an_unregistered_broker_that_comes_back_is_believed_what_is_durable_and_no_more() {
+    for (settings, eligible) in [(TWO, vec![3]), (TWO_CACHED, vec![])] {
+        let mut story = Story::with(settings);
+        story.fence(2);
+        story.fence(3);
+        assert_eq!(story.state(), (Some(1), vec![1], vec![3], vec![]));
+        story.call(Operation::UnregisterBroker(NodeId(3))).unwrap();
+        assert_eq!(story.state().2, [3], "it still has everything");
+        story.register(3, Stop::InOrder);
+        assert_eq!(story.state().2, eligible, "nobody knows any more how it stopped");
+    }
+}

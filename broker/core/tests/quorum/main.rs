@@ -9,6 +9,7 @@ mod directories;
 mod elections;
 mod isr;
 mod leaders;
+mod membership;
 mod partitions;
 mod reassignment;
 mod rig;

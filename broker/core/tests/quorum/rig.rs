@@ -47,6 +47,8 @@ pub(crate) struct Member {
     pub(crate) directory_id: DirectoryId,
     /// Where it is reached.
     host: String,
+    /// The node that it says it is.
+    says_id: NodeId,
     pub(crate) disk: SimDisk,
     pub(crate) running: Option<(ControllerNode, RaftStore<SimDisk>)>,
     pub(crate) replies: BTreeMap<Ticket, Result<Reply, OperationError>>,
@@ -105,7 +107,7 @@ impl Cluster {
         let directory_of = |id: NodeId| directory(100 + u128::try_from(id.0).unwrap());
         let table = Voters {
             voters: ids.iter().map(|id| voter(*id, directory_of(*id))).collect(),
-            learners: Vec::new(),
+            ..Voters::default()
         };
         for id in ids {
             cluster.add(*id, directory_of(*id), Some(&table));
@@ -120,6 +122,7 @@ impl Cluster {
         let member = Member {
             directory_id,
             host: address(id).host,
+            says_id: id,
             disk,
             running: None,
             replies: BTreeMap::new(),
@@ -132,6 +135,11 @@ impl Cluster {
             fatal: None,
         };
         self.members.insert(id, member);
+    }
+
+    /// Has a member claim another's id.
+    pub(crate) fn pretend(&mut self, id: NodeId, other: NodeId) {
+        self.members.get_mut(&id).unwrap().says_id = other;
     }
 
     /// A started cluster.
@@ -152,8 +160,11 @@ impl Cluster {
         let (store, recovered) =
             RaftStore::open(member.disk.clone(), DIRECTORY, member.directory_id).unwrap();
         let host = member.host.clone();
-        let me =
-            Peer { node_id: id, directory_id: member.directory_id, address: Address { host, ..address(id) } };
+        let me = Peer {
+            node_id: member.says_id,
+            directory_id: member.directory_id,
+            address: Address { host, ..address(id) },
+        };
         let mut quorum = QuorumConfig::new(CLUSTER, me, u64::try_from(id.0).unwrap());
         quorum.kept_bytes = usize::try_from(self.snapshot_after_bytes / 10).unwrap();
         quorum.bootstrap = (0..3).map(|id| address(NodeId(id))).collect();

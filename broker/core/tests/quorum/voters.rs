@@ -111,13 +111,15 @@ fn a_voter_that_lives_is_not_replaced_by_another_with_its_id() {
     let mut cluster = Cluster::started(3);
     cluster.wait_active();
     let before = directories(&cluster);
-    // A fourth process that claims the id of a live voter. Its answers go astray, as they would.
+    // A process that claims the id of a live voter. Its answers go astray, as they would.
     let impostor = NodeId(3);
     cluster.add(impostor, directory(999), None);
+    cluster.pretend(impostor, NodeId(1));
     cluster.start(impostor);
     cluster.pass(5_000);
     assert_eq!(directories(&cluster), before);
-    assert!(!cluster.node(impostor).quorum().votes(), "nobody is added that an operator did not ask for");
+    assert!(cluster.image(cluster.active().unwrap()).learners.is_empty(), "it is not even a learner");
+    assert!(!cluster.node(impostor).quorum().votes());
 }
 
 #[test]

@@ -358,3 +358,28 @@ fn nothing_in_a_new_log_is_acknowledged_before_a_start_would_find_it() {
     assert_eq!(rig.sync(), [Seen::Answer(2, Ok(1)), Seen::Answer(1, Ok(0))]);
     assert_eq!(rig.produce(&["c"], AckLevel::All, 3), [Seen::Answer(3, Ok(2))], "the page cache will do now");
 }
+
+#[test]
+fn only_the_leader_says_where_an_epoch_ends_and_only_to_who_knows_its_own() {
+    let mut rig = Rig::new();
+    rig.shard.assign(assignment(TOPIC, Some(ME), 3));
+    rig.produce(&["a", "b"], AckLevel::Leader, 1);
+    rig.sync();
+    rig.shard.assign(assignment(TOPIC, Some(ME), 5));
+    rig.produce(&["c"], AckLevel::Leader, 2);
+    let ends = |rig: &Rig, current: Option<i32>, asked: i32| {
+        let end = rig.shard.end_of_epoch(TOPIC, current.map(LeaderEpoch), LeaderEpoch(asked));
+        end.map(|end| end.map(|end| (end.epoch.0, end.end.0)))
+    };
+    assert_eq!(ends(&rig, None, 3), Ok(Some((3, 2))));
+    assert_eq!(ends(&rig, Some(5), 4), Ok(Some((3, 2))), "the greatest that is not above");
+    assert_eq!(ends(&rig, Some(5), 5), Ok(Some((5, 3))), "also what is not committed");
+    assert_eq!(ends(&rig, Some(5), 6), Ok(None));
+    let current = LeaderEpoch(5);
+    let fenced = PartitionError::FencedLeaderEpoch { asked: LeaderEpoch(4), current };
+    assert_eq!(ends(&rig, Some(4), 3), Err(fenced));
+    let unknown = PartitionError::UnknownLeaderEpoch { asked: LeaderEpoch(6), current };
+    assert_eq!(ends(&rig, Some(6), 3), Err(unknown));
+    rig.shard.assign(assignment(TOPIC, None, 6));
+    assert_eq!(ends(&rig, None, 3), Err(PartitionError::NotLeader));
+}

@@ -1,10 +1,8 @@
 //! Makes faults happen, and ends them.
 
-use std::collections::BTreeMap;
-
 use ottla_core::ids::{DirectoryId, NodeId};
 
-use super::node::{Node, Planned};
+use super::node::Planned;
 use super::process::{self, StartError};
 use super::{Event, LIVENESS_MS, Simulation, TICK_MICROS};
 use crate::checkers::{Rule, Violation};
@@ -44,6 +42,9 @@ impl Simulation {
         };
         self.trace.line(self.events.now(), format_args!("FAULT {fault:?}"));
         self.count(&fault);
+        if let Fault::ChangeVoters { node } = fault {
+            return self.change_voters(node);
+        }
         self.make_happen(fault);
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Simulation {
             Fault::LoseVolume { .. } => Happening::LostVolume,
             Fault::Cut { .. } => Happening::Cut,
             // Counted where they are felt.
-            Fault::SyncError { .. } | Fault::DiskFull { .. } => return,
+            Fault::SyncError { .. } | Fault::DiskFull { .. } | Fault::ChangeVoters { .. } => return,
         });
     }
 
@@ -151,6 +152,7 @@ impl Simulation {
                 node.paused_until = now.plus_millis(ms);
             }
             Fault::LoseVolume { node, down_ms } => self.lose_volume(node, down_ms),
+            Fault::ChangeVoters { .. } => unreachable!("it is asked for, and does not just happen"),
             Fault::Cut { directions, ms } => {
                 self.network.heal();
                 for (from, to) in directions {
@@ -188,22 +190,8 @@ impl Simulation {
         self.events.at(now.plus_millis(PATIENCE_MS), Event::CrashNow { node: id, life });
     }
 
-    /// Nodes whose volume may be lost now: voters, while every earlier loss has been made good and every
-    /// controller has that on its disk, so that a majority of the voters always holds what was promised; and only
-    /// where another replica in sync holds what was acknowledged.
-    fn expendable(&self) -> Vec<NodeId> {
-        let controllers = || self.nodes.values().filter(|node| node.identity.is_controller);
-        let voters: BTreeMap<NodeId, DirectoryId> =
-            controllers().map(|node| (node.identity.node_id, node.identity.directory_id)).collect();
-        let knows = |node: &Node| node.process.as_ref().is_some_and(|process| process.has_voters(&voters));
-        if !controllers().all(knows) || !self.all_know_the_newest_metadata() {
-            return Vec::new();
-        }
-        voters.into_keys().filter(|node| self.checks.committed.spares(*node)).collect()
-    }
-
     /// Then nobody acts on an ISR that the controller has changed already.
-    fn all_know_the_newest_metadata(&self) -> bool {
+    pub(super) fn all_know_the_newest_metadata(&self) -> bool {
         let last = self.checks.committed.last();
         self.nodes.values().all(|node| {
             node.process.as_ref().is_some_and(|process| process.is_running() && process.applied() >= last)

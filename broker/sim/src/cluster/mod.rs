@@ -8,6 +8,7 @@
 mod checks;
 mod client;
 mod faults;
+mod membership;
 mod node;
 mod perform;
 mod process;

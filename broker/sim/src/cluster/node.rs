@@ -110,14 +110,18 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
         };
         nodes.insert(*node_id, node);
     }
-    let voters = nodes.values().filter(|node| node.identity.is_controller).map(|node| Voter {
+    let votes = |node: &Node| {
+        let first = controllers.iter().take(usize::try_from(options.first_voter_count).expect("few"));
+        first.into_iter().any(|id| *id == node.identity.node_id)
+    };
+    let voters = nodes.values().filter(|node| votes(node)).map(|node| Voter {
         node_id: node.identity.node_id,
         directory_id: node.identity.directory_id,
         endpoints: vec![controller_endpoint(node.identity.node_id)],
     });
-    let voters = Voters { voters: voters.collect(), learners: Vec::new() };
+    let voters = Voters { voters: voters.collect(), ..Voters::default() };
     for node in nodes.values().filter(|node| node.identity.is_controller) {
-        node.format(Some(&voters));
+        node.format(votes(node).then_some(&voters));
     }
     nodes
 }

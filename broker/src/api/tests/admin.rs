@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_wire::messages::add_raft_voter_request::Listener;
 use ottla_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
+use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::{
-    AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteTopicsRequest, DescribeQuorumRequest, IncrementalAlterConfigsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ApiKey, BrokerId, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest,
+    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    RemoveRaftVoterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use ottla_wire::private::{ForwardRequest, ForwardResponse};
 use ottla_wire::protocol::{Request, StrBytes};
@@ -55,6 +58,13 @@ fn enlarge(asked: &[Asked]) -> CreatePartitionsRequest {
         CreatePartitionsTopic::default().with_name(asked.topic()).with_count(2).with_assignments(None)
     });
     CreatePartitionsRequest::default().with_topics(topics.collect()).with_timeout_ms(1000)
+}
+
+fn elect(asked: &[Asked]) -> ElectLeadersRequest {
+    let named = asked
+        .iter()
+        .map(|asked| TopicPartitions::default().with_topic(asked.topic()).with_partitions(vec![0]));
+    ElectLeadersRequest::default().with_topic_partitions(Some(named.collect())).with_timeout_ms(1000)
 }
 
 fn resource(
@@ -130,6 +140,22 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         &both,
     )
     .await;
+    every_version(
+        scope,
+        |_| elect(&two),
+        |answer| {
+            let topics = answer.replica_election_results.iter();
+            topics.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect()
+        },
+        &both,
+    )
+    .await;
+    of_reassignments(scope, expected).await;
+    of_the_cluster(scope, expected, expected_of_quorum).await;
+}
+
+/// The same for moves of replicas.
+async fn of_reassignments(scope: Scope, expected: i16) {
     let named = AlterPartitionReassignmentsRequest::default().with_topics(vec![
         ReassignableTopic::default()
             .with_name(PRESENT.topic())
@@ -139,7 +165,7 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         scope,
         |_| named.clone().with_timeout_ms(1000),
         |answer| vec![answer.error_code, answer.responses[0].partitions[0].error_code],
-        &both,
+        &[expected, expected],
     )
     .await;
     every_version(
@@ -149,6 +175,30 @@ async fn every_admin_api(scope: Scope, expected: i16, expected_of_quorum: (i16, 
         &[expected],
     )
     .await;
+}
+
+/// The same for what names no topic.
+async fn of_the_cluster(scope: Scope, expected: i16, expected_of_quorum: (i16, Option<i16>)) {
+    every_version(
+        scope,
+        |_| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1)),
+        |answer| vec![answer.error_code],
+        &[expected],
+    )
+    .await;
+    every_version(scope, |_| UpdateFeaturesRequest::default(), |answer| vec![answer.error_code], &[expected])
+        .await;
+    // Of the voters a controller says who leads, in the quorum's words.
+    let of_voters = if expected == NOT_CONTROLLER { NOT_LEADER } else { expected };
+    let listener = Listener::default()
+        .with_name(StrBytes::from_static_str("CONTROLLER"))
+        .with_host(StrBytes::from_static_str("c4"));
+    let id = Uuid::from_u128(4 << 64);
+    let voter = AddRaftVoterRequest::default().with_cluster_id(None).with_voter_directory_id(id);
+    let voter = voter.with_listeners(vec![listener]);
+    every_version(scope, |_| voter.clone(), |answer| vec![answer.error_code], &[of_voters]).await;
+    let voter = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_directory_id(id);
+    every_version(scope, |_| voter.clone(), |answer| vec![answer.error_code], &[of_voters]).await;
     let (top, partition) = expected_of_quorum;
     every_version(
         scope,

@@ -15,18 +15,23 @@ use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_wire::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
+use ottla_wire::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use ottla_wire::messages::elect_leaders_request::TopicPartitions;
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
+use ottla_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
-    BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey,
+    ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+    DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
+    FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -150,6 +155,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
             let node = node_that_knows(images, Authorizer::DenyAll, Some(active));
             delete_topics(Case { node: &node, ..on_controller }).await;
         }
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch(on_broker).await,
         ApiKey::DescribeConfigs => describe_configs(on_broker).await,
         ApiKey::DescribeLogDirs => describe_log_dirs(on_broker).await,
         ApiKey::CreatePartitions => create_partitions(on_controller).await,
@@ -157,8 +163,15 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::AlterPartitionReassignments => reassign(on_controller).await,
         ApiKey::ListPartitionReassignments => list_reassignments(on_controller).await,
         ApiKey::DescribeQuorum => describe_quorum(on_controller).await,
+        ApiKey::ElectLeaders => elect_leaders(on_controller).await,
         ApiKey::AlterPartition => alter_partition(on_controller).await,
+        ApiKey::UnregisterBroker => unregister_broker(on_controller).await,
+        ApiKey::UpdateFeatures => update_features(on_controller).await,
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions(on_broker).await,
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
+        ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter | ApiKey::UpdateRaftVoter => {
+            change_voters(key, on_controller).await;
+        }
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
@@ -242,6 +255,24 @@ async fn list_offsets(case: Case<'_>) {
         let partition = ListOffsetsPartition::default().with_timestamp(-1);
         let topic = ListOffsetsTopic::default().with_name(asked.topic()).with_partitions(vec![partition]);
         ListOffsetsRequest::default().with_topics(vec![topic])
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        },
+        |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+async fn offset_for_leader_epoch(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let partition = OffsetForLeaderPartition::default().with_leader_epoch(1);
+        let topic =
+            OffsetForLeaderTopic::default().with_topic(asked.topic()).with_partitions(vec![partition]);
+        OffsetForLeaderEpochRequest::default().with_topics(vec![topic])
     };
     case.check(
         request,
@@ -452,6 +483,65 @@ async fn describe_quorum(case: Case<'_>) {
         |_| vec![CLUSTER_DENIED],
     )
     .await;
+}
+
+async fn elect_leaders(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let named = TopicPartitions::default().with_topic(asked.topic()).with_partitions(vec![0]);
+        ElectLeadersRequest::default().with_topic_partitions(Some(vec![named])).with_timeout_ms(1000)
+    };
+    case.check(
+        request,
+        |answer| {
+            let topics = answer.replica_election_results.iter();
+            topics.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect()
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
+}
+
+async fn unregister_broker(case: Case<'_>) {
+    let request = |_, _: &Asked| UnregisterBrokerRequest::default().with_broker_id(BrokerId(1));
+    case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn update_features(case: Case<'_>) {
+    let request = |_, _: &Asked| UpdateFeaturesRequest::default();
+    case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn change_voters(key: ApiKey, case: Case<'_>) {
+    let (id, expected) = (Uuid::from_u128(4 << 64), |_| vec![CLUSTER_DENIED]);
+    if key == ApiKey::AddRaftVoter {
+        let request = |_, _: &Asked| AddRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    } else if key == ApiKey::RemoveRaftVoter {
+        let request = |_, _: &Asked| RemoveRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    } else {
+        let request = |_, _: &Asked| UpdateRaftVoterRequest::default().with_voter_directory_id(id);
+        case.check(request, |answer| vec![answer.error_code], expected).await;
+    }
+}
+
+async fn describe_topic_partitions(case: Case<'_>) {
+    let codes = |answer: &ottla_wire::messages::DescribeTopicPartitionsResponse| -> Vec<i16> {
+        assert!(answer.next_cursor.is_none());
+        answer.topics.iter().map(|topic| topic.error_code).collect()
+    };
+    let named = |_, asked: &Asked| {
+        let topic = TopicRequest::default().with_name(asked.topic());
+        DescribeTopicPartitionsRequest::default().with_topics(vec![topic])
+    };
+    case.check(named, codes, |_| vec![TOPIC_DENIED]).await;
+    let all = |_, _: &Asked| DescribeTopicPartitionsRequest::default();
+    case.check(all, codes, |_| Vec::new()).await;
+    let from = |_, asked: &Asked| {
+        let cursor = Cursor::default().with_topic_name(asked.topic());
+        DescribeTopicPartitionsRequest::default().with_cursor(Some(cursor))
+    };
+    case.check(from, codes, |_| Vec::new()).await;
 }
 
 async fn alter_partition(case: Case<'_>) {

@@ -96,7 +96,10 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::ElectLeaders(_)
         | Operation::AlterPartitionReassignments(_)
         | Operation::ListPartitionReassignments(_)
+        | Operation::UnregisterBroker(_)
+        | Operation::UpdateFeatures(_)
         | Operation::DescribeQuorum
+        | Operation::ChangeVoters(_)
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }
 }

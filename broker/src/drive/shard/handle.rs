@@ -112,6 +112,12 @@ pub(super) enum Message {
     },
     /// What is in the directory.
     Describe(oneshot::Sender<io::Result<Contents>>),
+    EndOfEpoch {
+        partition: TopicPartition,
+        current: Option<LeaderEpoch>,
+        asked: LeaderEpoch,
+        answer: oneshot::Sender<Result<Option<EpochEnd>, PartitionError>>,
+    },
     Assign(Box<Assignment>),
     Remove(TopicPartition),
     SetAside(TopicPartition),
@@ -237,6 +243,19 @@ impl Shards {
             described.push((pulse.directory.clone(), contents));
         }
         described
+    }
+
+    /// Where a leader epoch ends.
+    pub(crate) async fn end_of_epoch(
+        &self,
+        partition: TopicPartition,
+        current: Option<LeaderEpoch>,
+        asked: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, PartitionError> {
+        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Message::EndOfEpoch { partition, current, asked, answer });
+        answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 
     /// Gives a shard a replica or what has changed about it, or takes one from it.

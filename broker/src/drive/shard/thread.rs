@@ -209,6 +209,10 @@ impl Driver<'_> {
                 // Whoever asked may have gone.
                 let _gone = answer.send(self.describe());
             }
+            Message::EndOfEpoch { partition, current, asked, answer } => {
+                // Who asked may have gone.
+                drop(answer.send(self.shard.end_of_epoch(partition, current, asked)));
+            }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiKey;
 
+use super::admin;
 use super::log_dirs;
 use super::reassignments;
 use super::schema::Kind::{Array, Struct, Structs};
@@ -20,6 +21,7 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::ApiVersions) => Some(&API_VERSIONS),
         Ok(ApiKey::CreateTopics) => Some(&CREATE_TOPICS),
         Ok(ApiKey::DeleteTopics) => Some(&DELETE_TOPICS),
+        Ok(ApiKey::OffsetForLeaderEpoch) => Some(&OFFSET_FOR_LEADER_EPOCH),
         Ok(ApiKey::DescribeConfigs) => Some(&DESCRIBE_CONFIGS),
         Ok(ApiKey::CreatePartitions) => Some(&CREATE_PARTITIONS),
         Ok(ApiKey::IncrementalAlterConfigs) => Some(&INCREMENTAL_ALTER_CONFIGS),
@@ -31,7 +33,8 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
-        Ok(_) | Err(()) => None,
+        Ok(key) => admin::request(key),
+        Err(()) => None,
     }
 }
 
@@ -122,6 +125,27 @@ const LIST_OFFSETS: Message = Message {
             ]),
         ),
         since(10, "timeout_ms", INT32),
+    ],
+};
+
+const OFFSET_FOR_LEADER_EPOCH: Message = Message {
+    flexible_from: 4,
+    fields: &[
+        since(3, "replica_id", INT32),
+        always(
+            "topics",
+            Structs(&[
+                always("topic", STRING),
+                always(
+                    "partitions",
+                    Structs(&[
+                        always("partition", INT32),
+                        always("current_leader_epoch", INT32),
+                        always("leader_epoch", INT32),
+                    ]),
+                ),
+            ]),
+        ),
     ],
 };
 

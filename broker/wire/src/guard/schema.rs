@@ -33,6 +33,8 @@ pub(super) enum Kind {
     /// An array of structs.
     Structs(&'static [Field]),
     Struct(&'static [Field]),
+    /// A struct behind a byte that says whether it is there.
+    Nullable(&'static [Field]),
 }
 
 pub(super) const BOOL: Kind = Kind::Fixed(1);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 18] = [
+const KEYS: [ApiKey; 26] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -27,6 +27,14 @@ const KEYS: [ApiKey; 18] = [
     ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,
     ApiKey::BrokerHeartbeat,
+    ApiKey::ElectLeaders,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::UnregisterBroker,
+    ApiKey::DescribeTopicPartitions,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+    ApiKey::UpdateRaftVoter,
+    ApiKey::UpdateFeatures,
 ];
 
 /// Every message there is a schema for, in every version.
@@ -162,6 +170,13 @@ impl<'a> Writer<'a> {
                 }
             }
             Kind::Struct(fields) => self.fields(fields),
+            Kind::Nullable(fields) => {
+                let there = self.lie.is_some() || self.next().is_multiple_of(2);
+                self.out.put_i8(if there { 1 } else { -1 });
+                if there {
+                    self.fields(fields);
+                }
+            }
         }
     }
 }

@@ -43,6 +43,12 @@ impl Node {
     pub fn is_broker(&self) -> bool {
         self.role != Role::Controller
     }
+
+    /// Where its probes and metrics are.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
 }
 
 impl Role {
@@ -91,6 +97,32 @@ pub fn format(bench: &Bench, roles: &[Role]) -> Result<Vec<Node>> {
         bench.ottla(&words).arg("-c").arg(&node.properties).read()?;
     }
     Ok(nodes)
+}
+
+/// Makes and formats one more controller for a cluster, which votes only when somebody adds it; it does not run yet.
+pub fn format_another(bench: &Bench, nodes: &[Node], role: Role) -> Result<Node> {
+    let id = nodes.iter().map(|node| node.id).max().unwrap_or_default() + 1;
+    let node = make(bench, id, role)?;
+    let first = nodes.first().context("a cluster has nodes")?;
+    let text = fs::read_to_string(&first.properties).context("read the first node's properties")?;
+    let known = "controller.quorum.bootstrap.servers=";
+    let controllers = text.lines().find_map(|line| line.strip_prefix(known)).context("no controllers")?;
+    let text = properties(bench, &node, controllers)?;
+    fs::write(&node.properties, text).with_context(|| format!("write {}", node.properties.display()))?;
+    let meta = bench.path(&format!("node-{}/meta.properties", first.id));
+    let meta = fs::read_to_string(&meta).with_context(|| format!("read {}", meta.display()))?;
+    let cluster = meta.lines().find_map(|line| line.strip_prefix("cluster.id=")).context("no cluster.id")?;
+    let words = ["storage", "format", "-t", cluster, "--no-initial-controllers"];
+    bench.ottla(&words).arg("-c").arg(&node.properties).read()?;
+    Ok(node)
+}
+
+/// The id of the directory that a node was formatted with.
+pub fn directory_id(bench: &Bench, node: &Node) -> Result<String> {
+    let path = bench.path(&format!("node-{}/meta.properties", node.id));
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let directory = text.lines().find_map(|line| line.strip_prefix("directory.id="));
+    directory.map(str::to_owned).context("no directory.id")
 }
 
 /// Makes, formats and starts a cluster, and waits until every node is in service.

@@ -8,14 +8,22 @@ use crate::metadata::record::Voters;
 use crate::quorum::guard::{self, Refusal};
 use crate::quorum::identity::{Peer, RaftId};
 use crate::quorum::message::{Body, Envelope, may_travel, payload};
+use crate::quorum::patience::ELECTION_TICKS_MIN;
 use crate::quorum::transfer::CHUNK_BYTES_MAX;
+
+/// A leader that was silent for so long leads this member no more: no voter waits longer before it stands.
+const LEADER_SILENCE_TICKS_MAX: usize = 2 * ELECTION_TICKS_MIN;
 
 impl Quorum {
     pub(super) fn ask_to_join(&mut self) {
         let me = self.config.me.directory_id;
         let member =
             self.table.voters.iter().chain(&self.table.learners).any(|known| known.directory_id == me);
-        if member || !self.ticks.is_multiple_of(5) {
+        // A member that no leader speaks to may be one no longer without having heard of it. A learner remembers a
+        // leader for ever, and only counts how long it was silent.
+        let raft = &self.raw.raft;
+        let led = raft.leader_id != raft::INVALID_ID && raft.election_elapsed < LEADER_SILENCE_TICKS_MAX;
+        if (member && led) || !self.ticks.is_multiple_of(5) {
             return;
         }
         let known: Vec<Peer> = self.table.voters.iter().filter_map(Peer::of).collect();
@@ -53,11 +61,15 @@ impl Quorum {
             }
             Body::SnapshotRequest { id, position } => {
                 // Raft names snapshots to members only.
-                let Some(contact) = self.contact(from) else { return Ok(()) };
-                contact.pulled = Some(now);
-                if let Some(chunk) = self.held.chunk(self.now, id, position, CHUNK_BYTES_MAX) {
-                    self.send(&envelope.from, Body::SnapshotChunk(chunk));
+                if !self.is_member(from) {
+                    return Ok(());
                 }
+                // Whoever asks for one that was let go pulls nothing, and is told of a newer one in a while.
+                let Some(chunk) = self.held.chunk(now, id, position, CHUNK_BYTES_MAX) else { return Ok(()) };
+                if let Some(contact) = self.contact(from) {
+                    contact.pulled = Some(now);
+                }
+                self.send(&envelope.from, Body::SnapshotChunk(chunk));
                 Ok(())
             }
             Body::SnapshotChunk(chunk) => {

@@ -91,6 +91,16 @@ impl Controller {
         !self.node.awaits_disk() && shown.eq(voters)
     }
 
+    pub(crate) fn active_voters(&self) -> Option<BTreeMap<NodeId, DirectoryId>> {
+        let voters = self.image().voters.values();
+        let voters = voters.map(|voter| (voter.node_id, voter.directory_id));
+        self.node.is_active().then(|| voters.collect())
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.node.changes_voters() && self.node.quorum().last() == self.image().offset
+    }
+
     pub(crate) fn resign(&mut self) {
         self.node.resign();
     }

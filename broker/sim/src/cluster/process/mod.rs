@@ -133,6 +133,16 @@ impl Process {
         self.controller.as_ref().is_some_and(|controller| controller.has_voters(voters))
     }
 
+    /// The voters, if it is the active controller.
+    pub(crate) fn active_voters(&self) -> Option<BTreeMap<NodeId, DirectoryId>> {
+        self.controller.as_ref()?.active_voters()
+    }
+
+    /// Whether its controller has nothing in its log that is not committed, and changes no voters.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.controller.as_ref().is_some_and(Controller::is_settled)
+    }
+
     /// Whether its broker is in service.
     pub(crate) fn is_running(&self) -> bool {
         self.broker.is_running()
