@@ -20,6 +20,7 @@ mod error_code;
 mod fetch;
 mod forward;
 mod incremental_alter_configs;
+mod init_producer_id;
 mod leader_hints;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -182,8 +183,11 @@ macro_rules! table {
     };
 }
 
-use Operation::{Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, Read, Write};
-use Resource::{Cluster, Topic};
+use Operation::{
+    Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, IdempotentWrite, Read,
+    Write,
+};
+use Resource::{Cluster, Topic, TransactionalId};
 
 // key, name, versions, what is authorized, served on broker listeners by, on controller listeners by
 table! {
@@ -194,6 +198,7 @@ table! {
     ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
     ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
     ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
+    ApiKey::InitProducerId as i16, "InitProducerId", 0..=5, &[(TransactionalId, Write), (Cluster, IdempotentWrite), (Topic, Write)], Some(init_producer_id::serve), None;
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
     ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
@@ -204,6 +209,7 @@ table! {
     ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;
     ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
+    ApiKey::AllocateProducerIds as i16, "AllocateProducerIds", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::allocate_producer_ids);
     PrivateKey::RaftMessage as i16, "RaftMessage", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::raft_message);
     PrivateKey::FetchMetadata as i16, "FetchMetadata", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata);
     PrivateKey::FetchMetadataSnapshot as i16, "FetchMetadataSnapshot", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata_snapshot);

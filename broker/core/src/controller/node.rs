@@ -200,7 +200,8 @@ impl ControllerNode {
             | Operation::AlterPartition(_)
             | Operation::ElectLeaders(_)
             | Operation::AlterPartitionReassignments(_)
-            | Operation::ListPartitionReassignments(_)) => {
+            | Operation::ListPartitionReassignments(_)
+            | Operation::AllocateProducerIds(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

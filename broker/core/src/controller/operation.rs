@@ -1,5 +1,6 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
+mod producer_ids;
 mod reassignment;
 mod replication;
 
@@ -16,6 +17,7 @@ use crate::metadata::image::{ConfigResource, Endpoint, FeatureRange, Voter};
 use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
+pub use self::producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use self::reassignment::{
     AlterPartitionReassignments, ListPartitionReassignments, OngoingReassignment, Reassignment,
 };
@@ -40,6 +42,7 @@ pub enum Operation {
     ElectLeaders(ElectLeaders),
     AlterPartitionReassignments(AlterPartitionReassignments),
     ListPartitionReassignments(ListPartitionReassignments),
+    AllocateProducerIds(AllocateProducerIds),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -69,6 +72,7 @@ pub enum Reply {
     AlterPartitionReassignments(Vec<Result<(), OperationError>>),
     /// In the order of the request, or of the topics' ids if it names none; without those that are not moved.
     ListPartitionReassignments(Vec<OngoingReassignment>),
+    AllocateProducerIds(ProducerIdBlock),
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

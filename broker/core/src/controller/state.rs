@@ -174,6 +174,7 @@ impl State {
                 Ok(self.alter_partition_reassignments(config, request))
             }
             Operation::ListPartitionReassignments(request) => Ok(self.list_partition_reassignments(request)),
+            Operation::AllocateProducerIds(request) => self.allocate_producer_ids(request),
             Operation::DescribeQuorum
             | Operation::FetchMetadata(_)
             | Operation::FetchMetadataSnapshot(_)
@@ -397,6 +398,7 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::IncrementalAlterConfigs(_)
         | Operation::AlterPartitionReassignments(_)
         | Operation::ListPartitionReassignments(_)
+        | Operation::AllocateProducerIds(_)
         | Operation::DescribeQuorum
         | Operation::FetchMetadata(_)
         | Operation::FetchMetadataSnapshot(_)

@@ -10,6 +10,7 @@ mod elections;
 mod isr;
 mod leaders;
 mod partitions;
+mod producer_ids;
 mod reassignment;
 mod rig;
 mod snapshots;

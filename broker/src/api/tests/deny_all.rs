@@ -21,11 +21,11 @@ use ottla_wire::messages::list_partition_reassignments_request::ListPartitionRea
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
-    BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
+    AllocateProducerIdsRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey,
+    ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -47,6 +47,7 @@ use crate::node::Node;
 const OK: i16 = 0;
 const TOPIC_DENIED: i16 = 29;
 const CLUSTER_DENIED: i16 = 31;
+const TRANSACTIONAL_ID_DENIED: i16 = 53;
 const ID_UNKNOWN: i16 = 100;
 
 #[tokio::test]
@@ -100,6 +101,7 @@ impl Case<'_> {
             let named = match *code {
                 TOPIC_DENIED | ID_UNKNOWN => names(Resource::Topic),
                 CLUSTER_DENIED => names(Resource::Cluster),
+                TRANSACTIONAL_ID_DENIED => names(Resource::TransactionalId),
                 _ => true,
             };
             assert!(named, "{} refuses with {code}, which its row does not say", self.api.name);
@@ -159,6 +161,8 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::DescribeCluster => describe_cluster(on_broker).await,
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
+        ApiKey::InitProducerId => init_producer_id(on_broker).await,
+        ApiKey::AllocateProducerIds => allocate_producer_ids(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
     }
 }
@@ -493,6 +497,36 @@ async fn heartbeat(case: Case<'_>) {
     let request =
         |_, _: &Asked| BrokerHeartbeatRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(5);
     case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn init_producer_id(case: Case<'_>) {
+    for (transactional_id, denied) in [(None, CLUSTER_DENIED), (Some("a"), TRANSACTIONAL_ID_DENIED)] {
+        let id = transactional_id.map(|id| StrBytes::from_static_str(id).into());
+        let request = |_, _: &Asked| InitProducerIdRequest::default().with_transactional_id(id.clone());
+        case.check(
+            request,
+            |answer| {
+                assert_eq!((answer.producer_id.0, answer.producer_epoch), (-1, -1));
+                vec![answer.error_code]
+            },
+            |_| vec![denied],
+        )
+        .await;
+    }
+}
+
+async fn allocate_producer_ids(case: Case<'_>) {
+    let request =
+        |_, _: &Asked| AllocateProducerIdsRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(5);
+    case.check(
+        request,
+        |answer| {
+            assert_eq!((answer.producer_id_start.0, answer.producer_id_len), (0, 0));
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
 }
 
 fn raft_message(_: i16, _: &Asked) -> RaftMessageRequest {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::api::authorize::Authorizer;
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
 use crate::drive::controller::ControllerHandle;
+use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
@@ -86,6 +87,7 @@ pub(crate) fn node_that_knows(
         status,
         shards: Shards::none(),
         controllers: crate::node::no_controllers(),
+        producer_ids: ProducerIds::none(),
         controller,
     })
 }

@@ -96,6 +96,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::ElectLeaders(_)
         | Operation::AlterPartitionReassignments(_)
         | Operation::ListPartitionReassignments(_)
+        | Operation::AllocateProducerIds(_)
         | Operation::DescribeQuorum
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),
     }

@@ -17,6 +17,8 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::ListOffsets) => Some(&LIST_OFFSETS),
         Ok(ApiKey::Metadata) => Some(&METADATA),
         Ok(ApiKey::ApiVersions) => Some(&API_VERSIONS),
+        Ok(ApiKey::InitProducerId) => Some(&INIT_PRODUCER_ID),
+        Ok(ApiKey::AllocateProducerIds) => Some(&ALLOCATE_PRODUCER_IDS),
         Ok(ApiKey::CreateTopics) => Some(&CREATE_TOPICS),
         Ok(ApiKey::DeleteTopics) => Some(&DELETE_TOPICS),
         Ok(ApiKey::DescribeConfigs) => Some(&DESCRIBE_CONFIGS),
@@ -471,5 +473,25 @@ const BROKER_HEARTBEAT: Message = Message {
         always("is_caught_up", BOOL),
         always("is_fenced", BOOL),
         always("should_shut_down", BOOL),
+    ],
+};
+
+const INIT_PRODUCER_ID: Message = Message {
+    flexible_from: 2,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("producer_id", INT64),
+        always("producer_epoch", INT16),
+    ],
+};
+
+const ALLOCATE_PRODUCER_IDS: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("producer_id_start", INT64),
+        always("producer_id_len", INT32),
     ],
 };

@@ -8,12 +8,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 17] = [
+const KEYS: [ApiKey; 19] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
+    ApiKey::InitProducerId,
+    ApiKey::AllocateProducerIds,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreatePartitions,
