@@ -88,13 +88,19 @@ pub enum Happening {
     BatchRefused,
     /// No answer came for a batch in time.
     BatchUnanswered,
+    /// An idempotent producer sent a batch again.
+    BatchSentAgain,
+    /// And it was acknowledged then.
+    BatchAcknowledgedLate,
+    /// A batch was given up, and its producer began its next epoch.
+    BatchGivenUp,
     /// Records were read.
     Read,
 }
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -136,6 +142,9 @@ impl Happening {
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
+        Self::BatchSentAgain,
+        Self::BatchAcknowledgedLate,
+        Self::BatchGivenUp,
         Self::Read,
     ];
 
@@ -183,6 +192,9 @@ impl Happening {
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",
+            Self::BatchSentAgain => "batch sent again",
+            Self::BatchAcknowledgedLate => "batch acknowledged when sent again",
+            Self::BatchGivenUp => "batch given up",
             Self::Read => "records read",
         }
     }
