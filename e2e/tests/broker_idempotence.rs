@@ -147,9 +147,8 @@ fn librdkafka_writes_every_record_once_and_in_order_while_its_leader_dies() -> R
     })
 }
 
-/// Kafka's tool says the same of every producer's snapshot as of the log.
 #[test]
-fn kafkas_own_tool_reads_the_snapshots_of_producers() -> Result<()> {
+fn kafkas_own_tools_see_the_producers_of_a_partition_and_read_their_snapshots() -> Result<()> {
     story("idempotence-dump", |bench| {
         let kafka = bench.kafka()?;
         let mut server = bench.dev("data")?;
@@ -158,6 +157,16 @@ fn kafkas_own_tool_reads_the_snapshots_of_producers() -> Result<()> {
         let kcat = bench.kcat.with("enable.idempotence=true").with("batch.num.messages=100");
         kcat.produce(server.address(), "log", &kcat::records(40_000))?;
         kcat.produce(server.address(), "log", &kcat::records(7))?;
+        let described = kafka
+            .tool("org.apache.kafka.tools.TransactionsCommand")
+            .args(["--bootstrap-server", server.address()])
+            .args(["describe-producers", "--topic", "log", "--partition", "0"])
+            .read()?;
+        // Id, epoch, coordinator epoch, last sequence number.
+        for row in [["0", "0", "-1", "39999"], ["1", "0", "-1", "6"]] {
+            let is_it = |line: &str| line.split_whitespace().take(4).eq(row);
+            ensure!(described.lines().any(is_it), "no {row:?} in {described}");
+        }
         server.stop()?;
         let files = |suffix: &str| -> Result<Vec<String>> {
             let mut found = Vec::new();

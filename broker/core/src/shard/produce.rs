@@ -8,7 +8,7 @@ use super::replica::Parked;
 use crate::config::{Durability, Limit};
 use crate::disk::Disk;
 use crate::ids::TopicPartition;
-use crate::log::AppendError;
+use crate::log::{AppendError, ProducerInfo};
 use crate::partition::{AckLevel, PartitionError};
 use crate::time::Wall;
 
@@ -130,5 +130,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let released = partition.repeated(parked.produced.end_exclusive, acks, parked, &self.peers);
         self.answer(released);
         self.wake(id);
+    }
+
+    /// The idempotent producers that a leader remembers, by id.
+    pub fn producers(&self, id: TopicPartition) -> Result<Vec<ProducerInfo>, PartitionError> {
+        let replica = self.replica(id)?;
+        replica.machine()?.check_leader(None)?;
+        Ok(replica.log.producers().collect())
     }
 }

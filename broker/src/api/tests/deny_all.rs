@@ -13,6 +13,7 @@ use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
+use ottla_wire::messages::describe_producers_request::TopicRequest;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -24,8 +25,9 @@ use ottla_wire::messages::{
     AllocateProducerIdsRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey,
     ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, ProduceRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    ProduceRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -162,6 +164,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
         ApiKey::InitProducerId => init_producer_id(on_broker).await,
+        ApiKey::DescribeProducers => describe_producers(on_broker).await,
         ApiKey::AllocateProducerIds => allocate_producer_ids(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
     }
@@ -513,6 +516,22 @@ async fn init_producer_id(case: Case<'_>) {
         )
         .await;
     }
+}
+
+async fn describe_producers(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let topic = TopicRequest::default().with_name(asked.topic()).with_partition_indexes(vec![0]);
+        DescribeProducersRequest::default().with_topics(vec![topic])
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        },
+        |_| vec![TOPIC_DENIED],
+    )
+    .await;
 }
 
 async fn allocate_producer_ids(case: Case<'_>) {

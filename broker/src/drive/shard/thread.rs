@@ -205,6 +205,10 @@ impl Driver<'_> {
             Message::ListOffset { partition, epoch, target, tries, answer } => {
                 self.list_offset(partition, epoch, target, tries, answer);
             }
+            Message::Producers { partition, answer } => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(self.shard.producers(partition));
+            }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),

@@ -18,6 +18,7 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::Metadata) => Some(&METADATA),
         Ok(ApiKey::ApiVersions) => Some(&API_VERSIONS),
         Ok(ApiKey::InitProducerId) => Some(&INIT_PRODUCER_ID),
+        Ok(ApiKey::DescribeProducers) => Some(&DESCRIBE_PRODUCERS),
         Ok(ApiKey::AllocateProducerIds) => Some(&ALLOCATE_PRODUCER_IDS),
         Ok(ApiKey::CreateTopics) => Some(&CREATE_TOPICS),
         Ok(ApiKey::DeleteTopics) => Some(&DELETE_TOPICS),
@@ -327,3 +328,11 @@ const INIT_PRODUCER_ID: Message = Message {
 
 const ALLOCATE_PRODUCER_IDS: Message =
     Message { flexible_from: 0, fields: &[always("broker_id", INT32), always("broker_epoch", INT64)] };
+
+const DESCRIBE_PRODUCERS: Message = Message {
+    flexible_from: 0,
+    fields: &[always(
+        "topics",
+        Structs(&[always("name", STRING), always("partition_indexes", Array(&INT32))]),
+    )],
+};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 19] = [
+const KEYS: [ApiKey; 20] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -16,6 +16,7 @@ const KEYS: [ApiKey; 19] = [
     ApiKey::ListOffsets,
     ApiKey::InitProducerId,
     ApiKey::AllocateProducerIds,
+    ApiKey::DescribeProducers,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreatePartitions,
