@@ -13,6 +13,7 @@ use crate::api::authorize::{Authorizer, Operation, Resource};
 use crate::api::fetch::LeaderThrottle;
 use crate::api::{Call, Principal};
 use crate::drive::controller::ControllerHandle;
+use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::peer::ControllerClient;
@@ -76,6 +77,8 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     /// The way to the active controller.
     pub(crate) controllers: ControllerClient,
+    /// The ids of idempotent producers that this broker has to give out.
+    pub(crate) producer_ids: ProducerIds,
     /// The controller part, if this node has that role.
     pub(crate) controller: Option<ControllerHandle>,
 }

@@ -31,6 +31,7 @@ use crate::api::fetch::LeaderThrottle;
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
+use crate::drive::producer_ids::ProducerIds;
 use crate::drive::replication::{self, ReplicationParts};
 use crate::drive::shard::{self, Followed, ShardReports, Shards, Stalls};
 use crate::http;
@@ -214,6 +215,7 @@ async fn start(
     let (follows, followed) = mpsc::unbounded_channel();
     let reports = ShardReports { events, follows };
     let shards = start_shards(&config, directories, open_files, known_routes, &reports)?;
+    let controllers = ControllerClient::new(known_active, options);
     let node = Arc::new(Node {
         id: config.node_id,
         cluster_id: directories.cluster_id,
@@ -232,7 +234,8 @@ async fn start(
         },
         status: statuses.clone(),
         shards: shards.clone(),
-        controllers: ControllerClient::new(known_active, options),
+        producer_ids: ProducerIds::start(&config, &controllers, &statuses),
+        controllers,
         controller,
     });
     start_replication(&config, &shards, followed, (&published, &statuses));

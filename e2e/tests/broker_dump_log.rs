@@ -42,7 +42,7 @@ fn produce(bench: &Bench, kafka: &Kafka, address: &str, codec: &str) -> Result<(
     kafka
         .tool("org.apache.kafka.tools.ConsoleProducer")
         .args(["--bootstrap-server", address, "--topic", "log", "--compression-codec", codec])
-        .args(["--reader-property", "parse.key=true", "--command-property", "enable.idempotence=false"])
+        .args(["--reader-property", "parse.key=true"])
         .stdin(lines)
         .read()
         .map(drop)

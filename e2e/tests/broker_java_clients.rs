@@ -1,8 +1,7 @@
 //! Kafka's own Java producer and consumer: what one writes, with any codec, the other reads, in order.
 //!
-//! Not possible until there are producer ids and consumer groups: the producer with its defaults (idempotence), which
-//! must then be told a clear error, and a consumer that subscribes. So idempotence is turned off, and the consumer is
-//! given its partition and its first offset.
+//! The producer runs with its defaults, and so as an idempotent one. Not possible until there are consumer groups: a
+//! consumer that subscribes. So it is given its partition and its first offset.
 
 use anyhow::{Context, Result, ensure};
 use e2e::kafka::Kafka;
@@ -50,7 +49,7 @@ fn what_the_java_producer_writes_with_any_codec_the_java_consumer_and_kcat_read(
         let written = kcat::records(RECORDS);
         for codec in CODECS {
             broker::create_topic(server.address(), codec, 1, &[])?;
-            let options = ["--compression-codec", codec, "--command-property", "enable.idempotence=false"];
+            let options = ["--compression-codec", codec];
             produce(&kafka, server.address(), codec, &options, &written)
                 .with_context(|| format!("produce with {codec}"))?;
         }
@@ -81,21 +80,6 @@ fn the_java_consumer_reads_what_kcat_writes() -> Result<()> {
         bench.kcat.with("compression.codec=zstd").produce(server.address(), "orders", compressed)?;
         let read = consume(&kafka, server.address(), "orders", "earliest", RECORDS)?;
         ensure!(read == written, "what is read is not what was written, in order");
-        server.stop()
-    })
-}
-
-#[test]
-fn an_idempotent_producer_is_told_what_is_missing() -> Result<()> {
-    story("java-idempotent", |bench| {
-        let kafka = bench.kafka()?;
-        let mut server = bench.dev("data")?;
-        server.start()?;
-        broker::create_topic(server.address(), "orders", 1, &[])?;
-        let refused = produce(&kafka, server.address(), "orders", &[], &kcat::records(1));
-        let said = format!("{:#}", refused.err().context("nobody gives out producer ids")?);
-        ensure!(said.contains("does not support INIT_PRODUCER_ID"), "{said}");
-        ensure!(bench.kcat.consume(server.address(), "orders")?.is_empty(), "a record came through");
         server.stop()
     })
 }

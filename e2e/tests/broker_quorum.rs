@@ -174,7 +174,7 @@ fn killing_all_three_while_records_are_produced_loses_none_that_was_acknowledged
         let bootstrap = cluster::bootstrap(&nodes);
         broker::create_topic(nodes[0].server.address(), "orders", 6, &[])?;
         let settings = bench.path("producer.properties");
-        // Without producer ids, which nobody gives out yet, and so that what is not answered is soon given up.
+        // So that what is not answered is soon given up; `broker_idempotence` is about those that never do.
         let text =
             "enable.idempotence=false\nlinger.ms=5\nrequest.timeout.ms=5000\ndelivery.timeout.ms=10000\n";
         fs::write(&settings, text).context("write the producer's settings")?;

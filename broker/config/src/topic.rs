@@ -98,6 +98,8 @@ pub struct TopicConfig {
     pub timestamps: TimestampType,
     /// `unclean.leader.election.enable`
     pub unclean_leader_election: bool,
+    /// `producer.id.expiration.ms`, of the broker: no topic has a value of its own
+    pub producer_idle_max: Duration,
 }
 
 /// Why a topic's overrides are refused.
@@ -161,6 +163,7 @@ impl TopicConfig {
             segment_age_max: read.duration("segment.ms"),
             timestamps: read.timestamps(),
             unclean_leader_election: read.boolean("unclean.leader.election.enable"),
+            producer_idle_max: read.producer_idle_max(),
         }
     }
 }
@@ -221,6 +224,16 @@ impl Reader<'_> {
                 flush_records: unless_for_ever(records, |records| records),
                 flush_wait: unless_for_ever(self.number("flush.ms"), Duration::from_millis),
             },
+        }
+    }
+
+    fn producer_idle_max(&self) -> Duration {
+        let row = super::broker_key("producer.id.expiration.ms").expect("the key has a row");
+        match self.layers.broker_value(row) {
+            Some(Value::Number(ms)) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
+            Some(Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_)) | None => {
+                Duration::MAX
+            }
         }
     }
 
@@ -297,6 +310,16 @@ mod tests {
             TopicConfig::validate(&settings(&[("segment.bytes", "1048576")]), &layers).expect("valid");
         assert_eq!(config.segment_size_max, ByteCount(1_048_576));
         assert_eq!(config.segment_age_max, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn how_long_idle_producers_are_remembered_is_the_brokers_to_say() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(TopicConfig::default().producer_idle_max, day);
+        let cluster = settings(&[("producer.id.expiration.ms", "5000")]);
+        let layers = Layers { cluster, ..Layers::default() };
+        let config = TopicConfig::validate(&Settings::default(), &layers).expect("valid");
+        assert_eq!(config.producer_idle_max, Duration::from_secs(5));
     }
 
     #[test]

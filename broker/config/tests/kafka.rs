@@ -8,7 +8,9 @@ const KAFKA: &str = include_str!("kafka-4.3.1.tsv");
 
 /// Keys whose type, default or update mode is another than Kafka's, and why.
 const OTHERWISE: &[(&str, &str)] = &[
+    ("broker.heartbeat.interval.ms", "a silent broker is out of service in 5 s"),
     ("broker.id", "Kafka writes \"not set\" as -1"),
+    ("broker.session.timeout.ms", "a silent broker is out of service in 5 s"),
     ("controller.listener.names", "a missing one is reported with the rules between keys"),
     ("flush.messages", "an acknowledged record is on disk"),
     ("listener.security.protocol.map", "it is a list, and is read at the start only"),

@@ -46,6 +46,14 @@ number!(
     BrokerEpoch(i64)
 );
 number!(
+    /// The id of an idempotent or transactional producer (KIP-98). Given out once and never again.
+    ProducerId(i64)
+);
+number!(
+    /// Rises when a producer begins its sequence numbers anew (KIP-360).
+    ProducerEpoch(i16)
+);
+number!(
     /// The index of an entry in the metadata log. One entry is one atomic batch of records.
     MetadataOffset(u64)
 );

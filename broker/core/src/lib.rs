@@ -14,6 +14,7 @@ pub mod log;
 pub mod metadata;
 pub mod partition;
 pub mod planted;
+pub mod producer_ids;
 pub mod quorum;
 pub mod replicas;
 pub mod replication;

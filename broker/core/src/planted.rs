@@ -15,15 +15,21 @@ pub enum Bug {
     AckBeforeFollowers,
     /// A follower of a new leader cuts its log at its own high watermark, whatever the epochs say.
     TruncateByHighWatermark,
+    /// A leader asks nothing about the sequence numbers of idempotent producers.
+    NoSequenceCheck,
+    /// A replica forgets its idempotent producers when the leader changes.
+    ForgetProducersOnLeaderChange,
 }
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("vote_before_sync", Self::VoteBeforeSync),
         ("ack_before_followers", Self::AckBeforeFollowers),
         ("truncate_by_high_watermark", Self::TruncateByHighWatermark),
+        ("no_sequence_check", Self::NoSequenceCheck),
+        ("forget_producers_on_leader_change", Self::ForgetProducersOnLeaderChange),
     ];
 }
 

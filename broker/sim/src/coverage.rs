@@ -96,13 +96,19 @@ pub enum Happening {
     BatchRefused,
     /// No answer came for a batch in time.
     BatchUnanswered,
+    /// An idempotent producer sent a batch again.
+    BatchSentAgain,
+    /// And it was acknowledged then.
+    BatchAcknowledgedLate,
+    /// A batch was given up, and its producer began its next epoch.
+    BatchGivenUp,
     /// Records were read.
     Read,
 }
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -148,6 +154,9 @@ impl Happening {
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
+        Self::BatchSentAgain,
+        Self::BatchAcknowledgedLate,
+        Self::BatchGivenUp,
         Self::Read,
     ];
 
@@ -199,6 +208,9 @@ impl Happening {
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",
+            Self::BatchSentAgain => "batch sent again",
+            Self::BatchAcknowledgedLate => "batch acknowledged when sent again",
+            Self::BatchGivenUp => "batch given up",
             Self::Read => "records read",
         }
     }

@@ -10,6 +10,11 @@ const HEADER_BYTES: usize = 61;
 
 /// A batch as a producer sends it: base offset 0, no leader epoch, no producer id.
 pub fn encode(values: &[String], timestamp: i64) -> Bytes {
+    encode_sequenced(values, timestamp, (-1, -1, -1))
+}
+
+/// The same of an idempotent producer: its id, its epoch, and the sequence number of the first record.
+pub fn encode_sequenced(values: &[String], timestamp: i64, (id, epoch, sequence): (i64, i16, i32)) -> Bytes {
     let mut records = Vec::new();
     for (i, value) in values.iter().enumerate() {
         let mut record = vec![0u8];
@@ -28,9 +33,9 @@ pub fn encode(values: &[String], timestamp: i64) -> Bytes {
     checked.extend_from_slice(&(count - 1).to_be_bytes());
     checked.extend_from_slice(&timestamp.to_be_bytes());
     checked.extend_from_slice(&timestamp.to_be_bytes());
-    checked.extend_from_slice(&(-1i64).to_be_bytes());
-    checked.extend_from_slice(&(-1i16).to_be_bytes());
-    checked.extend_from_slice(&(-1i32).to_be_bytes());
+    checked.extend_from_slice(&id.to_be_bytes());
+    checked.extend_from_slice(&epoch.to_be_bytes());
+    checked.extend_from_slice(&sequence.to_be_bytes());
     checked.extend_from_slice(&count.to_be_bytes());
     checked.extend_from_slice(&records);
 

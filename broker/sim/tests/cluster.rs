@@ -8,10 +8,10 @@ use ottla_sim::coverage::{Coverage, Happening};
 use ottla_sim::runner::{Outcome, RunOptions, run_seed, run_seeds};
 
 /// Seeds that pass, drawn once; a change that breaks one has found a bug, in the core or in the simulator.
-const SEEDS: std::ops::Range<u64> = 0..120;
+const SEEDS: std::ops::Range<u64> = 0..150;
 
 /// A planted bug must show within so many seeds.
-const PLANTED_SEEDS_MAX: u64 = 200;
+const PLANTED_SEEDS_MAX: u64 = 500;
 
 fn run(seeds: &[u64], options: RunOptions) -> Vec<Outcome> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -111,4 +111,14 @@ fn acknowledging_before_the_followers_is_caught_by_the_checker_of_acknowledged_b
 #[test]
 fn truncating_by_the_high_watermark_is_caught_by_the_checker_of_acknowledged_batches() {
     catches(Bug::TruncateByHighWatermark, Rule::AcknowledgedBatch);
+}
+
+#[test]
+fn appending_what_was_sent_twice_is_caught_by_the_history() {
+    catches(Bug::NoSequenceCheck, Rule::History);
+}
+
+#[test]
+fn forgetting_producers_when_the_leader_changes_is_caught_by_the_history() {
+    catches(Bug::ForgetProducersOnLeaderChange, Rule::History);
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may give up")]
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use ottla_core::log::checkpoints::{Checkpoint, Offsets};
@@ -22,6 +24,7 @@ const CONFIG: LogConfig = LogConfig {
     segment_ms: i64::MAX,
     segment_index_bytes: 64,
     index_interval_bytes: 700,
+    producer_idle_max: Duration::MAX,
 };
 
 struct Run {

@@ -10,6 +10,8 @@ use super::{Call, Principal};
 pub(crate) enum Resource {
     /// One topic, by name.
     Topic,
+    /// One producer's transactions, by its `transactional.id`.
+    TransactionalId,
     /// The cluster as a whole; Kafka names it `kafka-cluster`.
     Cluster,
 }
@@ -35,6 +37,8 @@ pub(crate) enum Operation {
     DescribeConfigs,
     /// Code 11.
     AlterConfigs,
+    /// Code 12.
+    IdempotentWrite,
 }
 
 impl Operation {
@@ -50,6 +54,7 @@ impl Operation {
             Self::ClusterAction => 9,
             Self::DescribeConfigs => 10,
             Self::AlterConfigs => 11,
+            Self::IdempotentWrite => 12,
         }
     }
 }
@@ -74,6 +79,7 @@ const CLUSTER_OPERATIONS: &[Operation] = &[
     Operation::ClusterAction,
     Operation::DescribeConfigs,
     Operation::AlterConfigs,
+    Operation::IdempotentWrite,
 ];
 
 /// "Not asked for" in the fields of authorized operations.
@@ -116,6 +122,8 @@ impl Call {
         let operations = match resource {
             Resource::Topic => TOPIC_OPERATIONS,
             Resource::Cluster => CLUSTER_OPERATIONS,
+            // No response has a field for it.
+            Resource::TransactionalId => &[],
         };
         let allowed = operations.iter().filter(|operation| {
             self.node.authorizer.allows(&self.context.principal, **operation, resource, name)

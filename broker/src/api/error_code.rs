@@ -1,6 +1,7 @@
 //! From each operation's error to Kafka's code. No other place names a code for these.
 
 use ottla_core::controller::OperationError;
+use ottla_core::log::SequenceError;
 use ottla_core::partition::PartitionError;
 use ottla_wire::ResponseError;
 use ottla_wire::protocol::StrBytes;
@@ -15,6 +16,8 @@ pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
         PartitionError::OffsetNotAvailable => ResponseError::OffsetNotAvailable,
         PartitionError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
         PartitionError::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
+        PartitionError::Sequence(SequenceError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
+        PartitionError::Sequence(SequenceError::StaleEpoch { .. }) => ResponseError::InvalidProducerEpoch,
         PartitionError::Storage | PartitionError::DirectoryFull => ResponseError::KafkaStorageError,
     }
 }

@@ -1,5 +1,5 @@
-//! What nodes ask a controller on the controller listener: Kafka's AlterPartition, BrokerRegistration and
-//! BrokerHeartbeat, and the private RPCs (keys from 10000).
+//! What nodes ask a controller on the controller listener: Kafka's AlterPartition, BrokerRegistration,
+//! BrokerHeartbeat and AllocateProducerIds, and the private RPCs (keys from 10000).
 //!
 //! Every one of them needs ClusterAction on the cluster: without it the answer is
 //! CLUSTER_AUTHORIZATION_FAILED and nothing else. A controller that is not the active one answers
@@ -9,6 +9,7 @@ mod brokers;
 mod forwarded;
 pub(crate) mod isr;
 mod metadata;
+mod producer_ids;
 mod quorum;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ pub(super) use brokers::{heartbeat, register_broker};
 pub(super) use forwarded::forward;
 pub(super) use isr::alter_partition;
 pub(super) use metadata::{fetch_metadata, fetch_metadata_snapshot};
+pub(super) use producer_ids::allocate_producer_ids;
 pub(super) use quorum::{raft_message, restart_safety};
 
 use super::authorize::{Operation, Resource};

@@ -8,9 +8,11 @@
 //! UNKNOWN_TOPIC_ID (by id).
 //! Version notes: 8 brings record errors; 10 the new leader with NOT_LEADER_OR_FOLLOWER (KIP-951); 13 topic
 //! ids instead of names. Version 12 is where transactions of the second kind begin.
-//! Not done: transactions (a transactional id is INVALID_TXN_STATE until there is a coordinator) and
-//! duplicate detection of idempotent producers (no producer id is ever given out, InitProducerId being
-//! absent; a batch that carries one all the same is appended like any other).
+//! Idempotent producers (rules 33 and 34): a batch that is in the log already is answered with its first offset and its
+//! timestamp when what `acks` asks for is true of it; one that does not follow is OUT_OF_ORDER_SEQUENCE_NUMBER, one of an
+//! epoch that is over INVALID_PRODUCER_EPOCH.
+//! Not done: transactions (a transactional id is INVALID_TXN_STATE until there is a coordinator, and a transactional
+//! batch without one TRANSACTIONAL_ID_AUTHORIZATION_FAILED, as in Kafka).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,6 +169,9 @@ fn submit(call: &Call, topic: &Topic, acks: AckLevel, data: &PartitionProduceDat
         Ok(validated) => validated,
         Err(error) => return Pending::Refused(Refusal::Batch(error)),
     };
+    if validated.header.attributes.is_transactional() {
+        return Pending::Refused(Refusal::Code(ResponseError::TransactionalIdAuthorizationFailed));
+    }
     call.node.metrics.produced_bytes.inc_by(u64::try_from(validated.bytes.len()).unwrap_or(0));
     let batch = Batch {
         record_count: validated.header.record_count.unsigned_abs(),

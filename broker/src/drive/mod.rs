@@ -2,5 +2,6 @@
 
 pub(crate) mod broker;
 pub(crate) mod controller;
+pub(crate) mod producer_ids;
 pub(crate) mod replication;
 pub(crate) mod shard;

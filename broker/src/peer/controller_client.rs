@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_client::{ClientError, Connection, HostPort, Options};
+use ottla_core::controller::operation::{AllocateProducerIds, ProducerIdBlock};
+use ottla_core::ids::ProducerId;
 use ottla_wire::ResponseError;
+use ottla_wire::messages::{AllocateProducerIdsRequest, AllocateProducerIdsResponse, BrokerId};
 use ottla_wire::private::{ForwardRequest, RestartSafetyRequest, RestartSafetyResponse};
 use ottla_wire::protocol::Request;
 use tokio::sync::{Mutex, watch};
@@ -70,6 +73,23 @@ impl ControllerClient {
         let request = RestartSafetyRequest { brokers: brokers.to_vec() };
         let refused = |response: &RestartSafetyResponse| response.error_code;
         self.request(request, RESTART_SAFETY_TIMEOUT, refused).await.map(|response| response.reasons)
+    }
+
+    /// Asks for a block of producer ids. One that has no ids in it is no block.
+    pub(crate) async fn allocate_producer_ids(
+        &self,
+        request: AllocateProducerIds,
+        within: Duration,
+    ) -> Result<ProducerIdBlock, NoController> {
+        let request = AllocateProducerIdsRequest::default()
+            .with_broker_id(BrokerId(request.node_id.0))
+            .with_broker_epoch(request.epoch.0);
+        let refused = |response: &AllocateProducerIdsResponse| response.error_code;
+        let response = self.request(request, within, refused).await?;
+        Ok(ProducerIdBlock {
+            first: ProducerId(response.producer_id_start.0),
+            count: u32::try_from(response.producer_id_len).unwrap_or_default(),
+        })
     }
 
     async fn request<R: Request + Clone>(

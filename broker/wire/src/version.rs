@@ -14,6 +14,9 @@ use crate::private::PrivateKey;
 const LIST_OFFSETS_MAX: i16 = 11;
 const LIST_OFFSETS_ENCODING_MAX: i16 = 10;
 
+/// InitProducerId 6 (KIP-939) is not stable in Kafka 4.3, and the crate has its number without its encoding.
+const INIT_PRODUCER_ID_MAX: i16 = 5;
+
 /// Versions of a request that this crate can read and write, `None` for an
 /// unknown key.
 #[must_use]
@@ -25,6 +28,9 @@ pub fn supported(key: i16) -> Option<VersionRange> {
     let mut range = api.valid_versions();
     if api == ApiKey::ListOffsets {
         range.max = LIST_OFFSETS_MAX;
+    }
+    if api == ApiKey::InitProducerId {
+        range.max = INIT_PRODUCER_ID_MAX;
     }
     Some(range)
 }

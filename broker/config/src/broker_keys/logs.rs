@@ -76,6 +76,5 @@ pub(super) const KEYS: &[Key] = &[
         "How long an idle producer's sequence numbers are remembered.",
     )
     .at_least(1)
-    .cluster_wide()
-    .inert("producers are not tracked yet"),
+    .cluster_wide(),
 ];

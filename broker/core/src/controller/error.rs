@@ -78,6 +78,9 @@ pub enum OperationError {
         /// The broker.
         node_id: NodeId,
     },
+    /// All producer ids are given out.
+    #[error("there are no producer ids left")]
+    ProducerIdsExhausted,
     /// A broker that never registered.
     #[error("broker {0} is not registered")]
     BrokerIdNotRegistered(NodeId),
@@ -111,6 +114,7 @@ impl OperationError {
     /// Kafka's number of the error.
     pub fn code(&self) -> i16 {
         match self {
+            Self::ProducerIdsExhausted => -1,
             Self::UnknownTopic(_) | Self::UnknownPartition(_) => 3,
             Self::RequestTimedOut(_) => 7,
             Self::InvalidTopic(_) => 17,

@@ -24,6 +24,7 @@ pub mod node;
 pub mod operation;
 mod partitions;
 mod placement;
+mod producer_ids;
 mod quorum;
 mod reassignment;
 mod repeated;

@@ -212,7 +212,8 @@ impl ControllerNode {
             | Operation::AlterPartitionReassignments(_)
             | Operation::ListPartitionReassignments(_)
             | Operation::UnregisterBroker(_)
-            | Operation::UpdateFeatures(_)) => {
+            | Operation::UpdateFeatures(_)
+            | Operation::AllocateProducerIds(_)) => {
                 let quorum = &mut self.quorum;
                 self.controller.operate(self.now, ticket, &operation, &mut |payload| quorum.propose(payload))
             }

@@ -1,6 +1,7 @@
 //! What the controller can be asked, in the core's own words. `api/` of the binary maps Kafka's messages to it.
 
 mod features;
+mod producer_ids;
 mod reassignment;
 mod replication;
 mod voters;
@@ -19,6 +20,7 @@ use crate::quorum::SnapshotId;
 use crate::time::Monotonic;
 
 pub use self::features::{FeatureUpdate, UpdateFeatures, UpgradeType};
+pub use self::producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use self::reassignment::{
     AlterPartitionReassignments, ListPartitionReassignments, OngoingReassignment, Reassignment,
 };
@@ -48,6 +50,7 @@ pub enum Operation {
     UnregisterBroker(NodeId),
     ChangeVoters(VoterChange),
     UpdateFeatures(UpdateFeatures),
+    AllocateProducerIds(AllocateProducerIds),
     /// Who votes and how far everybody is. Reply: [`Reply::DescribeQuorum`].
     DescribeQuorum,
     FetchMetadata(FetchMetadata),
@@ -80,6 +83,7 @@ pub enum Reply {
     UnregisterBroker,
     ChangeVoters,
     UpdateFeatures,
+    AllocateProducerIds(ProducerIdBlock),
     DescribeQuorum(QuorumDescription),
     FetchMetadata(FetchedMetadata),
     FetchMetadataSnapshot(SnapshotPart),

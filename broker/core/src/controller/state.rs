@@ -176,6 +176,7 @@ impl State {
             Operation::ListPartitionReassignments(request) => Ok(self.list_partition_reassignments(request)),
             Operation::UnregisterBroker(id) => self.unregister_broker(config, *id),
             Operation::UpdateFeatures(request) => self.update_features(request),
+            Operation::AllocateProducerIds(request) => self.allocate_producer_ids(request),
             Operation::DescribeQuorum
             | Operation::ChangeVoters(_)
             | Operation::FetchMetadata(_)
@@ -406,6 +407,7 @@ fn may_be_divided(operation: &Operation) -> bool {
         | Operation::AlterPartitionReassignments(_)
         | Operation::ListPartitionReassignments(_)
         | Operation::UpdateFeatures(_)
+        | Operation::AllocateProducerIds(_)
         | Operation::DescribeQuorum
         | Operation::ChangeVoters(_)
         | Operation::FetchMetadata(_)

@@ -108,8 +108,9 @@ impl<D: Disk> Log<D> {
         self.pending.epochs |= std::mem::take(&mut self.epoch_begun);
         for header in headers {
             self.pending.epochs |= self.epochs.assign(header.epoch, header.base);
+            self.note_producer(&header, now);
         }
-        Ok(())
+        if self.snapshot_due() { self.take_snapshot() } else { Ok(()) }
     }
 
     /// Whether a batch needs a new segment, given a run that is to be written before it.
@@ -149,7 +150,7 @@ impl<D: Disk> Log<D> {
         self.active_mut().seal();
         self.segments.push(segment);
         self.pending.names = true;
-        Ok(())
+        self.take_snapshot()
     }
 
     /// Some of a new segment's files were made, and then there was no descriptor for the next. What comes may

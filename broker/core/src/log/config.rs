@@ -1,5 +1,7 @@
 //! The settings of one log.
 
+use std::time::Duration;
+
 /// The settings of one log: a topic's configuration as far as the log itself obeys it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
@@ -11,6 +13,8 @@ pub struct LogConfig {
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`: how many bytes of batches lie between two index entries, at least.
     pub index_interval_bytes: u32,
+    /// `producer.id.expiration.ms`: an idempotent producer that is idle for so long is forgotten.
+    pub producer_idle_max: Duration,
 }
 
 impl Default for LogConfig {
@@ -21,6 +25,7 @@ impl Default for LogConfig {
             segment_ms: 7 * 24 * 60 * 60 * 1000,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
+            producer_idle_max: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

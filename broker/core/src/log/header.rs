@@ -4,6 +4,7 @@
 use ottla_wire::batch::{Batch, BatchHeader};
 
 use super::error::BatchFlaw;
+use super::producers::Sequenced;
 use crate::ids::{LeaderEpoch, Offset};
 
 pub(super) use ottla_wire::batch::HEADER_BYTES;
@@ -23,6 +24,8 @@ pub(super) struct Header {
     pub(super) epoch: LeaderEpoch,
     pub(super) crc: u32,
     pub(super) max_timestamp: i64,
+    /// Whose it is, and its place among that producer's.
+    pub(super) producer: Option<Sequenced>,
 }
 
 impl Header {
@@ -45,6 +48,7 @@ impl Header {
             epoch: LeaderEpoch(header.leader_epoch),
             crc: header.crc,
             max_timestamp: header.max_timestamp,
+            producer: Sequenced::of(header),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The log of one partition replica, in Kafka's on-disk format.
 //!
-//! Owns: segments and their indexes, leader epochs, recovery after a crash, what is durable and what must
+//! Owns: segments and their indexes, leader epochs, idempotent producers, recovery after a crash, what is durable and what must
 //! be synced next, and the order of syncs and acknowledgements of a whole directory ([`commit`]). It does
 //! not know followers, high watermarks or clients; it validates no batch beyond what it needs to place it.
 //!
@@ -16,6 +16,7 @@
 //! | `.log` | record batches as they came over the wire ([`ottla_wire::batch`]) |
 //! | `.index` | 8 bytes an entry: offset of a batch's last record less the base, position of that batch |
 //! | `.timeindex` | 12 bytes an entry: greatest timestamp so far, last offset of its batch less the base |
+//! | `.snapshot` | idempotent producers as they were when the log ended at the offset in the name ([`producers`]) |
 //! | `leader-epoch-checkpoint` | text: `0`, count, lines `epoch start_offset` |
 //! | `partition.metadata` | text: `version: 0`, `topic_id: <id>` |
 //! | `truncation-checkpoint` | text: `0`, offset; ours, there only between a truncation and the next checkpoint |
@@ -38,6 +39,7 @@ mod lookup;
 mod names;
 mod open;
 mod partition_metadata;
+mod producers;
 mod read;
 mod recovery;
 mod replica_log;
@@ -56,6 +58,8 @@ pub use self::error::{
 pub use self::lookup::TimestampOffset;
 pub use self::names::{directory_name, parse_directory_name, removal_name};
 pub use self::open::{RecoveryReport, RecoveryStart};
+pub(crate) use self::producers::PRODUCERS_MAX;
+pub use self::producers::{Duplicate, ProducerInfo, SequenceError};
 pub use self::read::ReadPlan;
 pub use self::replica_log::{Log, SegmentInfo, keep_aside, move_aside};
 pub use self::sync::{SyncJob, SyncNumber};

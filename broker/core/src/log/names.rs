@@ -7,6 +7,7 @@ use crate::ids::{Offset, PartitionIndex, TopicName};
 pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const METADATA: &str = "partition.metadata";
 pub(super) const TRUNCATION: &str = "truncation-checkpoint";
+pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// The name of a replica's directory: `<topic>-<partition>`.
 pub fn directory_name(topic: &TopicName, partition: PartitionIndex) -> String {
@@ -53,6 +54,11 @@ pub(super) fn index_file(base: Offset) -> String {
 
 pub(super) fn time_index_file(base: Offset) -> String {
     format!("{:020}.timeindex", base.0)
+}
+
+/// The file that holds the producers as they were when the log ended here.
+pub(super) fn snapshot_file(end: Offset) -> String {
+    format!("{:020}.{SNAPSHOT}", end.0)
 }
 
 /// A segment's file: its base offset and its suffix.

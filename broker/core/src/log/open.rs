@@ -3,7 +3,8 @@
 use super::config::LogConfig;
 use super::epochs::Epochs;
 use super::error::{BatchFlaw, DiskError, OpenError, failed};
-use super::names::{EPOCHS, METADATA, TRUNCATION, join, parse_segment_file};
+use super::names::{EPOCHS, METADATA, SNAPSHOT, TRUNCATION, join, parse_segment_file};
+use super::producers::Tracked;
 use super::recovery::{Recovered, recover};
 use super::replica_log::{Log, parse_truncation};
 use super::sync::{Pending, SyncNumber};
@@ -42,6 +43,8 @@ pub(super) struct Found {
     pub(super) topic_id: TopicId,
     pub(super) epochs: Option<Epochs>,
     pub(super) truncation: Option<Offset>,
+    /// The ends of which the producers were written down.
+    pub(super) snapshots: Vec<Offset>,
     /// The base offsets of its segments, rising.
     pub(super) bases: Vec<Offset>,
 }
@@ -62,7 +65,7 @@ impl<D: Disk> Log<D> {
             None => (start.recovery_point, start.log_start),
             Some(at) => (start.recovery_point.min(at), start.log_start.min(at)),
         };
-        let Found { topic_id, epochs, truncation, bases } = found;
+        let Found { topic_id, epochs, truncation, snapshots, bases } = found;
         let written_epochs = epochs.clone();
         let mut log = Self {
             disk,
@@ -71,6 +74,7 @@ impl<D: Disk> Log<D> {
             config: config.clone(),
             segments: Vec::new(),
             epochs: epochs.unwrap_or_default(),
+            tracked: Tracked::new(snapshots),
             epoch_begun: false,
             log_start: log_start.max(bases.first().copied().unwrap_or_default()),
             flushed_end: recovery_point,
@@ -83,6 +87,7 @@ impl<D: Disk> Log<D> {
             failed: false,
         };
         let Recovered { report } = recover(&mut log, &bases, recovery_point, clean)?;
+        log.open_producers()?;
         log.pending.epochs = written_epochs.unwrap_or_default() != log.epochs;
         if !clean {
             log.resync()?;
@@ -127,22 +132,24 @@ fn look<D: Disk>(disk: &D, directory: &str, start: RecoveryStart) -> Result<Foun
     let epochs = read(EPOCHS)?.as_deref().and_then(Epochs::parse);
     let truncation = read(TRUNCATION)?.as_deref().map(parse_truncation);
     let names = disk.list(directory).map_err(failed("list", directory))?;
-    let mut bases = Vec::new();
+    let of_kind = |kind: &str| {
+        let files = names.iter().filter_map(|name| parse_segment_file(name));
+        let mut offsets: Vec<Offset> =
+            files.filter(|(_, suffix)| *suffix == kind).map(|(base, _)| base).collect();
+        offsets.sort_unstable();
+        offsets
+    };
+    let (bases, snapshots) = (of_kind("log"), of_kind(SNAPSHOT));
     for name in &names {
-        if let Some((base, "log")) = parse_segment_file(name) {
-            bases.push(base);
-        }
-    }
-    bases.sort_unstable();
-    for name in &names {
-        let orphan = parse_segment_file(name).is_some_and(|(base, _)| bases.binary_search(&base).is_err());
+        let orphan = parse_segment_file(name)
+            .is_some_and(|(base, suffix)| suffix != SNAPSHOT && bases.binary_search(&base).is_err());
         let leftover = [".tmp", ".deleted", ".cleaned"].iter().any(|suffix| name.ends_with(suffix));
         if orphan || leftover {
             let path = join(directory, name);
             disk.remove(&path).map_err(failed("remove", &path))?;
         }
     }
-    Ok(Found { topic_id, epochs, truncation, bases })
+    Ok(Found { topic_id, epochs, truncation, snapshots, bases })
 }
 
 /// A log that does not say whose it is. Only its creation leaves that by itself: until the first checkpoint

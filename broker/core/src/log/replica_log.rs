@@ -9,6 +9,7 @@ use super::epochs::{EpochEnd, Epochs};
 use super::error::{BatchFlaw, ChangeError, CreateError, DiskError, ReadError, failed};
 use super::names::{METADATA, TRUNCATION, join, removal_name, stray_name};
 use super::open::{Holding, holding};
+use super::producers::Tracked;
 use super::segment::{Segment, WalkError};
 use super::sync::{Pending, Running, SyncNumber};
 use super::{partition_metadata, text_file};
@@ -25,6 +26,7 @@ pub struct Log<D: Disk> {
     /// By base offset; never empty; only the last one grows.
     pub(super) segments: Vec<Segment<D::File>>,
     pub(super) epochs: Epochs,
+    pub(super) tracked: Tracked,
     /// The latest epoch has no record yet, and need not be on the disk.
     pub(super) epoch_begun: bool,
     pub(super) log_start: Offset,
@@ -101,6 +103,7 @@ impl<D: Disk> Log<D> {
             config: config.clone(),
             segments: vec![segment],
             epochs: Epochs::default(),
+            tracked: Tracked::new(Vec::new()),
             epoch_begun: false,
             log_start: Offset(0),
             flushed_end: Offset(0),

@@ -39,12 +39,14 @@ impl<D: Disk> Log<D> {
             self.failed = true;
             return Err(self.walk_error(base, error).into());
         }
+        let log_end = self.log_end();
+        self.cut_snapshots(log_end).map_err(|error| self.fail(error))?;
         let synced = self.active().file.sync().and_then(|()| self.disk.sync_directory(&self.directory));
         synced.map_err(failed("sync the cut of", &self.directory)).map_err(|error| self.fail(error))?;
-        let log_end = self.log_end();
         self.pending.epochs |= self.epochs.cut_end(log_end);
         self.log_start = self.log_start.min(log_end);
         self.lower_flushed(log_end);
+        self.cut_producers().map_err(|error| self.fail(error))?;
         Ok(log_end)
     }
 
@@ -59,6 +61,7 @@ impl<D: Disk> Log<D> {
             remove_segment(&self.disk, &self.directory, segment.base)
                 .map_err(failed("empty", &self.directory))?;
         }
+        self.forget_all_producers().map_err(|error| self.fail(error))?;
         // As for a cut: nothing of the old log may turn up beside the new.
         self.disk.sync_directory(&self.directory).map_err(failed("sync directory", &self.directory))?;
         self.segments.push(Segment::create(&self.disk, &self.directory, offset)?);
@@ -88,6 +91,9 @@ impl<D: Disk> Log<D> {
             let names = [log_file(segment.base), index_file(segment.base), time_index_file(segment.base)];
             self.pending.removals.extend(names.iter().map(|name| join(&self.directory, name)));
         }
+        let first = self.segments.first().map_or(offset, |first| first.base);
+        let snapshots = self.drop_snapshots_below(first);
+        self.pending.removals.extend(snapshots);
         dropped
     }
 
@@ -96,6 +102,8 @@ impl<D: Disk> Log<D> {
     pub fn prepare_close(&mut self) {
         if !self.failed {
             self.active_mut().prepare_close();
+            // Without it the next start reads a little more.
+            let _written_if_it_can_be = self.take_snapshot();
         }
     }
 

@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::config::{Layers, Settings};
 use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
-    PartitionIndex, Term, TopicId, TopicName,
+    PartitionIndex, ProducerId, Term, TopicId, TopicName,
 };
 
 /// A place to connect to.
@@ -198,6 +198,8 @@ pub struct Image {
     pub topic_ids: OrdMap<TopicName, TopicId>,
     /// Dynamic configuration: key to value for each resource.
     pub configs: OrdMap<ConfigResource, OrdMap<String, String>>,
+    /// The first producer id that no broker was given yet.
+    pub next_producer_id: ProducerId,
     /// The voters of the metadata quorum.
     pub voters: OrdMap<NodeId, Arc<Voter>>,
     /// Controllers that follow the metadata log without a vote. One of them may bear the id of a voter whose

@@ -6,7 +6,8 @@
 //! the places.
 
 use crate::ids::{
-    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, NodeId, PartitionIndex, TopicId, TopicName,
+    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, NodeId, PartitionIndex, ProducerId, TopicId,
+    TopicName,
 };
 use crate::metadata::image::{
     ConfigResource, Endpoint, FeatureRange, Fencing, LeaderRecoveryState, Partition, Voter,
@@ -31,6 +32,8 @@ pub enum Record {
     RemoveTopic(RemoveTopic),
     /// A feature was finalised (KIP-584).
     FeatureLevel(FeatureLevel),
+    /// A broker was given a block of producer ids.
+    ProducerIds(ProducerIds),
     /// A broker changed between fenced, unfenced and controlled shutdown.
     BrokerRegistrationChange(BrokerRegistrationChange),
     /// Nothing changed.
@@ -53,6 +56,7 @@ impl Record {
             Self::PartitionChange(_) => 5,
             Self::RemoveTopic(_) => 9,
             Self::FeatureLevel(_) => 12,
+            Self::ProducerIds(_) => 15,
             Self::BrokerRegistrationChange(_) => 17,
             Self::NoOp => 20,
             // Ours start at 1000, out of reach of Kafka's.
@@ -193,6 +197,17 @@ pub struct FeatureLevel {
     pub name: String,
     /// Its level; 0 takes it away.
     pub level: i16,
+}
+
+/// See [`Record::ProducerIds`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIds {
+    /// The broker; -1 in a snapshot, where nobody asks any more.
+    pub node_id: NodeId,
+    /// Its registration when it asked; -1 in a snapshot.
+    pub epoch: BrokerEpoch,
+    /// The first id after the block: the next block begins here.
+    pub next: ProducerId,
 }
 
 /// See [`Record::Voters`].

@@ -20,11 +20,11 @@ use super::codec::{DecodeError, Reader, Tags, Writer};
 use super::image::{ConfigResource, Endpoint, FeatureRange, Fencing, LeaderRecoveryState, Partition, Voter};
 use super::record::{
     BrokerRegistrationChange, ConfigRecord, FeatureLevel, LeaderChange, PartitionChange, PartitionRecord,
-    Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
+    ProducerIds, Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
 };
 use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex,
-    TopicId, TopicName,
+    ProducerId, TopicId, TopicName,
 };
 
 const BATCH_VERSION: u8 = 0;
@@ -88,6 +88,12 @@ impl Record {
                 writer.varint(record.level.into());
                 writer.tags(Tags::none());
             }
+            Self::ProducerIds(record) => {
+                write_node(writer, &record.node_id);
+                writer.varint(record.epoch.0);
+                writer.varint(record.next.0);
+                writer.tags(Tags::none());
+            }
             Self::BrokerRegistrationChange(record) => {
                 write_node(writer, &record.node_id);
                 writer.varint(record.epoch.0);
@@ -135,6 +141,11 @@ impl Record {
             12 => Self::FeatureLevel(FeatureLevel {
                 name: reader.text("feature name")?,
                 level: reader.number("feature level")?,
+            }),
+            15 => Self::ProducerIds(ProducerIds {
+                node_id: read_node(reader)?,
+                epoch: BrokerEpoch(reader.varint("broker epoch")?),
+                next: ProducerId(reader.varint("producer id")?),
             }),
             17 => Self::BrokerRegistrationChange(BrokerRegistrationChange::read(reader)?),
             20 => Self::NoOp,

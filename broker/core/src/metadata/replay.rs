@@ -11,9 +11,9 @@ use imbl::OrdMap;
 use super::image::{Broker, Image, Partition, Topic};
 use super::record::{
     BrokerRegistrationChange, ConfigRecord, FeatureLevel, LeaderChange, PartitionChange, PartitionRecord,
-    Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
+    ProducerIds, Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
 };
-use crate::ids::{BrokerEpoch, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, Term};
+use crate::ids::{BrokerEpoch, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, ProducerId, Term};
 use crate::metadata::image::{ConfigResource, Voter};
 
 /// A record that contradicts the image.
@@ -62,6 +62,7 @@ impl Image {
                 };
                 Ok(())
             }
+            Record::ProducerIds(record) => self.producer_ids(*record),
             Record::BrokerRegistrationChange(record) => self.broker_registration_change(record),
             Record::NoOp => Ok(()),
             Record::ClusterId(id) => {
@@ -106,6 +107,10 @@ impl Image {
                 offline_directories: broker.offline_directories.clone(),
             })
         }));
+        if self.next_producer_id > ProducerId(0) {
+            let (node_id, epoch) = (NodeId(-1), BrokerEpoch(-1));
+            records.push(Record::ProducerIds(ProducerIds { node_id, epoch, next: self.next_producer_id }));
+        }
         for topic in self.topics.values() {
             records.push(Record::Topic(TopicRecord { id: topic.id, name: topic.name.clone() }));
             records.extend(topic.partitions.iter().map(|(index, partition)| {
@@ -157,6 +162,14 @@ impl Image {
         if let Some(offline) = &record.offline_directories {
             broker.offline_directories.clone_from(offline);
         }
+        Ok(())
+    }
+
+    fn producer_ids(&mut self, record: ProducerIds) -> Result<(), String> {
+        if record.next <= self.next_producer_id {
+            return Err(format!("producer ids below {} were given out before", self.next_producer_id));
+        }
+        self.next_producer_id = record.next;
         Ok(())
     }
 

@@ -58,11 +58,14 @@ impl<T> Default for ParkedAcks<T> {
 
 impl<T> ParkedAcks<T> {
     pub(super) fn park(&mut self, end_exclusive: Offset, acks: AckLevel, waiting: T) {
-        match acks {
-            AckLevel::None => {}
-            AckLevel::Leader => self.leader.push_back(Parked { end_exclusive, waiting }),
-            AckLevel::All => self.all.push_back(Parked { end_exclusive, waiting }),
-        }
+        let queue = match acks {
+            AckLevel::None => return,
+            AckLevel::Leader => &mut self.leader,
+            AckLevel::All => &mut self.all,
+        };
+        // A batch that came again ends below those that were appended since.
+        let place = queue.partition_point(|parked| parked.end_exclusive <= end_exclusive);
+        queue.insert(place, Parked { end_exclusive, waiting });
     }
 
     /// Releases what `own_position` and `high_watermark` cover. If the ISR is too small (`verdict`), the

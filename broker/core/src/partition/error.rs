@@ -1,6 +1,7 @@
 //! Why a replica refuses.
 
 use crate::ids::{LeaderEpoch, NodeId, Offset};
+use crate::log::SequenceError;
 
 /// Why a replica cannot serve a request; each maps to one Kafka error code at the edge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,9 @@ pub enum PartitionError {
     /// leader knows. Its metadata may be old; the follower asks again.
     #[error("broker {0} does not replicate the partition, as far as its leader knows")]
     UnknownReplica(NodeId),
+    /// OUT_OF_ORDER_SEQUENCE_NUMBER or INVALID_PRODUCER_EPOCH (rules 33 and 34): nothing was written.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
     /// KAFKA_STORAGE_ERROR: there is too little room in the log directory; nothing was written.
     #[error("the log directory of the partition is full: records are refused until there is room again")]
     DirectoryFull,

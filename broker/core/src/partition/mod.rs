@@ -184,6 +184,13 @@ impl<T> Partition<T> {
         self.advanced(log_end, peers)
     }
 
+    /// A batch came again that ends at `end`: whoever sent it waits as for the first time.
+    pub fn repeated(&mut self, end: Offset, acks: AckLevel, waiting: T, peers: &Peers) -> Vec<Released<T>> {
+        debug_assert!(end <= self.positions.log_end, "it is in the log");
+        self.parked.park(end, acks, waiting);
+        self.release(peers)
+    }
+
     /// The log took records that nobody waits for.
     pub fn advanced(&mut self, log_end: Offset, peers: &Peers) -> Vec<Released<T>> {
         debug_assert!(log_end >= self.positions.log_end, "a log only grows by appending");

@@ -77,6 +77,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.answer(released);
         if epoch_before != Some(leader_epoch) {
             self.cut_by_high_watermark_if_planted(id);
+            self.forget_producers_if_planted(id);
         }
         // Its leader counts what is durable from now on, or no longer.
         if epoch_before != Some(leader_epoch) || durability_before != Some(settings.durability) {

@@ -169,9 +169,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.room -= size;
         let appended = match records.is_empty() {
             true => Ok(()),
-            false => replica.log.append(std::slice::from_ref(records), now).map(|outcome| {
-                self.unflushed_bytes += outcome.bytes;
-            }),
+            false => {
+                let producers_before = self.producers.bound(&mut replica.log);
+                let appended = replica.log.append(std::slice::from_ref(records), now);
+                self.producers.added(producers_before, &replica.log);
+                appended.map(|outcome| self.unflushed_bytes += outcome.bytes)
+            }
         };
         if appended.is_ok() {
             replica.log.advance_log_start(log_start);
@@ -256,6 +259,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
         }
         Ok(None)
+    }
+
+    /// The bug that [`Bug::ForgetProducersOnLeaderChange`] plants.
+    pub(super) fn forget_producers_if_planted(&mut self, id: TopicPartition) {
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.log.forget_producers_if_planted();
+        }
     }
 
     /// The bug of old Kafka that [`Bug::TruncateByHighWatermark`] plants.

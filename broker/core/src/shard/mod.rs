@@ -19,6 +19,7 @@ mod follow;
 mod lead;
 mod open;
 mod produce;
+mod producers;
 mod replica;
 mod sync;
 
@@ -38,6 +39,7 @@ pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
 pub use follow::{FollowFrom, FollowProblem, Replicated, ReplicatedPart};
 pub use open::{Opened, OpenedLog};
 pub use produce::Batch;
+use producers::ProducerCount;
 pub use replica::ReadsTo;
 use replica::Replica;
 
@@ -71,6 +73,7 @@ pub struct Shard<D: Disk, T, W> {
     unflushed_bytes: u64,
     /// How many bytes of batches may still be written.
     room: u64,
+    producers: ProducerCount,
 }
 
 /// A replica on its way out.

@@ -100,6 +100,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             writing: Offsets::new(),
             unflushed_bytes: 0,
             room: u64::MAX,
+            producers: super::producers::ProducerCount::default(),
             damaged,
         };
         Ok(Opened { shard, logs, clean })

@@ -8,7 +8,7 @@ use super::replica::Parked;
 use crate::config::{Durability, Limit};
 use crate::disk::Disk;
 use crate::ids::TopicPartition;
-use crate::log::AppendError;
+use crate::log::{AppendError, ProducerInfo};
 use crate::partition::{AckLevel, PartitionError};
 use crate::time::Wall;
 
@@ -23,12 +23,21 @@ pub struct Batch {
     pub log_append_time: Option<i64>,
 }
 
+/// A batch that is in the log.
+enum Appended {
+    /// It was appended just now.
+    Now(Produced),
+    /// Its producer had sent it before (rule 33).
+    Before(Produced),
+}
+
 impl<D: Disk, T, W> Shard<D, T, W> {
-    /// Appends a batch and parks `waiting` until what `acks` asks for is true. With `acks=0` the answer
+    /// Appends a batch, unless its producer has sent it before, and parks `waiting` until what `acks` asks for is true. With `acks=0` the answer
     /// comes as soon as the batch is in the log.
     pub fn produce(&mut self, id: TopicPartition, batch: Batch, acks: AckLevel, waiting: T, now: Wall) {
         match self.append(id, batch, acks, now) {
-            Ok(produced) => self.park(id, acks, Parked { waiting, produced }),
+            Ok(Appended::Now(produced)) => self.park(id, acks, Parked { waiting, produced }),
+            Ok(Appended::Before(produced)) => self.park_repeated(id, acks, Parked { waiting, produced }),
             Err(error) => self.effects.push(Effect::Answer { waiting, result: Err(error) }),
         }
     }
@@ -39,26 +48,37 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         mut batch: Batch,
         acks: AckLevel,
         now: Wall,
-    ) -> Result<Produced, PartitionError> {
+    ) -> Result<Appended, PartitionError> {
         let (epoch, base_offset) = self.replica(id)?.machine()?.check_produce(acks)?;
+        let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
+        if let Some(duplicate) = replica.log.check_producer(&batch.bytes, now)? {
+            return Ok(Appended::Before(Produced {
+                base_offset: duplicate.base_offset,
+                end_exclusive: duplicate.end_exclusive,
+                // As in Kafka, whoever sets the topic's timestamps.
+                log_append_time: Some(duplicate.timestamp),
+                log_start: replica.log.log_start(),
+            }));
+        }
         let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
         if bytes > self.room {
             return Err(PartitionError::DirectoryFull);
         }
         self.room -= bytes;
-        let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
+        let producers_before = self.producers.bound(&mut replica.log);
         ottla_wire::batch::patch_base_offset(&mut batch.bytes, base_offset.0);
         ottla_wire::batch::patch_leader_epoch(&mut batch.bytes, epoch.0);
         match replica.log.append(&[batch.bytes.freeze()], now) {
             Ok(outcome) => {
                 debug_assert_eq!(outcome.log_end, base_offset.plus(i64::from(batch.record_count)));
                 self.unflushed_bytes += outcome.bytes;
-                Ok(Produced {
+                self.producers.added(producers_before, &replica.log);
+                Ok(Appended::Now(Produced {
                     base_offset,
                     end_exclusive: outcome.log_end,
                     log_append_time: batch.log_append_time,
                     log_start: replica.log.log_start(),
-                })
+                }))
             }
             Err(error @ (AppendError::Disk(_) | AppendError::Failed(_))) => {
                 self.fail_if_asked(&error);
@@ -97,5 +117,25 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         self.answer(released);
         self.wake(id);
+    }
+
+    /// A batch came again: its sender waits as for the first time, and is told where it went then.
+    fn park_repeated(&mut self, id: TopicPartition, acks: AckLevel, parked: Parked<T>) {
+        if acks == AckLevel::None {
+            let (waiting, produced) = (parked.waiting, parked.produced);
+            return self.effects.push(Effect::Answer { waiting, result: Ok(produced) });
+        }
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(partition) = &mut replica.partition else { return };
+        let released = partition.repeated(parked.produced.end_exclusive, acks, parked, &self.peers);
+        self.answer(released);
+        self.wake(id);
+    }
+
+    /// The idempotent producers that a leader remembers, by id.
+    pub fn producers(&self, id: TopicPartition) -> Result<Vec<ProducerInfo>, PartitionError> {
+        let replica = self.replica(id)?;
+        replica.machine()?.check_leader(None)?;
+        Ok(replica.log.producers().collect())
     }
 }

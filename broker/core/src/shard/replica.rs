@@ -104,6 +104,7 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
         segment_ms: i64::try_from(config.segment_age_max.as_millis()).unwrap_or(i64::MAX),
         segment_index_bytes: narrow(config.segment_index_size_max),
         index_interval_bytes: narrow(config.index_interval),
+        producer_idle_max: config.producer_idle_max,
     }
 }
 

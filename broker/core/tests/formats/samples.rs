@@ -4,14 +4,14 @@ use bytes::Bytes;
 use ottla_core::config::Address;
 use ottla_core::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
-    PartitionIndex, Term, TopicId, TopicName,
+    PartitionIndex, ProducerId, Term, TopicId, TopicName,
 };
 use ottla_core::metadata::image::{
     ConfigResource, Endpoint, FeatureRange, Fencing, Image, LeaderRecoveryState, Partition, Voter,
 };
 use ottla_core::metadata::record::{
     BrokerRegistrationChange, ConfigRecord, FeatureLevel, LeaderChange, PartitionChange, PartitionRecord,
-    Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
+    ProducerIds, Record, RegisterBroker, RemoveTopic, TopicRecord, UnregisterBroker, Voters,
 };
 use ottla_core::quorum::message::{Body, Chunk, Envelope};
 use ottla_core::quorum::{Peer, SnapshotId};
@@ -132,6 +132,14 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         ("Config-topic", config(ConfigResource::Topic(name), Some("86400000"))),
         ("Config-broker", config(ConfigResource::Broker(NodeId(3)), Some("1"))),
         ("Config-brokers", config(ConfigResource::BrokerDefault, None)),
+        (
+            "ProducerIds",
+            Record::ProducerIds(ProducerIds {
+                node_id: NodeId(1),
+                epoch: BrokerEpoch(9),
+                next: ProducerId(3_000),
+            }),
+        ),
         ("NoOp", Record::NoOp),
         (
             "UnregisterBroker",
@@ -162,7 +170,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
 /// An image of all of them but the removals.
 pub(crate) fn image() -> Image {
     let mut image = Image::default();
-    let records: Vec<Record> = records().into_iter().map(|(_, record)| record).take(13).collect();
+    let records: Vec<Record> = records().into_iter().map(|(_, record)| record).take(14).collect();
     image.replay_entry(MetadataOffset(300), Term(4), &records).unwrap();
     image
 }

@@ -12,6 +12,7 @@ mod crashing;
 mod damage;
 mod looking;
 mod model;
+mod producers;
 mod rig;
 mod starving;
 mod storing;

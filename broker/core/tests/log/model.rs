@@ -9,7 +9,7 @@ use ottla_core::time::Wall;
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
 
-use crate::rig::{Batch, DIRECTORY, contents, epoch, split, topic_id};
+use crate::rig::{Batch, DIRECTORY, check_producers, contents, epoch, split, topic_id};
 
 /// Small segments and dense indexes, so that short scripts roll and index much.
 pub(crate) fn config() -> LogConfig {
@@ -238,6 +238,7 @@ impl Model {
         let log_end = ok(&self.disk, result)?;
         assert_eq!(log_end.0, end);
         assert!(self.log().flushed_end() <= log_end);
+        check_producers(self.log());
         // A leader's records after a cut have a later epoch: a follower cuts when that begins.
         self.epoch += 1;
         Ok(())
@@ -276,6 +277,7 @@ impl Model {
         let (log, report) = ok(&self.disk, opened)?;
         assert_eq!((report.cut_bytes, report.removed_segments), (0, 0));
         assert_eq!(contents(&log), before, "a proper restart changed the log");
+        check_producers(&log);
         self.log = Some(log);
         Ok(())
     }
@@ -318,6 +320,7 @@ impl Model {
         assert_eq!(log.flushed_end().0, end, "what recovery keeps is durable");
         assert!(self.restarting || start <= self.log_start, "log start {start}");
         assert!(end >= self.promised, "the log ends at {end}, below what was promised: {}", self.promised);
+        check_producers(log);
         let bytes = contents(log);
         let found: Vec<(i64, Bytes)> =
             split(&bytes).into_iter().map(|(end, batch)| (end, Bytes::copy_from_slice(batch))).collect();

@@ -1,5 +1,7 @@
 //! Batches made by hand, and a log on a simulated disk.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, Offset, TopicId};
 use ottla_core::log::{Log, LogConfig, RecoveryReport, RecoveryStart};
@@ -46,9 +48,10 @@ impl Batch {
         checked.extend((self.count - 1).to_be_bytes());
         checked.extend(self.timestamp.to_be_bytes());
         checked.extend((self.timestamp + i64::from(self.count) - 1).to_be_bytes());
-        checked.extend((-1i64).to_be_bytes());
-        checked.extend((-1i16).to_be_bytes());
-        checked.extend((-1i32).to_be_bytes());
+        // Of one of three idempotent producers, whose sequence numbers are the offsets.
+        checked.extend((self.base % 3).to_be_bytes());
+        checked.extend(0i16.to_be_bytes());
+        checked.extend(i32::try_from(self.base).unwrap_or(0).to_be_bytes());
         checked.extend(self.count.to_be_bytes());
         checked.extend(records);
         let mut batch = Vec::new();
@@ -101,6 +104,22 @@ pub(crate) fn append(log: &mut Log<SimDisk>, batch: Batch) {
 pub(crate) fn sync(log: &mut Log<SimDisk>) -> Offset {
     let job = log.take_sync().unwrap();
     log.sync_finished(job.number(), job.run()).unwrap()
+}
+
+/// What the log knows of its producers is what its batches say, and what those said that are gone by its start.
+pub(crate) fn check_producers(log: &Log<SimDisk>) {
+    let mut expected = BTreeMap::new();
+    for (end, batch) in split(&contents(log)) {
+        let id = i64::from_be_bytes(batch[43..51].try_into().unwrap());
+        expected.insert(id, i32::try_from(end - 1).unwrap());
+    }
+    for info in log.producers() {
+        match expected.remove(&info.id.0) {
+            Some(last) => assert_eq!(info.last_sequence, last, "producer {}", info.id),
+            None => assert!(i64::from(info.last_sequence) < log.log_start().0, "{info:?} is not in the log"),
+        }
+    }
+    assert!(expected.is_empty(), "unknown producers: {expected:?}");
 }
 
 /// All bytes of the log.

@@ -11,6 +11,7 @@ mod isr;
 mod leaders;
 mod membership;
 mod partitions;
+mod producer_ids;
 mod reassignment;
 mod rig;
 mod snapshots;

@@ -6,6 +6,7 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod producers;
 mod replication;
 mod rig;
 mod stories;

@@ -1,7 +1,8 @@
 //! A client: makes topics, produces unique values with acks=all, reads, and writes down what it saw.
 //!
 //! It does one thing at a time, so that it is one process of the history. It finds leaders as real clients
-//! do: it asks any broker for metadata and goes where that points.
+//! do: it asks any broker for metadata and goes where that points. Every other client is an idempotent producer, which
+//! sends again what was not answered.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,17 @@ use ottla_core::metadata::image::Image;
 use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
+use crate::cluster::producer::{Producer, Unknown};
 use crate::coverage::Happening;
 use crate::options::Options;
 use crate::records;
 use crate::rng::Rng;
+
+/// The time of every record.
+const TIMESTAMP: i64 = 1_700_000_000_000;
+
+/// How often in a thousand an idempotent producer gives up a batch rather than send it again.
+const GIVES_UP_PERMILLE: u32 = 60;
 
 /// What a client asks a broker.
 #[derive(Debug, Clone)]
@@ -26,10 +34,10 @@ pub(crate) enum ClientRequest {
     CreateTopic { name: TopicName, partitions: i32, replication_factor: i16 },
     /// Delete a topic.
     DeleteTopic { id: TopicId },
-    /// Change how densely a topic's logs are indexed.
-    Configure { name: TopicName, index_interval_bytes: u32 },
+    /// Change how densely a topic's logs are indexed, and how soon they begin another segment.
+    Configure { name: TopicName, index_interval_bytes: u32, segment_index_bytes: u32 },
     /// Append a batch, acks=all.
-    Produce { partition: TopicPartition, batch: Bytes },
+    Produce { partition: TopicPartition, batch: Bytes, idempotent: bool },
     /// Read committed records.
     Fetch { partition: TopicPartition, offset: Offset, epoch: LeaderEpoch },
     /// Where does the partition end?
@@ -73,9 +81,22 @@ pub(crate) enum Mode {
 enum Doing {
     Metadata,
     Admin,
-    Produce { partition: TopicPartition, values: Vec<String> },
-    Fetch { partition: TopicPartition, offset: Offset },
-    ListOffsets { partition: TopicPartition },
+    Produce {
+        partition: TopicPartition,
+        values: Vec<String>,
+    },
+    /// The same once more, by an idempotent producer that does not know what came of it.
+    ProduceAgain {
+        partition: TopicPartition,
+        values: Vec<String>,
+    },
+    Fetch {
+        partition: TopicPartition,
+        offset: Offset,
+    },
+    ListOffsets {
+        partition: TopicPartition,
+    },
 }
 
 /// See the module's text.
@@ -95,6 +116,8 @@ pub(crate) struct Client {
     doing: Option<(u64, Doing)>,
     correlation: u64,
     values: u64,
+    /// If it is an idempotent producer, as every other client is.
+    producer: Option<Producer>,
     positions: BTreeMap<TopicPartition, Offset>,
     /// In [`Mode::Finish`]: the partitions that took a produce, and those that were read to their end.
     produced: Vec<TopicPartition>,
@@ -116,6 +139,7 @@ impl Client {
             doing: None,
             correlation: 0,
             values: 0,
+            producer: id.is_multiple_of(2).then(|| Producer::new(i64::from(id))),
             positions: BTreeMap::new(),
             produced: Vec::new(),
             finished: Vec::new(),
@@ -169,6 +193,7 @@ impl Client {
         if self.doing.is_some() {
             return None;
         }
+        self.give_up_in_the_end(time_ms, checks, excused);
         let (node, doing, request) = self.choose(nodes, excused);
         if let ClientRequest::DeleteTopic { id } = &request {
             // From here on nothing is owed, whether or not the request ever arrives.
@@ -177,7 +202,11 @@ impl Client {
             gone.filter(|partition| partition.topic_id == *id).for_each(|partition| checks.excuse(partition));
         }
         self.correlation += 1;
-        self.write_down(&doing, Stage::Invoke, time_ms, checks);
+        if matches!(doing, Doing::ProduceAgain { .. }) {
+            checks.coverage.note(Happening::BatchSentAgain);
+        } else {
+            self.write_down(&doing, Stage::Invoke, time_ms, checks);
+        }
         self.doing = Some((self.correlation, doing));
         Some((node, self.correlation, request))
     }
@@ -210,7 +239,10 @@ impl Client {
         if self.mode == Mode::Work && self.rng.permille(10) {
             let (name, _) = self.rng.pick(&self.topics).clone();
             let index_interval_bytes = *self.rng.pick(&[0, 300, 5_000]);
-            return (anyone, Doing::Admin, ClientRequest::Configure { name, index_interval_bytes });
+            // A full index begins a segment: four entries, or as many as a topic has by default.
+            let segment_index_bytes = *self.rng.pick(&[48, 10 << 20]);
+            let request = ClientRequest::Configure { name, index_interval_bytes, segment_index_bytes };
+            return (anyone, Doing::Admin, request);
         }
         let mut led = partitions(&image);
         let newest = |partition: &TopicPartition| self.epochs.get(partition).copied();
@@ -222,6 +254,9 @@ impl Client {
         if self.mode == Mode::Finish {
             led.retain(|(p, _)| !self.produced.contains(p) || !self.finished.contains(p));
         }
+        if let Some(unknown) = self.producer.as_ref().and_then(Producer::unknown) {
+            return unknown.again(&led).unwrap_or(metadata);
+        }
         if led.is_empty() || self.rng.permille(50) {
             return metadata;
         }
@@ -232,10 +267,8 @@ impl Client {
             Mode::Finish => !self.produced.contains(&partition),
         };
         if produce {
-            let values = self.values();
-            let batch = records::encode(&values, 1_700_000_000_000);
-            let request = ClientRequest::Produce { partition, batch };
-            return (leader, Doing::Produce { partition, values }, request);
+            let (doing, request) = self.produce(partition);
+            return (leader, doing, request);
         }
         let epoch = self.epochs.get(&partition).copied().unwrap_or_default();
         if self.mode == Mode::Work && self.rng.permille(150) {
@@ -251,6 +284,16 @@ impl Client {
 
     fn create(&self, name: TopicName, partitions: i32) -> ClientRequest {
         ClientRequest::CreateTopic { name, partitions, replication_factor: self.replication_factor }
+    }
+
+    fn produce(&mut self, partition: TopicPartition) -> (Doing, ClientRequest) {
+        let values = self.values();
+        let idempotent = self.producer.is_some();
+        let batch = match &mut self.producer {
+            Some(producer) => producer.batch(partition, &values, TIMESTAMP),
+            None => records::encode(&values, TIMESTAMP),
+        };
+        (Doing::Produce { partition, values }, ClientRequest::Produce { partition, batch, idempotent })
     }
 
     fn values(&mut self) -> Vec<String> {
@@ -280,8 +323,12 @@ impl Client {
         let Some((_, doing)) = self.doing.take() else { return Ok(false) };
         match (doing, reply) {
             (Doing::Metadata, ClientReply::Metadata(image)) => self.learn(*image),
-            (Doing::Produce { partition, values }, ClientReply::Produced { base_offset }) => {
+            (
+                doing @ (Doing::Produce { .. } | Doing::ProduceAgain { .. }),
+                ClientReply::Produced { base_offset },
+            ) => {
                 checks.coverage.note(Happening::BatchAcknowledged);
+                let (partition, values) = self.acknowledged(doing, checks);
                 if self.mode == Mode::Finish {
                     self.produced.push(partition);
                 }
@@ -307,11 +354,10 @@ impl Client {
             }
             (doing, ClientReply::Refused { certain, .. }) => {
                 let stage = if certain { Stage::Fail } else { Stage::Info };
-                if matches!(doing, Doing::Produce { .. }) {
+                if matches!(doing, Doing::Produce { .. } | Doing::ProduceAgain { .. }) {
                     checks.coverage.note(Happening::BatchRefused);
                 }
-                self.write_down(&doing, stage, time_ms, checks);
-                self.image = None;
+                self.failed(&doing, stage, time_ms, checks);
             }
             (doing, reply) => {
                 let text = format!("a broker answered {doing:?} with {reply:?}");
@@ -367,11 +413,10 @@ impl Client {
     pub(crate) fn timed_out(&mut self, correlation: u64, time_ms: u64, checks: &mut Checks) -> bool {
         match self.doing.take() {
             Some((waiting, doing)) if waiting == correlation => {
-                if matches!(doing, Doing::Produce { .. }) {
+                if matches!(doing, Doing::Produce { .. } | Doing::ProduceAgain { .. }) {
                     checks.coverage.note(Happening::BatchUnanswered);
                 }
-                self.write_down(&doing, Stage::Info, time_ms, checks);
-                self.image = None;
+                self.failed(&doing, Stage::Info, time_ms, checks);
                 true
             }
             other => {
@@ -381,10 +426,56 @@ impl Client {
         }
     }
 
+    /// A batch was acknowledged: where it went, and what is in it.
+    fn acknowledged(&mut self, doing: Doing, checks: &mut Checks) -> (TopicPartition, Vec<String>) {
+        if let Some(producer) = &mut self.producer {
+            producer.acknowledged();
+        }
+        match doing {
+            Doing::ProduceAgain { partition, values } => {
+                checks.coverage.note(Happening::BatchAcknowledgedLate);
+                (partition, values)
+            }
+            Doing::Produce { partition, values } => (partition, values),
+            Doing::Metadata | Doing::Admin | Doing::Fetch { .. } | Doing::ListOffsets { .. } => {
+                unreachable!("only what was produced is acknowledged")
+            }
+        }
+    }
+
+    /// It was refused, or not answered. What an idempotent producer sends again is not over yet: nothing is certain
+    /// of a batch of which several copies are on their way.
+    fn failed(&mut self, doing: &Doing, stage: Stage, time_ms: u64, checks: &mut Checks) {
+        let goes_on =
+            self.producer.is_some() && matches!(doing, Doing::Produce { .. } | Doing::ProduceAgain { .. });
+        if !goes_on {
+            self.write_down(doing, stage, time_ms, checks);
+        }
+        self.image = None;
+    }
+
+    /// Some batches are not sent again, among them those to partitions that nothing is owed of.
+    fn give_up_in_the_end(
+        &mut self,
+        time_ms: u64,
+        checks: &mut Checks,
+        excused: &dyn Fn(TopicPartition) -> bool,
+    ) {
+        let Some(producer) = &mut self.producer else { return };
+        let Some(unknown) = producer.unknown() else { return };
+        let gives_up = self.mode == Mode::Work && self.rng.permille(GIVES_UP_PERMILLE);
+        if !gives_up && !excused(unknown.partition) {
+            return;
+        }
+        let Some(Unknown { partition, values, .. }) = producer.give_up() else { return };
+        checks.coverage.note(Happening::BatchGivenUp);
+        self.write_down(&Doing::Produce { partition, values }, Stage::Info, time_ms, checks);
+    }
+
     fn write_down(&self, doing: &Doing, stage: Stage, time_ms: u64, checks: &mut Checks) {
         match doing {
             Doing::Metadata | Doing::Admin => {}
-            Doing::Produce { partition, values } => {
+            Doing::Produce { partition, values } | Doing::ProduceAgain { partition, values } => {
                 for value in values {
                     let operation = Operation::Send { value: short(value), offset: None, idempotent: true };
                     self.history(*partition, stage, operation, time_ms, checks);
@@ -434,6 +525,23 @@ fn partitions(image: &Image) -> Vec<(TopicPartition, Option<NodeId>)> {
         }
     }
     all
+}
+
+impl Unknown {
+    /// Sends it to its leader once more, if one is known.
+    fn again(&self, led: &[(TopicPartition, Option<NodeId>)]) -> Option<(NodeId, Doing, ClientRequest)> {
+        let Self { partition, values, batch } = self.clone();
+        let leader = led.iter().find(|(led, _)| *led == partition)?.1?;
+        let request = ClientRequest::Produce { partition, batch, idempotent: true };
+        Some((leader, Doing::ProduceAgain { partition, values }, request))
+    }
+}
+
+impl ClientRequest {
+    /// Whether it may arrive twice, as when a client asks again over another connection while the first still delivers.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        matches!(self, Self::Produce { idempotent: true, .. })
+    }
 }
 
 impl ClientReply {

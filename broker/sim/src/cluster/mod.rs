@@ -12,6 +12,7 @@ mod membership;
 mod node;
 mod perform;
 mod process;
+mod producer;
 mod reassignments;
 mod volume;
 mod watch;
@@ -357,9 +358,12 @@ impl Simulation {
         };
         let timeout = self.events.now().plus_millis(REQUEST_TIMEOUT_MS);
         self.events.at(timeout, Event::ClientReply { client: id, number, reply: None });
-        // A connection delivers once or not at all.
-        if let Some(delay) = self.network.send(Peer::Client(id), Peer::Node(node)).first() {
-            self.events.after_micros(*delay, Event::ClientRequest { client: id, to: node, number, request });
+        let mut delays = self.network.send(Peer::Client(id), Peer::Node(node));
+        // A connection delivers once or not at all. Only an idempotent producer may ask over several.
+        delays.truncate(if request.may_be_repeated() { delays.len() } else { 1 });
+        for delay in delays {
+            let request = request.clone();
+            self.events.after_micros(delay, Event::ClientRequest { client: id, to: node, number, request });
         }
     }
 

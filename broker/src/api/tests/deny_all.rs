@@ -14,6 +14,7 @@ use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_wire::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use ottla_wire::messages::describe_producers_request::TopicRequest as ProducersOfTopic;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla_wire::messages::elect_leaders_request::TopicPartitions;
@@ -25,13 +26,14 @@ use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use ottla_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_wire::messages::{
-    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest, ApiKey,
-    ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
-    FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
-    UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest,
+    AddRaftVoterRequest, AllocateProducerIdsRequest, AlterPartitionReassignmentsRequest,
+    AlterPartitionRequest, ApiKey, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerId,
+    BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    RemoveRaftVoterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, PrivateKey, RaftMessageRequest,
@@ -53,6 +55,7 @@ use crate::node::Node;
 const OK: i16 = 0;
 const TOPIC_DENIED: i16 = 29;
 const CLUSTER_DENIED: i16 = 31;
+const TRANSACTIONAL_ID_DENIED: i16 = 53;
 const ID_UNKNOWN: i16 = 100;
 
 #[tokio::test]
@@ -106,6 +109,7 @@ impl Case<'_> {
             let named = match *code {
                 TOPIC_DENIED | ID_UNKNOWN => names(Resource::Topic),
                 CLUSTER_DENIED => names(Resource::Cluster),
+                TRANSACTIONAL_ID_DENIED => names(Resource::TransactionalId),
                 _ => true,
             };
             assert!(named, "{} refuses with {code}, which its row does not say", self.api.name);
@@ -174,6 +178,9 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         }
         ApiKey::BrokerRegistration => register_broker(on_controller).await,
         ApiKey::BrokerHeartbeat => heartbeat(on_controller).await,
+        ApiKey::InitProducerId => init_producer_id(on_broker).await,
+        ApiKey::DescribeProducers => describe_producers(on_broker).await,
+        ApiKey::AllocateProducerIds => allocate_producer_ids(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
     }
 }
@@ -601,6 +608,52 @@ async fn heartbeat(case: Case<'_>) {
     let request =
         |_, _: &Asked| BrokerHeartbeatRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(5);
     case.check(request, |answer| vec![answer.error_code], |_| vec![CLUSTER_DENIED]).await;
+}
+
+async fn init_producer_id(case: Case<'_>) {
+    for (transactional_id, denied) in [(None, CLUSTER_DENIED), (Some("a"), TRANSACTIONAL_ID_DENIED)] {
+        let id = transactional_id.map(|id| StrBytes::from_static_str(id).into());
+        let request = |_, _: &Asked| InitProducerIdRequest::default().with_transactional_id(id.clone());
+        case.check(
+            request,
+            |answer| {
+                assert_eq!((answer.producer_id.0, answer.producer_epoch), (-1, -1));
+                vec![answer.error_code]
+            },
+            |_| vec![denied],
+        )
+        .await;
+    }
+}
+
+async fn describe_producers(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let topic = ProducersOfTopic::default().with_name(asked.topic()).with_partition_indexes(vec![0]);
+        DescribeProducersRequest::default().with_topics(vec![topic])
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        },
+        |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+async fn allocate_producer_ids(case: Case<'_>) {
+    let request =
+        |_, _: &Asked| AllocateProducerIdsRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(5);
+    case.check(
+        request,
+        |answer| {
+            assert_eq!((answer.producer_id_start.0, answer.producer_id_len), (0, 0));
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
 }
 
 fn raft_message(_: i16, _: &Asked) -> RaftMessageRequest {

@@ -21,6 +21,7 @@ use crate::api::authorize::Authorizer;
 use crate::api::fetch::LeaderThrottle;
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
 use crate::drive::controller::ControllerHandle;
+use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
 use crate::node::{BrokerStatus, Node, NodeState};
@@ -88,6 +89,7 @@ pub(crate) fn node_that_knows(
         status,
         shards: Shards::none(),
         controllers: crate::node::no_controllers(),
+        producer_ids: ProducerIds::none(),
         controller,
     })
 }

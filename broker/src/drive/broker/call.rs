@@ -98,6 +98,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         | Operation::ListPartitionReassignments(_)
         | Operation::UnregisterBroker(_)
         | Operation::UpdateFeatures(_)
+        | Operation::AllocateProducerIds(_)
         | Operation::DescribeQuorum
         | Operation::ChangeVoters(_)
         | Operation::RestartSafety(_) => unreachable!("a broker's life asks for none of these"),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ottla_core::config::TopicConfig;
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 use ottla_core::lifecycle::ProposalAnswer;
-use ottla_core::log::EpochEnd;
+use ottla_core::log::{EpochEnd, ProducerInfo};
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, Readable};
 use ottla_core::replicas::{Order, Routes};
 use ottla_core::replication::Delivery;
@@ -117,6 +117,11 @@ pub(super) enum Message {
         current: Option<LeaderEpoch>,
         asked: LeaderEpoch,
         answer: oneshot::Sender<Result<Option<EpochEnd>, PartitionError>>,
+    },
+    /// Who wrote lately.
+    Producers {
+        partition: TopicPartition,
+        answer: oneshot::Sender<Result<Vec<ProducerInfo>, PartitionError>>,
     },
     Assign(Box<Assignment>),
     Remove(TopicPartition),
@@ -255,6 +260,17 @@ impl Shards {
         let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
         let (answer, answered) = oneshot::channel();
         self.send(shard, Message::EndOfEpoch { partition, current, asked, answer });
+        answered.await.unwrap_or(Err(PartitionError::Storage))
+    }
+
+    /// The idempotent producers that the leader of a partition remembers.
+    pub(crate) async fn producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ProducerInfo>, PartitionError> {
+        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(shard, Message::Producers { partition, answer });
         answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 

@@ -213,6 +213,10 @@ impl Driver<'_> {
                 // Who asked may have gone.
                 drop(answer.send(self.shard.end_of_epoch(partition, current, asked)));
             }
+            Message::Producers { partition, answer } => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(self.shard.producers(partition));
+            }
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),

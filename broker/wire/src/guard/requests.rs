@@ -19,6 +19,9 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::ListOffsets) => Some(&LIST_OFFSETS),
         Ok(ApiKey::Metadata) => Some(&METADATA),
         Ok(ApiKey::ApiVersions) => Some(&API_VERSIONS),
+        Ok(ApiKey::InitProducerId) => Some(&INIT_PRODUCER_ID),
+        Ok(ApiKey::DescribeProducers) => Some(&DESCRIBE_PRODUCERS),
+        Ok(ApiKey::AllocateProducerIds) => Some(&ALLOCATE_PRODUCER_IDS),
         Ok(ApiKey::CreateTopics) => Some(&CREATE_TOPICS),
         Ok(ApiKey::DeleteTopics) => Some(&DELETE_TOPICS),
         Ok(ApiKey::OffsetForLeaderEpoch) => Some(&OFFSET_FOR_LEADER_EPOCH),
@@ -337,4 +340,25 @@ const BROKER_HEARTBEAT: Message = Message {
         always("want_shut_down", BOOL),
         tagged(0, 1, "offline_log_dirs", Array(&UUID)),
     ],
+};
+
+const INIT_PRODUCER_ID: Message = Message {
+    flexible_from: 2,
+    fields: &[
+        always("transactional_id", STRING),
+        always("transaction_timeout_ms", INT32),
+        since(3, "producer_id", INT64),
+        since(3, "producer_epoch", INT16),
+    ],
+};
+
+const ALLOCATE_PRODUCER_IDS: Message =
+    Message { flexible_from: 0, fields: &[always("broker_id", INT32), always("broker_epoch", INT64)] };
+
+const DESCRIBE_PRODUCERS: Message = Message {
+    flexible_from: 0,
+    fields: &[always(
+        "topics",
+        Structs(&[always("name", STRING), always("partition_indexes", Array(&INT32))]),
+    )],
 };

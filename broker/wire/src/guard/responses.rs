@@ -19,6 +19,9 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::ListOffsets) => Some(&LIST_OFFSETS),
         Ok(ApiKey::Metadata) => Some(&METADATA),
         Ok(ApiKey::ApiVersions) => Some(&API_VERSIONS),
+        Ok(ApiKey::InitProducerId) => Some(&INIT_PRODUCER_ID),
+        Ok(ApiKey::DescribeProducers) => Some(&DESCRIBE_PRODUCERS),
+        Ok(ApiKey::AllocateProducerIds) => Some(&ALLOCATE_PRODUCER_IDS),
         Ok(ApiKey::CreateTopics) => Some(&CREATE_TOPICS),
         Ok(ApiKey::DeleteTopics) => Some(&DELETE_TOPICS),
         Ok(ApiKey::OffsetForLeaderEpoch) => Some(&OFFSET_FOR_LEADER_EPOCH),
@@ -498,5 +501,57 @@ const BROKER_HEARTBEAT: Message = Message {
         always("is_caught_up", BOOL),
         always("is_fenced", BOOL),
         always("should_shut_down", BOOL),
+    ],
+};
+
+const INIT_PRODUCER_ID: Message = Message {
+    flexible_from: 2,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("producer_id", INT64),
+        always("producer_epoch", INT16),
+    ],
+};
+
+const ALLOCATE_PRODUCER_IDS: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always("error_code", INT16),
+        always("producer_id_start", INT64),
+        always("producer_id_len", INT32),
+    ],
+};
+
+const DESCRIBE_PRODUCERS: Message = Message {
+    flexible_from: 0,
+    fields: &[
+        always("throttle_time_ms", INT32),
+        always(
+            "topics",
+            Structs(&[
+                always("name", STRING),
+                always(
+                    "partitions",
+                    Structs(&[
+                        always("partition_index", INT32),
+                        always("error_code", INT16),
+                        always("error_message", STRING),
+                        always(
+                            "active_producers",
+                            Structs(&[
+                                always("producer_id", INT64),
+                                always("producer_epoch", INT32),
+                                always("last_sequence", INT32),
+                                always("last_timestamp", INT64),
+                                always("coordinator_epoch", INT32),
+                                always("current_txn_start_offset", INT64),
+                            ]),
+                        ),
+                    ]),
+                ),
+            ]),
+        ),
     ],
 };

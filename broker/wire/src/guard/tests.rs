@@ -8,12 +8,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 26] = [
+const KEYS: [ApiKey; 29] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
+    ApiKey::InitProducerId,
+    ApiKey::AllocateProducerIds,
+    ApiKey::DescribeProducers,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreatePartitions,

@@ -247,19 +247,23 @@ impl Broker {
                     Operation::DeleteTopics(DeleteTopics { topics: vec![TopicReference::Id(id)] });
                 return self.forward(client, number, operation, outputs);
             }
-            ClientRequest::Configure { name, index_interval_bytes } => {
-                let value = Alteration {
-                    key: "index.interval.bytes".to_owned(),
+            ClientRequest::Configure { name, index_interval_bytes, segment_index_bytes } => {
+                let set = |(key, value): (&str, u32)| Alteration {
+                    key: key.to_owned(),
                     op: AlterOp::Set,
-                    value: Some(index_interval_bytes.to_string()),
+                    value: Some(value.to_string()),
                 };
+                let values = [
+                    ("index.interval.bytes", index_interval_bytes),
+                    ("segment.index.bytes", segment_index_bytes),
+                ];
                 let operation = Operation::IncrementalAlterConfigs(IncrementalAlterConfigs {
-                    resources: vec![(ConfigResource::Topic(name), vec![value])],
+                    resources: vec![(ConfigResource::Topic(name), values.map(set).to_vec())],
                     validate_only: false,
                 });
                 return self.forward(client, number, operation, outputs);
             }
-            ClientRequest::Produce { partition, batch } => {
+            ClientRequest::Produce { partition, batch, idempotent: _ } => {
                 let batch = Batch {
                     record_count: record_count(&batch),
                     bytes: BytesMut::from(&batch[..]),

@@ -236,7 +236,8 @@ fn walk(
 
 const fn out_of_range(timestamp: i64, settings: &TopicSettings, now_ms: i64) -> bool {
     // Saturating, because the peer chooses one side and the user the other.
-    timestamp < now_ms.saturating_sub(settings.before_max_ms)
+    let is_limited = settings.before_max_ms != i64::MAX;
+    is_limited && timestamp < now_ms.saturating_sub(settings.before_max_ms)
         || timestamp > now_ms.saturating_add(settings.after_max_ms)
 }
 

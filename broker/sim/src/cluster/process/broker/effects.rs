@@ -102,7 +102,9 @@ fn never_written(error: &PartitionError) -> bool {
         | PartitionError::UnknownReplica(_)
         | PartitionError::NotEnoughReplicas { .. }
         | PartitionError::DirectoryFull => true,
-        PartitionError::NotLeader
+        // An earlier copy of it may be there.
+        PartitionError::Sequence(_)
+        | PartitionError::NotLeader
         | PartitionError::NotEnoughReplicasAfterAppend { .. }
         | PartitionError::Storage => false,
     }

@@ -1,0 +1,269 @@
+//! When producers are written down, and how they are found again.
+//!
+//! A snapshot is written where a segment begins, every [`BYTES`] in between, and at a proper stop. It is never synced:
+//! a start that finds it missing or damaged takes the one before and reads the batches from there on, up to the whole
+//! log. It must only never be older than what it names: so those that lie behind a cut are removed, durably, before
+//! anything else is appended.
+
+use ottla_wire::batch::BatchHeader;
+
+use super::snapshot::BYTES_MAX;
+use super::{AfterCut, Duplicate, ProducerInfo, Producers, SequenceError, Sequenced};
+use crate::disk::{Disk, DiskFile, OpenMode, is_no_descriptor};
+use crate::ids::Offset;
+use crate::log::error::{DiskError, OpenError, ReadError, failed};
+use crate::log::header::Header;
+use crate::log::names::{join, snapshot_file};
+use crate::log::replica_log::Log;
+use crate::log::scan::{FAR_BYTES, Walk};
+use crate::log::segment::WalkError;
+use crate::planted::{self, Bug};
+use crate::time::Wall;
+
+/// A start after a crash reads about so much, at the most, to learn what the producers did since the last snapshot.
+const BYTES: u64 = 64 << 20;
+
+/// What a log knows of its producers, and where that is written down.
+#[derive(Debug)]
+pub(in crate::log) struct Tracked {
+    pub(super) producers: Producers,
+    /// The log's ends that there are snapshots of, rising.
+    snapshots: Vec<Offset>,
+    bytes_since_snapshot: u64,
+    producers_max: usize,
+}
+
+impl Tracked {
+    /// Nobody wrote yet; there are snapshots of these ends.
+    pub(in crate::log) fn new(mut snapshots: Vec<Offset>) -> Self {
+        snapshots.sort_unstable();
+        Self {
+            producers: Producers::default(),
+            snapshots,
+            bytes_since_snapshot: 0,
+            producers_max: super::PRODUCERS_MAX,
+        }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// May a leader append this batch, given what its producer sent before? If it is in the log already: where.
+    pub fn check_producer(&mut self, batch: &[u8], now: Wall) -> Result<Option<Duplicate>, SequenceError> {
+        let header = BatchHeader::parse(batch).ok();
+        let Some(sequenced) = header.as_ref().and_then(Sequenced::of) else { return Ok(None) };
+        self.tracked.producers.expire(now, self.config.producer_idle_max);
+        self.tracked.producers.check(&sequenced)
+    }
+
+    /// The producers that it remembers, by id.
+    pub fn producers(&self) -> impl Iterator<Item = ProducerInfo> + '_ {
+        self.tracked.producers.infos()
+    }
+
+    /// How many producers it remembers.
+    pub fn producer_count(&self) -> usize {
+        self.tracked.producers.count()
+    }
+
+    /// How many producers it may remember from now on.
+    pub fn set_producers_max(&mut self, producers_max: usize) {
+        self.tracked.producers_max = producers_max;
+    }
+
+    /// The bug that [`Bug::ForgetProducersOnLeaderChange`] plants.
+    pub fn forget_producers_if_planted(&mut self) {
+        if planted::is(Bug::ForgetProducersOnLeaderChange) {
+            self.tracked.producers = Producers::default();
+        }
+    }
+
+    /// Takes note of a batch that was just written at the log's end.
+    pub(in crate::log) fn note_producer(&mut self, header: &Header, now: Wall) {
+        self.tracked.bytes_since_snapshot += u64::from(header.bytes);
+        let Some(batch) = &header.producer else { return };
+        let tracked = &mut self.tracked;
+        tracked.producers.expire(now, self.config.producer_idle_max);
+        tracked.producers.note(batch, (header.base, header.last()), header.max_timestamp, Some(now));
+        tracked.producers.shrink(tracked.producers_max);
+    }
+
+    /// Whether so much was written since the last snapshot that there should be another.
+    pub(in crate::log) fn snapshot_due(&self) -> bool {
+        self.tracked.bytes_since_snapshot >= BYTES
+    }
+
+    /// Writes down the producers as they are at the log's end. Where there is no descriptor for it, it is left out.
+    pub(in crate::log) fn take_snapshot(&mut self) -> Result<(), DiskError> {
+        let end = self.log_end();
+        if end == Offset(0) || self.tracked.snapshots.last().is_some_and(|last| *last >= end) {
+            return Ok(());
+        }
+        let path = join(&self.directory, &snapshot_file(end));
+        let bytes = self.tracked.producers.to_snapshot();
+        let write = || {
+            let file = self.disk.open(&path, OpenMode::Create)?;
+            // An earlier one of that name may be left of a crash.
+            file.set_length(0)?;
+            file.write_at(&bytes, 0)
+        };
+        match write().map_err(failed("write", &path)) {
+            Ok(()) => {}
+            Err(error) if is_no_descriptor(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.tracked.snapshots.push(end);
+        self.tracked.bytes_since_snapshot = 0;
+        self.tidy_snapshots()
+    }
+
+    /// Keeps the snapshots where segments begin, and the youngest.
+    fn tidy_snapshots(&mut self) -> Result<(), DiskError> {
+        let (segments, youngest) = (&self.segments, self.tracked.snapshots.last().copied());
+        let is_kept = |at: &Offset| {
+            Some(*at) == youngest || segments.binary_search_by_key(at, |segment| segment.base).is_ok()
+        };
+        let spare: Vec<Offset> = self.tracked.snapshots.extract_if(.., |at| !is_kept(at)).collect();
+        self.remove_snapshots(&spare)
+    }
+
+    fn remove_snapshots(&self, snapshots: &[Offset]) -> Result<(), DiskError> {
+        for at in snapshots {
+            let path = join(&self.directory, &snapshot_file(*at));
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshots before this offset are of no use any more; returns their paths.
+    pub(in crate::log) fn drop_snapshots_below(&mut self, offset: Offset) -> Vec<String> {
+        let below = self.tracked.snapshots.partition_point(|at| *at < offset);
+        let dropped = self.tracked.snapshots.drain(..below);
+        dropped.map(|at| join(&self.directory, &snapshot_file(at))).collect()
+    }
+
+    /// The log is about to be cut at `end`: what is written down of more than that is removed. The caller syncs the
+    /// directory before anything is appended.
+    pub(in crate::log) fn cut_snapshots(&mut self, end: Offset) -> Result<(), DiskError> {
+        let kept = self.tracked.snapshots.partition_point(|at| *at <= end);
+        let cut = self.tracked.snapshots.split_off(kept);
+        self.remove_snapshots(&cut)
+    }
+
+    /// The log was cut, and ends here: what is remembered is what its batches say.
+    pub(in crate::log) fn cut_producers(&mut self) -> Result<(), ReadError> {
+        match self.tracked.producers.truncate(self.log_end()) {
+            AfterCut::Known => Ok(()),
+            AfterCut::Unknown => self.load_producers(),
+        }
+    }
+
+    /// The log is about to begin anew, and knows nobody. The caller syncs the directory.
+    pub(in crate::log) fn forget_all_producers(&mut self) -> Result<(), DiskError> {
+        self.cut_snapshots(Offset(-1))?;
+        self.tracked.producers = Producers::default();
+        self.tracked.bytes_since_snapshot = 0;
+        Ok(())
+    }
+
+    /// At a start, when it is known where the log begins and ends: removes the snapshots that are of no use, durably
+    /// where they would speak of what may yet come otherwise, and learns who wrote what.
+    pub(in crate::log) fn open_producers(&mut self) -> Result<(), OpenError> {
+        let (first, end) = (self.segments.first().map_or(Offset(0), |first| first.base), self.log_end());
+        let below = self.drop_snapshots_below(first);
+        let tracked = &mut self.tracked;
+        let above = tracked.snapshots.split_off(tracked.snapshots.partition_point(|at| *at <= end));
+        for path in below {
+            self.disk.remove(&path).map_err(failed("remove", &path))?;
+        }
+        if !above.is_empty() {
+            self.remove_snapshots(&above)?;
+            self.disk.sync_directory(&self.directory).map_err(failed("sync directory", &self.directory))?;
+        }
+        match self.load_producers() {
+            Ok(()) => Ok(self.tidy_snapshots()?),
+            Err(ReadError::Disk(error)) => Err(error.into()),
+            Err(error @ (ReadError::Corrupt { .. } | ReadError::OutOfRange { .. })) => {
+                Err(OpenError::Corrupt {
+                    directory: self.directory.clone(),
+                    topic_id: Some(self.topic_id),
+                    offset: self.local_log_start(),
+                    recovery_point: end,
+                    detail: error.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Reads the youngest snapshot that is whole, and the batches after it.
+    fn load_producers(&mut self) -> Result<(), ReadError> {
+        self.tracked.producers = Producers::default();
+        let mut from = self.segments.first().map_or(Offset(0), |first| first.base);
+        while let Some(at) = self.tracked.snapshots.last().copied() {
+            if let Some(producers) = self.read_snapshot(at)? {
+                self.tracked.producers = producers;
+                from = at;
+                break;
+            }
+            self.tracked.snapshots.pop();
+            self.remove_snapshots(&[at])?;
+        }
+        self.tracked.bytes_since_snapshot = 0;
+        for at in self.segment_index(from)..self.segments.len() {
+            self.note_segment(at, from)?;
+        }
+        self.tracked.producers.shrink(self.tracked.producers_max);
+        Ok(())
+    }
+
+    fn read_snapshot(&self, at: Offset) -> Result<Option<Producers>, DiskError> {
+        let path = join(&self.directory, &snapshot_file(at));
+        let read = || -> std::io::Result<Option<Producers>> {
+            let file = self.disk.open(&path, OpenMode::Existing)?;
+            let length = file.length()?;
+            if length > BYTES_MAX {
+                return Ok(None);
+            }
+            let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+            let read = file.read_at(&mut bytes, 0)?;
+            bytes.truncate(read);
+            Ok(Producers::from_snapshot(&bytes, at))
+        };
+        match read() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map_err(failed("read", &path)),
+        }
+    }
+
+    /// Notes the batches of one segment from an offset on. A flaw in what was good before is rot.
+    fn note_segment(&mut self, at: usize, from: Offset) -> Result<(), ReadError> {
+        let segment = &self.segments[at];
+        let base = segment.base;
+        let position = if from <= base { Ok(0) } else { segment.position_of(from) };
+        let position = position.map_err(|error| self.walk_error(base, error))?;
+        let mut walk = Walk::new(&segment.file, position, segment.size, FAR_BYTES);
+        let tracked = &mut self.tracked;
+        let flaw = loop {
+            let position = walk.position();
+            match walk.step() {
+                Ok(None) => return Ok(()),
+                Ok(Some(Ok(header))) => {
+                    tracked.bytes_since_snapshot += u64::from(header.bytes);
+                    if let Some(batch) = &header.producer {
+                        let offsets = (header.base, header.last());
+                        tracked.producers.note(batch, offsets, header.max_timestamp, None);
+                        // Whatever is in the log, this much is held of it.
+                        tracked.producers.shrink(tracked.producers_max);
+                    }
+                }
+                Ok(Some(Err(flaw))) => break WalkError::Flaw { position, flaw },
+                Err(error) => break WalkError::Io(error),
+            }
+        };
+        Err(self.walk_error(base, flaw))
+    }
+}

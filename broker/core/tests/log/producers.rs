@@ -1,0 +1,118 @@
+//! Idempotent producers over restarts: what is written down, and what is not believed.
+
+use ottla_core::disk::{Disk, DiskFile, OpenMode};
+use ottla_core::ids::Offset;
+use ottla_core::log::{Duplicate, Log, LogConfig, RecoveryStart};
+use ottla_core::time::Wall;
+use ottla_sim::disk::{CrashKind, SimDisk};
+
+use crate::rig::{Batch, DIRECTORY, append, check_producers, create, disk, open, sync};
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: 2_000, ..LogConfig::default() }
+}
+
+fn filled(disk: &SimDisk, batches: i64) -> Log<SimDisk> {
+    let mut log = create(disk, &config());
+    (0..batches).for_each(|base| append(&mut log, Batch::at(base)));
+    sync(&mut log);
+    log
+}
+
+/// The offsets in the names of the snapshots on the disk.
+fn snapshots(disk: &SimDisk) -> Vec<i64> {
+    let names = disk.list(DIRECTORY).unwrap();
+    names.iter().filter_map(|name| name.strip_suffix(".snapshot")?.parse().ok()).collect()
+}
+
+fn bases(log: &Log<SimDisk>) -> Vec<i64> {
+    log.segments().map(|segment| segment.base.0).filter(|base| *base > 0).collect()
+}
+
+fn stop(log: &mut Log<SimDisk>) -> RecoveryStart {
+    log.prepare_close();
+    while let Some(job) = log.take_sync() {
+        log.sync_finished(job.number(), job.run()).unwrap();
+    }
+    RecoveryStart { clean_shutdown: true, recovery_point: log.log_end(), log_start: log.log_start() }
+}
+
+/// The last batch comes again.
+fn repeat(log: &mut Log<SimDisk>) -> Option<Duplicate> {
+    let last = Batch::at(log.log_end().0 - 1);
+    log.check_producer(&last.bytes(), Wall(0)).unwrap()
+}
+
+#[test]
+fn producers_are_written_down_where_segments_begin_and_at_a_proper_stop() {
+    let disk = disk(1);
+    let mut log = filled(&disk, 100);
+    let mut expected = bases(&log);
+    assert!(expected.len() > 2);
+    assert_eq!(snapshots(&disk), expected);
+    let start = stop(&mut log);
+    expected.push(100);
+    assert_eq!(snapshots(&disk), expected);
+    drop(log);
+    let (mut log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
+    check_producers(&log);
+    let twice = repeat(&mut log).expect("it is recognised after a start");
+    assert_eq!((twice.base_offset, twice.end_exclusive), (Offset(99), Offset(100)));
+    // The one in the middle of a segment gives way to the next.
+    append(&mut log, Batch::at(100));
+    let start = stop(&mut log);
+    Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
+    assert_eq!(snapshots(&disk), [bases(&log), vec![101]].concat());
+}
+
+#[test]
+fn a_crash_loses_snapshots_and_no_producer() {
+    for kind in [CrashKind::Process, CrashKind::PowerAllLost, CrashKind::PowerSomeLost] {
+        let disk = disk(2);
+        drop(filled(&disk, 100));
+        let disk = disk.crash(kind);
+        let (mut log, _) = open(&disk, &config(), 50);
+        check_producers(&log);
+        assert!(repeat(&mut log).is_some(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_removed_and_the_batches_are_read_instead() {
+    let disk = disk(3);
+    let mut log = filled(&disk, 100);
+    let start = stop(&mut log);
+    drop(log);
+    for at in snapshots(&disk) {
+        let file = disk.open(&format!("{DIRECTORY}/{at:020}.snapshot"), OpenMode::Existing).unwrap();
+        // The count, which says how much there is to read.
+        file.write_at(&[0x7f], 6).unwrap();
+    }
+    let (mut log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
+    assert!(snapshots(&disk).is_empty());
+    check_producers(&log);
+    assert!(repeat(&mut log).is_some());
+}
+
+#[test]
+fn what_speaks_of_a_tail_that_was_cut_is_removed() {
+    let disk = disk(4);
+    let mut log = filled(&disk, 100);
+    let base = bases(&log)[1];
+    log.truncate_to(Offset(base - 1)).unwrap();
+    assert_eq!(snapshots(&disk), bases(&log));
+    check_producers(&log);
+    log.restart_at(Offset(500)).unwrap();
+    assert_eq!((snapshots(&disk), log.producer_count()), (vec![], 0));
+}
+
+#[test]
+fn snapshots_go_with_their_segments() {
+    let disk = disk(5);
+    let mut log = filled(&disk, 100);
+    let kept = bases(&log)[2];
+    log.advance_log_start(Offset(kept));
+    sync(&mut log);
+    assert_eq!(snapshots(&disk).first(), Some(&kept));
+    assert_eq!(log.producer_count(), 3, "producers live on without their records");
+}

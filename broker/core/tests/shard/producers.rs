@@ -1,0 +1,137 @@
+//! Idempotent producers: what a leader answers to what comes again, comes too early, or comes too late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
+use ottla_core::log::SequenceError;
+use ottla_core::metadata::image::Partition;
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError};
+use ottla_core::shard::{Assignment, Batch, FetchPosition, Replicated, ReplicatedPart};
+use ottla_core::time::Wall;
+use ottla_wire::batch::BatchBuilder;
+
+use crate::rig::{ME, Rig, Seen, TOPIC, assignment};
+
+const OTHER: NodeId = NodeId(2);
+const ID: ProducerId = ProducerId(7);
+
+/// One record of the producer.
+fn sent(epoch: i16, sequence: i32, value: &str) -> Batch {
+    let builder = BatchBuilder::new().producer(ID.0, epoch, sequence);
+    let (bytes, _) = builder.record(1000, None, Some(value.as_bytes())).build().unwrap();
+    Batch { bytes, record_count: 1, log_append_time: None }
+}
+
+fn led(epoch: i16, sequence: i32, base: i64, leader_epoch: i32) -> Bytes {
+    let mut bytes: BytesMut = sent(epoch, sequence, "v").bytes;
+    ottla_wire::batch::patch_base_offset(&mut bytes, base);
+    ottla_wire::batch::patch_leader_epoch(&mut bytes, leader_epoch);
+    bytes.freeze()
+}
+
+fn replicated(leader: NodeId, epoch: i32) -> Assignment {
+    let mut assignment = assignment(TOPIC, Some(leader), epoch);
+    let registration = Partition {
+        replicas: vec![ME, OTHER],
+        directories: vec![Default::default(); 2],
+        isr: vec![ME, OTHER],
+        ..(*assignment.registration).clone()
+    };
+    assignment.registration = Arc::new(registration);
+    assignment
+}
+
+impl Rig {
+    fn send(&mut self, batch: Batch, acks: AckLevel, token: u32) -> Vec<Seen> {
+        self.shard.produce(TOPIC, batch, acks, token, Wall(1_000));
+        self.effects()
+    }
+
+    fn fetched(&mut self, end: i64) -> Vec<Seen> {
+        let (fetched_end, flushed_end) = (Offset(end), Offset(end));
+        let fetch = FollowerFetch { node_id: OTHER, broker_epoch: BrokerEpoch(20), fetched_end, flushed_end };
+        let from = FetchPosition { epoch: Some(LeaderEpoch(3)), ..FetchPosition::at(Offset(end)) };
+        self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true).unwrap();
+        self.effects()
+    }
+
+    fn take(&mut self, epoch: i32, from: i64, bytes: Bytes) {
+        let given = Replicated::Records { bytes, high_watermark: Offset(0), log_start: Offset(0) };
+        let part = ReplicatedPart { leader_epoch: LeaderEpoch(epoch), from: Offset(from), given };
+        self.shard.replicate(TOPIC, part, Wall(1_000));
+        self.sync();
+    }
+}
+
+fn leading_two() -> Rig {
+    let mut rig = Rig::new();
+    let eligible = [(ME, BrokerEpoch(10)), (OTHER, BrokerEpoch(20))].into_iter().collect();
+    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    rig.shard.assign(replicated(ME, 3));
+    rig.sync();
+    rig
+}
+
+#[test]
+fn what_comes_again_is_answered_with_its_first_offset_and_written_once() {
+    let mut rig = Rig::leading();
+    rig.send(sent(0, 0, "a"), AckLevel::All, 1);
+    rig.send(sent(0, 1, "b"), AckLevel::All, 2);
+    rig.sync();
+    assert_eq!(rig.send(sent(0, 0, "a"), AckLevel::All, 3), [Seen::Answer(3, Ok(0))]);
+    assert_eq!(rig.send(sent(0, 1, "b"), AckLevel::Leader, 4), [Seen::Answer(4, Ok(1))]);
+    assert_eq!(rig.send(sent(0, 1, "b"), AckLevel::None, 5), [Seen::Answer(5, Ok(1))]);
+    assert_eq!(rig.read(0), Ok(vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn what_comes_again_waits_until_it_is_committed() {
+    let mut rig = leading_two();
+    rig.send(sent(0, 0, "a"), AckLevel::All, 1);
+    rig.send(sent(0, 1, "b"), AckLevel::All, 2);
+    rig.sync();
+    assert_eq!(rig.send(sent(0, 0, "a"), AckLevel::All, 3), []);
+    assert_eq!(rig.fetched(1), [Seen::Answer(1, Ok(0)), Seen::Answer(3, Ok(0))]);
+    assert_eq!(rig.fetched(2), [Seen::Answer(2, Ok(1))]);
+}
+
+#[test]
+fn gaps_and_epochs_that_are_over_are_refused_and_nothing_is_written() {
+    let mut rig = Rig::leading();
+    rig.send(sent(1, 0, "a"), AckLevel::All, 1);
+    rig.sync();
+    let gap = SequenceError::OutOfOrder { id: ID, expected: 1, found: 2 };
+    assert_eq!(rig.send(sent(1, 2, "c"), AckLevel::All, 2), [Seen::Answer(2, Err(gap.into()))]);
+    let (current, found) = (ProducerEpoch(1), ProducerEpoch(0));
+    let stale = SequenceError::StaleEpoch { id: ID, current, found };
+    let refused: PartitionError = stale.into();
+    assert_eq!(rig.send(sent(0, 1, "b"), AckLevel::All, 3), [Seen::Answer(3, Err(refused))]);
+    rig.sync();
+    assert_eq!(rig.read(0), Ok(vec!["a".to_owned()]));
+}
+
+#[test]
+fn a_follower_that_becomes_the_leader_knows_what_its_leader_knew() {
+    let mut rig = Rig::new();
+    rig.shard.assign(replicated(OTHER, 1));
+    rig.sync();
+    rig.take(1, 0, led(0, 0, 0, 1));
+    rig.take(1, 1, led(0, 1, 1, 1));
+    rig.shard.assign(assignment(TOPIC, Some(ME), 2));
+    rig.sync();
+    assert_eq!(rig.send(sent(0, 1, "v"), AckLevel::All, 1), [Seen::Answer(1, Ok(1))]);
+    rig.send(sent(0, 2, "c"), AckLevel::All, 2);
+    assert_eq!(rig.sync(), [Seen::Answer(2, Ok(2))]);
+}
+
+#[test]
+fn a_follower_does_not_judge_what_its_leader_took() {
+    let mut rig = Rig::new();
+    rig.shard.assign(replicated(OTHER, 1));
+    rig.sync();
+    rig.take(1, 0, led(0, 5, 0, 1));
+    rig.take(1, 1, led(0, 9, 1, 1));
+    assert_eq!(rig.follows[&TOPIC].expect("it follows").offset, Offset(2));
+}
