@@ -31,6 +31,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const COLD_INTERVAL: Duration = Duration::from_millis(200);
 /// Of the topic that throughput is measured with: every broker leads some.
 const LOAD_PARTITIONS: u32 = 12;
+/// How long a cold start may take: Kafka recovers each log after a kill.
+const COLD_LIMIT: Duration = Duration::from_secs(300);
 /// Of a cold start.
 const MANY_PARTITIONS: u32 = 3_000;
 /// How many records one piece of a warm-up has, and a measurement at least.
@@ -200,7 +202,7 @@ impl Stand<'_> {
         cluster.kill_all()?;
         let started = Instant::now();
         NODES.into_iter().try_for_each(|id| cluster.spawn(id))?;
-        wait_until("every partition is led", LIMIT, COLD_INTERVAL, || {
+        wait_until("every partition is led", COLD_LIMIT, COLD_INTERVAL, || {
             Answer::from(cluster.partitions_seen_by(NODES[0]).and_then(|seen| {
                 let led = seen.iter().filter(|partition| partition.leader.is_some()).count();
                 ensure!(led == usize::try_from(MANY_PARTITIONS)?, "{led} of {} are led", seen.len());
@@ -208,7 +210,7 @@ impl Stand<'_> {
             }))
         })?;
         let took = started.elapsed().as_secs_f64();
-        cluster.wait_until_whole(LIMIT)?;
+        cluster.wait_until_whole(COLD_LIMIT)?;
         Ok(vec![(Figure::ColdStart, took), (Figure::ColdMemory, largest_mebi(&mut cluster)?)])
     }
 }

@@ -44,7 +44,12 @@ pub struct Turns {
     pub binary: Option<PathBuf>,
 }
 
-type Samples = BTreeMap<Figure, [Vec<f64>; 2]>;
+/// What was measured of both products, and the turns in which nothing could be.
+#[derive(Debug, Default)]
+struct Samples {
+    figures: BTreeMap<Figure, [Vec<f64>; 2]>,
+    failed: Vec<String>,
+}
 
 impl Turns {
     /// Reads the words of a command line.
@@ -112,7 +117,7 @@ impl Turns {
             let before = ["taskset", "--cpu-list", BROKER_CORE, "prlimit", files, "--"];
             templates.push((name, Template::make(product, &place, &before)?));
         }
-        let mut samples = Samples::new();
+        let mut samples = Samples::default();
         let wanted = Measure::ALL.into_iter().filter(|(name, _)| self.measures.contains(name));
         for (name, measure) in wanted {
             self.take_turns(name, measure, &templates, &kafka, &steps, &mut samples)?;
@@ -124,6 +129,7 @@ impl Turns {
         let place = place.join("cluster.md");
         fs::write(&place, table).with_context(|| format!("write {}", place.display()))?;
         say(&format!("kept in {}", place.display()));
+        ensure!(samples.failed.is_empty(), "{} turns failed", samples.failed.len());
         Ok(())
     }
 
@@ -154,13 +160,23 @@ impl Turns {
         for pair in 1..=self.pairs {
             let order = if pair % 2 == 1 { [0, 1] } else { [1, 0] };
             for product in order {
-                for (figure, value) in turn(product, half_load, &format!("pair {pair} of {}", self.pairs))? {
-                    let [ours, kafkas] = samples.entry(figure).or_default();
-                    if product == 0 { ours.push(value) } else { kafkas.push(value) }
+                let title = format!("pair {pair} of {}", self.pairs);
+                match turn(product, half_load, &title) {
+                    Ok(figures) => figures.into_iter().for_each(|figure| samples.add(product, figure)),
+                    // What has been measured in hours is not thrown away for one turn.
+                    Err(error) => samples.failed.push(format!("{error:#}")),
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Samples {
+    fn add(&mut self, product: usize, (figure, value): (Figure, f64)) {
+        say(&format!("          {value:>12.2}  {}", figure.title()));
+        let [ours, kafkas] = self.figures.entry(figure).or_default();
+        if product == 0 { ours.push(value) } else { kafkas.push(value) }
     }
 }
 
@@ -197,10 +213,13 @@ fn table(samples: &Samples, pairs: u64) -> String {
          {OPEN_FILES} for Ottla, {OPEN_FILES_OF_KAFKA} for Kafka.\n\n{}\n",
         figure::HEAD
     );
-    for (figure, [ours, kafkas]) in samples {
+    for (figure, [ours, kafkas]) in &samples.figures {
         let (ours, kafkas) = (Sample::new(ours.clone()), Sample::new(kafkas.clone()));
         text.push_str(&figure::row(*figure, ours.as_ref(), kafkas.as_ref()));
         text.push('\n');
+    }
+    for failed in &samples.failed {
+        text.push_str(&format!("\nNot measured: {failed}\n"));
     }
     text
 }
