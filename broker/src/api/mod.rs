@@ -208,8 +208,8 @@ table! {
     ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
     ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
     ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
-    ApiKey::OffsetForLeaderEpoch as i16, "OffsetForLeaderEpoch", 2..=4, &[(Topic, Describe), (Cluster, ClusterAction)], Some(offset_for_leader_epoch::serve), None;
     ApiKey::InitProducerId as i16, "InitProducerId", 0..=5, &[(TransactionalId, Write), (Cluster, IdempotentWrite), (Topic, Write)], Some(init_producer_id::serve), None;
+    ApiKey::OffsetForLeaderEpoch as i16, "OffsetForLeaderEpoch", 2..=4, &[(Topic, Describe), (Cluster, ClusterAction)], Some(offset_for_leader_epoch::serve), None;
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
     ApiKey::DescribeLogDirs as i16, "DescribeLogDirs", 1..=4, &[(Cluster, Describe)], Some(describe_log_dirs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
@@ -225,11 +225,11 @@ table! {
     ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
     ApiKey::UnregisterBroker as i16, "UnregisterBroker", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(unregister_broker::serve);
+    ApiKey::AllocateProducerIds as i16, "AllocateProducerIds", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::allocate_producer_ids);
     ApiKey::DescribeTopicPartitions as i16, "DescribeTopicPartitions", 0..=0, &[(Topic, Describe)], Some(describe_topic_partitions::serve), None;
     ApiKey::AddRaftVoter as i16, "AddRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(add_raft_voter::serve);
     ApiKey::RemoveRaftVoter as i16, "RemoveRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(remove_raft_voter::serve);
     ApiKey::UpdateRaftVoter as i16, "UpdateRaftVoter", 0..=0, &[(Cluster, ClusterAction)], None, Some(update_raft_voter::serve);
-    ApiKey::AllocateProducerIds as i16, "AllocateProducerIds", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::allocate_producer_ids);
     PrivateKey::RaftMessage as i16, "RaftMessage", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::raft_message);
     PrivateKey::FetchMetadata as i16, "FetchMetadata", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata);
     PrivateKey::FetchMetadataSnapshot as i16, "FetchMetadataSnapshot", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::fetch_metadata_snapshot);

@@ -7,7 +7,7 @@ use crate::kube::teardown;
 use crate::repository;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
-use crate::verb::{check, down, sim};
+use crate::verb::{check, down, faults, sim};
 
 /// A lane: the feature that turns its tests on and the site they leave behind, if they need one.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ const LANES: [Lane; 4] = [
     Lane { feature: "node-lane", site: Some(site::TEST) },
 ];
 
-/// Checks the source, runs the simulator, then the lanes one after the other.
+/// Checks the source, runs the simulator, then the lanes one after the other, and a few faults.
 pub fn run() -> Result<()> {
     let steps = Steps::new(repository::target().join("xtask-logs"));
     check::source(&steps)?;
@@ -33,6 +33,7 @@ pub fn run() -> Result<()> {
     for lane in LANES {
         run_lane(lane)?;
     }
+    faults::short()?;
     say("everything passed");
     Ok(())
 }

@@ -88,6 +88,8 @@ fn a_quorum_grows_from_one_to_five_and_shrinks_to_three_under_load() {
     let mut topics = 0;
     let mut load = |cluster: &mut Cluster| {
         let active = cluster.wait_active();
+        // Its session may be over by now.
+        cluster.broker_up(active, NodeId(9));
         topics += 1;
         cluster.call(active, create(&format!("topic-{topics}"), topics, 1)).unwrap();
     };
