@@ -13,6 +13,7 @@ use e2e::kafka::Kafka;
 use e2e::kcat::{self, Kcat, Partition, Record};
 use e2e::lane::broker::cluster::{self, Node, Role};
 use e2e::lane::broker::{self, Bench, story};
+use e2e::wire;
 use serde_json::Value;
 
 const TOPIC: &str = "orders";
@@ -82,6 +83,14 @@ impl<'a> Cluster<'a> {
         let said = self.reassign(&[&["--reassignment-json-file", plan, "--execute"], more].concat())?;
         ensure!(said.contains("Successfully started partition reassignment"), "{said}");
         Ok(())
+    }
+
+    /// Begins a move as the protocol allows and the tool does not: to brokers of which one is out of service.
+    fn begin(&self, replicas: &[&[u32]]) -> Result<()> {
+        (0..).zip(replicas).try_for_each(|(partition, replicas)| {
+            let answer = wire::send(self.address(), &wire::reassign(TOPIC, partition, replicas))?;
+            wire::reassigned(&answer, TOPIC)
+        })
     }
 
     /// Asks the tool until it says that every partition is where the plan says.
@@ -283,8 +292,9 @@ fn kafkas_tools_propose_show_and_take_back_a_move_that_waits_for_a_broker() -> R
 
         // Broker 4 is registered and down, so the move cannot end.
         cluster.nodes[3].server.kill()?;
-        let plan = cluster.plan("away", &[&[4, 1], &[4]])?;
-        cluster.execute(&plan, &[])?;
+        let away: [&[u32]; 2] = [&[4, 1], &[4]];
+        let plan = cluster.plan("away", &away)?;
+        cluster.begin(&away)?;
         let said = cluster.reassign(&["--list"])?;
         ensure!(
             said.contains("orders-0: replicas: 4,1. adding: 4.")
@@ -319,7 +329,7 @@ fn kafkas_tools_propose_show_and_take_back_a_move_that_waits_for_a_broker() -> R
         cluster.move_to("there", &there)?;
         cluster.nodes[2].server.kill()?;
         let last: [&[u32]; 2] = [&[1, 3], &[2, 3]];
-        cluster.execute(&cluster.plan("last", &last)?, &[])?;
+        cluster.begin(&last)?;
         cluster.nodes[3].server.kill()?;
         for node in [2, 3] {
             cluster.nodes[node].server.spawn()?;
