@@ -91,7 +91,7 @@ fn respond(
 fn reassignment(topic: &ReassignableTopic, partition: &ReassignablePartition) -> Reassignment {
     let target = partition.replicas.as_ref();
     Reassignment {
-        topic: topic.name.to_string(),
+        topic: forward::bounded(&topic.name),
         partition: PartitionIndex(partition.partition_index),
         target: target.map(|replicas| replicas.iter().map(|id| NodeId(id.0)).collect()),
     }

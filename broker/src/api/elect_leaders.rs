@@ -107,7 +107,8 @@ async fn elect_named(
         .map(|(name, index)| {
             let at = find(&image, &name, index).map(|at| found.push(at));
             let unknown = || {
-                let text = format!("partition {index} of topic \"{}\" does not exist", name.as_str());
+                let text =
+                    format!("partition {index} of topic \"{}\" does not exist", forward::bounded(&name));
                 Refusal::new(ResponseError::UnknownTopicOrPartition, text)
             };
             ((name.clone(), index), at.ok_or_else(unknown))

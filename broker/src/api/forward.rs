@@ -88,6 +88,15 @@ fn find(key: i16) -> Option<&'static AdminApi> {
 }
 
 /// The keys that are forwarded.
+/// A topic's name as it is kept for each of its partitions: no longer than it takes to see that it is none. A request
+/// may name one topic and a quarter of a million partitions.
+pub(super) fn bounded(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX + 1).collect()
+}
+
+/// The longest legal name of a topic.
+const NAME_CHARS_MAX: usize = 249;
+
 #[cfg(test)]
 pub(super) fn keys() -> Vec<i16> {
     ADMIN.iter().map(|api| api.key).collect()

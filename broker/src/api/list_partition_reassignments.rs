@@ -39,8 +39,9 @@ impl AdminRequest for ListPartitionReassignmentsRequest {
         }
         let partitions = self.topics.as_ref().map(|topics| {
             let named = topics.iter().flat_map(|topic| {
+                let name = forward::bounded(&topic.name);
                 let indexes = topic.partition_indexes.iter();
-                indexes.map(|index| (topic.name.to_string(), PartitionIndex(*index)))
+                indexes.map(move |index| (name.clone(), PartitionIndex(*index)))
             });
             named.collect()
         });

@@ -121,12 +121,12 @@ impl FailureDetector {
 
     /// The broker whose session need not be waited for.
     pub(super) fn dead(&self, now: Monotonic, image: &Image) -> Option<NodeId> {
-        let refuses =
-            |id: &NodeId| self.contacts.get(id).is_some_and(|contact| contact.refusals >= REFUSALS_MIN);
-        let mut dead = serving(image).map(|broker| broker.node_id).filter(refuses);
-        let first = dead.next()?;
-        let another = dead.next().is_some() || self.hastened.is_some_and(|(_, until)| until > now);
-        (!another).then_some(first)
+        let refusals = |id: NodeId| self.contacts.get(&id).map_or(0, |contact| contact.refusals);
+        let mut refusing = serving(image).map(|broker| broker.node_id).filter(|id| refusals(*id) > 0);
+        // Who refused once is perhaps being lost at this moment, too, and asked a little later.
+        let first = refusing.next()?;
+        let another = refusing.next().is_some() || self.hastened.is_some_and(|(_, until)| until > now);
+        (!another && refusals(first) >= REFUSALS_MIN).then_some(first)
     }
 
     /// A broker's session was cut short, which would have been over then.

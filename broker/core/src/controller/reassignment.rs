@@ -141,8 +141,13 @@ impl Planner<'_> {
             ids.iter().copied().filter(|id| replica_set.replicas.contains(id)).collect()
         };
         let (isr, elr) = (remaining(&partition.isr), remaining(&partition.elr));
+        // Where nobody else could lead either, nothing is lost on the way; but for the last leader, which may come back.
+        let last = &partition.last_known_elr;
+        let nobody_holds_them = partition.isr.is_empty()
+            && partition.elr.is_empty()
+            && (last.is_empty() || !remaining(last).is_empty());
         let keeps_records = !isr.is_empty()
-            || partition.isr.is_empty() && partition.elr.is_empty()
+            || nobody_holds_them
             || elr.iter().any(|id| partition.leader.is_none() || serves(self.image, partition, *id));
         if !keeps_records && !self.partitions.rules(topic).unclean_elections {
             return Err(OperationError::InvalidReplicaAssignment(format!(

@@ -280,6 +280,7 @@ impl Quorum {
             let table = voters_of(image);
             let change = conf_change(&self.table, &table);
             self.raw.apply_conf_change(&change).expect("members change one voter at a time");
+            self.step_down_if_removed();
         }
         let table = voters_of(image);
         if table != self.table {

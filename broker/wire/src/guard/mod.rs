@@ -60,6 +60,9 @@ fn walk(message: &Message, version: i16, body: &[u8], max: u32) -> Result<(), De
     }
 }
 
+/// The longest string of the protocol: its length was 16 bits once.
+const STRING_BYTES_MAX: usize = 32_767;
+
 struct Walk<'a> {
     rest: &'a [u8],
     version: i16,
@@ -81,8 +84,12 @@ impl Walk<'_> {
         match kind {
             Kind::Fixed(bytes) => self.skip(what, *bytes),
             Kind::String => {
-                let length = self.length(what, Prefix::I16)?;
-                self.skip(what, length.unwrap_or(0))
+                let length = self.length(what, Prefix::I16)?.unwrap_or(0);
+                // As in Kafka also where the encoding could say more.
+                if length > STRING_BYTES_MAX {
+                    return Err(DecodeError::Malformed { what });
+                }
+                self.skip(what, length)
             }
             Kind::Bytes => {
                 let length = self.length(what, Prefix::I32)?;

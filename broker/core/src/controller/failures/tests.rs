@@ -121,6 +121,18 @@ fn several_that_are_lost_at_once_have_the_whole_of_their_sessions() {
 }
 
 #[test]
+fn one_of_two_that_refuse_is_not_dead_because_it_was_asked_first() {
+    let (mut detector, image) = (FailureDetector::default(), serving(3));
+    detector.heard(Monotonic(0), NodeId(1));
+    for ms in [0, 100, 200] {
+        for probe in detector.probes(Monotonic(ms), &image, PEERS) {
+            detector.probed(Monotonic(ms), number(&probe), ProbeOutcome::Refused);
+            assert_eq!(detector.dead(Monotonic(ms), &image), None, "{ms}");
+        }
+    }
+}
+
+#[test]
 fn of_several_that_die_one_after_the_other_only_the_first_is_hastened() {
     let mut detector = FailureDetector::default();
     assert_eq!(pass(&mut detector, &serving(3), 0..500, &[1, 2], &[3]), Some((100, NodeId(3))));

@@ -13,7 +13,7 @@ use crate::ids::MetadataOffset;
 use crate::metadata::image::Voter;
 use crate::metadata::record::Voters;
 use crate::quorum::identity::check_voters;
-use crate::quorum::machine::MemberProgress;
+use crate::quorum::machine::{MemberProgress, SIGN_OF_LIFE};
 use crate::quorum::{Quorum, RaftId};
 use crate::time::Monotonic;
 
@@ -22,6 +22,7 @@ use crate::time::Monotonic;
 pub(super) struct PendingChange {
     ticket: Ticket,
     change: VoterChange,
+    asked: Monotonic,
     ends: Monotonic,
     /// Where it is in the log, once it is.
     proposed: Option<MetadataOffset>,
@@ -54,7 +55,8 @@ impl ControllerNode {
             return Err(OperationError::RequestTimedOut(text.to_owned()));
         }
         let ends = self.now.plus(change.wait_max());
-        self.voter_change = Some(PendingChange { ticket, change, ends, proposed: None });
+        let asked = self.now;
+        self.voter_change = Some(PendingChange { ticket, change, asked, ends, proposed: None });
         self.go_on_with_voters();
         Ok(())
     }
@@ -84,7 +86,7 @@ impl ControllerNode {
                 "the change of the voters was not committed in time; it may still happen: describe the quorum",
             ));
         }
-        match decide(&self.quorum, &pending.change).map_err(Some)? {
+        match decide(&self.quorum, &pending.change, (pending.asked, self.now)).map_err(Some)? {
             Decision::Nothing => Ok(None),
             Decision::Wait(why) => Err(timed_out(&why)),
             Decision::HandOver => {
@@ -109,10 +111,15 @@ impl ControllerNode {
     }
 }
 
-fn decide(quorum: &Quorum, change: &VoterChange) -> Result<Decision, OperationError> {
+/// `asked` and `now`: when the change was asked for, and the time it is.
+fn decide(
+    quorum: &Quorum,
+    change: &VoterChange,
+    (asked, now): (Monotonic, Monotonic),
+) -> Result<Decision, OperationError> {
     let next = match change {
         VoterChange::Add { voter, .. } => add(quorum, voter)?,
-        VoterChange::Remove(key) => remove(quorum, *key)?,
+        VoterChange::Remove(key) => remove(quorum, *key, (asked, now))?,
         VoterChange::Update(voter) => update(quorum, voter)?,
     };
     if let Decision::Propose(table) = &next {
@@ -158,7 +165,11 @@ fn has_the_log(quorum: &Quorum, learner: &MemberProgress) -> bool {
         && heard(quorum, learner.voter.directory_id)
 }
 
-fn remove(quorum: &Quorum, key: VoterKey) -> Result<Decision, OperationError> {
+fn remove(
+    quorum: &Quorum,
+    key: VoterKey,
+    (asked, now): (Monotonic, Monotonic),
+) -> Result<Decision, OperationError> {
     let mut table = quorum.voters().clone();
     let VoterKey { node_id, directory_id } = key;
     let is_it = |voter: &Voter| voter.node_id == node_id && voter.directory_id == directory_id;
@@ -176,10 +187,17 @@ fn remove(quorum: &Quorum, key: VoterKey) -> Result<Decision, OperationError> {
     }
     let rest = table.voters.iter();
     let silent: Vec<String> = rest
-        .filter(|voter| !heard(quorum, voter.directory_id))
+        .filter(|voter| {
+            let id = RaftId::of(voter.directory_id);
+            // A sign of life from before says nothing of who died just now.
+            !id.is_ok_and(|id| quorum.heard_since(id, asked))
+        })
         .map(|voter| voter.node_id.to_string())
         .collect();
     let (alive, majority) = (table.voters.len() - silent.len(), table.voters.len() / 2 + 1);
+    if alive < majority && now.since(asked) < SIGN_OF_LIFE {
+        return Ok(Decision::Wait(format!("controllers {} did not answer", silent.join(", "))));
+    }
     if alive < majority {
         return Err(OperationError::InvalidRequest(format!(
             "without controller {node_id} the quorum would be lost: {majority} of the {} other voters are needed, and \

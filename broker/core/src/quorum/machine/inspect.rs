@@ -11,6 +11,7 @@ use crate::quorum::members::ids;
 use crate::quorum::message::Chunk;
 use crate::quorum::snapshot::SnapshotId;
 use crate::quorum::store::LogEntry;
+use crate::time::Monotonic;
 use raft::StateRole;
 
 /// What can be asked of a member.
@@ -95,6 +96,12 @@ impl Quorum {
     /// Controllers that ask to become members, and were heard lately.
     pub fn joins(&self) -> impl Iterator<Item = &Peer> {
         self.joins.values().filter(|(_, at)| self.now.since(*at) <= SIGN_OF_LIFE).map(|(peer, _)| peer)
+    }
+
+    /// Whether a member was heard at that time or later. This node always is.
+    pub fn heard_since(&self, id: RaftId, at: Monotonic) -> bool {
+        let heard = self.contacts.get(&id).and_then(|contact| contact.heard);
+        id.0 == self.raw.raft.id || heard.is_some_and(|heard| heard >= at)
     }
 
     /// Whether a member was heard lately. This node always is.

@@ -39,6 +39,15 @@ impl Quorum {
         }
     }
 
+    /// A leader that votes no more must not go on: the crate leaves that to whoever uses it, and counts on a leader being
+    /// one of its members.
+    pub(super) fn step_down_if_removed(&mut self) {
+        if self.leads() && !self.votes() {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
     /// Until the least time-out is over a voter promises its leader to vote for nobody else. Reads do not rest on
     /// that (`ReadOnlyOption::Safe`).
     fn forget_promise(&mut self) {
