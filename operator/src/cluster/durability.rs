@@ -27,7 +27,7 @@ pub fn default_replication_factor(cluster: &Cluster) -> i32 {
     if cluster.brokers >= 3 && !began_small { 3 } else { 1 }
 }
 
-/// The cluster-wide `min.insync.replicas`: what the user sets, or all replicas of a topic but one. None if what the user
+/// The cluster-wide `min.insync.replicas`: what the user sets, or two where topics have three replicas or more. None if what the user
 /// sets is known on the nodes only, and left to them.
 #[must_use]
 pub fn min_insync_replicas(cluster: &Cluster) -> Option<i32> {
