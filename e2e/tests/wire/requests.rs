@@ -10,6 +10,7 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_producers_request as producers;
 use kafka_protocol::messages::describe_quorum_request as quorum;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::elect_leaders_request as elect;
@@ -25,11 +26,11 @@ use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, BrokerId,
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    RemoveRaftVoterRequest, RequestHeader, RequestKind, TopicName, UnregisterBrokerRequest,
-    UpdateFeaturesRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest, RequestHeader, RequestKind,
+    TopicName, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
@@ -251,6 +252,14 @@ fn of_the_cluster(key: ApiKey) -> Result<RequestKind> {
             let partition = elect::TopicPartitions::default().with_topic(topic()).with_partitions(vec![0]);
             let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![partition]));
             RequestKind::ElectLeaders(request.with_timeout_ms(TIMEOUT_MS))
+        }
+        ApiKey::InitProducerId => {
+            let request = InitProducerIdRequest::default().with_transactional_id(None);
+            RequestKind::InitProducerId(request.with_transaction_timeout_ms(TIMEOUT_MS))
+        }
+        ApiKey::DescribeProducers => {
+            let topic = producers::TopicRequest::default().with_name(topic()).with_partition_indexes(vec![0]);
+            RequestKind::DescribeProducers(DescribeProducersRequest::default().with_topics(vec![topic]))
         }
         ApiKey::UnregisterBroker => {
             // Nobody's id, and one flipped bit makes it nobody else's.
