@@ -3,7 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -11,15 +11,21 @@ use anyhow::{Context, Result, ensure};
 /// The environment variable that tells a rig which network it must not touch.
 const OUTSIDE: &str = "OTTLA_RIG_OUTSIDE";
 
+/// A shell's script that runs the program on its standard input, with the shell's own arguments. The shell is the first
+/// process of its namespace, which no signal ends that it does not wait for, and Ctrl-C has to.
+const RUN_STANDARD_INPUT: &str =
+    "exec 3<&0 </dev/null; trap 'exit 130' INT TERM; /proc/self/fd/3 \"$@\" & wait $!";
+
 /// What runs this program with `words` in network, mount and process namespaces of its own.
+///
+/// The program is handed over open, not by its name: a build that went on meanwhile may have put another there.
 pub fn command(words: &[String]) -> Result<Command> {
-    let this = env::current_exe().context("find this program")?;
+    let this = File::open("/proc/self/exe").context("open this program")?;
     let mut command = Command::new("unshare");
-    // With the first process of the namespace all others end, and with the last all mounts and networks. The first is
-    // a shell, since no signal that it does not wait for ends it, and Ctrl-C has to.
+    // With the first process of the namespace all others end, and with the last all mounts and networks.
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-    command.args(["sh", "-c", "trap 'exit 130' INT TERM; \"$@\" & wait $!", "sh"]);
-    command.arg(this).args(words).env(OUTSIDE, network()?);
+    command.args(["sh", "-c", RUN_STANDARD_INPUT, "sh"]).args(words);
+    command.stdin(this).env(OUTSIDE, network()?);
     Ok(command)
 }
 
@@ -38,4 +44,24 @@ pub fn require() -> Result<()> {
 fn network() -> Result<OsString> {
     let link = fs::read_link("/proc/self/ns/net").context("read the network namespace of this process")?;
     Ok(link.into_os_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{File, RUN_STANDARD_INPUT, env, fs};
+
+    #[test]
+    fn a_program_whose_file_was_removed_is_run() {
+        let program = env::temp_dir().join(format!("ottla-isolation-{}", std::process::id()));
+        fs::copy("/bin/sh", &program).unwrap();
+        let open = File::open(&program).unwrap();
+        fs::remove_file(&program).unwrap();
+        let words = ["sh", "-c", "echo \"$1\"; exit 7", "program", "a b"];
+        let output =
+            Command::new("sh").args(["-c", RUN_STANDARD_INPUT]).args(words).stdin(open).output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        assert_eq!(output.stdout, b"a b\n", "{output:?}");
+    }
 }
