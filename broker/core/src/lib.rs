@@ -16,6 +16,7 @@ pub mod partition;
 pub mod planted;
 pub mod producer_ids;
 pub mod quorum;
+mod refusals;
 pub mod replicas;
 pub mod replication;
 pub mod shard;

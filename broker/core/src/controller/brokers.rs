@@ -125,7 +125,7 @@ impl State {
         config: &ControllerConfig,
         now: Monotonic,
     ) -> Option<(NodeId, Vec<Record>)> {
-        let serving = self.image.brokers.values().filter(|broker| broker.fencing != Fencing::Fenced);
+        let serving = self.image.reachable_brokers();
         let silent: Vec<&Arc<Broker>> =
             serving.filter(|broker| !self.has_session(now, broker.node_id)).collect();
         let first = silent.first()?;

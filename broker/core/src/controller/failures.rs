@@ -1,7 +1,7 @@
 //! Which broker has died before its session is over (decision 14 of the architecture).
 //!
 //! A broker that lives pulls metadata several times a second. One that was not heard for [`SILENCE`] is probed: the
-//! driver opens a connection to it. Only a refusal says something, and it takes [`REFUSALS_MIN`] of them in a row: no
+//! driver opens a connection to it. Only a refusal says something, and it takes several of them in a row: no
 //! process listens there any more, so nothing is gained by waiting for the end of its session. All else says nothing,
 //! since a machine that is cut off or hangs answers as late as one that is gone, and a sidecar accepts for a process
 //! that died.
@@ -15,7 +15,8 @@ use std::time::Duration;
 use crate::config::Address;
 use crate::controller::operation::FetchMetadata;
 use crate::ids::NodeId;
-use crate::metadata::image::{Broker, Fencing, Image};
+use crate::metadata::image::Image;
+use crate::refusals::Refusals;
 use crate::time::Monotonic;
 
 /// After so long without a word a broker is probed: half as long again as one that lives lets pass between two fetches
@@ -25,9 +26,6 @@ const SILENCE: Duration =
 
 /// The pause between two probes of a broker: the next one goes with the controller's next tick, 100 ms apart.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
-
-/// So many refusals in a row are believed: a process that is being replaced on the spot listens again soon.
-const REFUSALS_MIN: u32 = 2;
 
 /// A connection is to be opened to another node, and closed again. Report what came of it with
 /// [`ControllerNode::probed`](super::ControllerNode::probed).
@@ -63,10 +61,8 @@ pub enum ProbeOutcome {
 #[derive(Debug, Clone, Copy, Default)]
 struct Contact {
     heard: Option<Monotonic>,
-    /// The probe on its way.
-    probe: Option<u64>,
     next_probe: Monotonic,
-    refusals: u32,
+    refusals: Refusals,
 }
 
 /// See the module's text.
@@ -90,15 +86,15 @@ impl FailureDetector {
     pub(super) fn probes(&mut self, now: Monotonic, image: &Image, listener: &str) -> Vec<Probe> {
         self.contacts.retain(|id, _| image.brokers.contains_key(id));
         let mut probes = Vec::new();
-        for broker in serving(image) {
+        for broker in image.reachable_brokers() {
             let contact = self.contacts.entry(broker.node_id).or_default();
             let silent = contact.heard.is_none_or(|heard| now.since(heard) >= SILENCE);
             let Some(endpoint) = broker.endpoint(listener).or_else(|| broker.endpoints.first()) else {
                 continue;
             };
-            if silent && contact.probe.is_none() && contact.next_probe <= now {
+            if silent && !contact.refusals.is_asking() && contact.next_probe <= now {
                 self.numbers += 1;
-                contact.probe = Some(self.numbers);
+                contact.refusals.ask(self.numbers);
                 let address = Address { host: endpoint.host.clone(), port: endpoint.port };
                 probes.push(Probe { id: ProbeId::Broker(self.numbers), node_id: broker.node_id, address });
             }
@@ -108,35 +104,29 @@ impl FailureDetector {
 
     /// Takes what came of a probe. One that was overtaken by a sign of life means nothing.
     pub(super) fn probed(&mut self, now: Monotonic, number: u64, outcome: ProbeOutcome) {
-        let Some(contact) = self.contacts.values_mut().find(|contact| contact.probe == Some(number)) else {
+        let Some(contact) = self.contacts.values_mut().find(|contact| contact.refusals.awaits(number)) else {
             return;
         };
-        contact.probe = None;
         contact.next_probe = now.plus(PROBE_INTERVAL);
-        contact.refusals = match outcome {
-            ProbeOutcome::Refused => contact.refusals.saturating_add(1),
-            ProbeOutcome::Unknown => 0,
-        };
+        contact.refusals.answered(outcome == ProbeOutcome::Refused);
     }
 
     /// The broker whose session need not be waited for.
     pub(super) fn dead(&self, now: Monotonic, image: &Image) -> Option<NodeId> {
-        let refusals = |id: NodeId| self.contacts.get(&id).map_or(0, |contact| contact.refusals);
-        let mut refusing = serving(image).map(|broker| broker.node_id).filter(|id| refusals(*id) > 0);
+        let refusals =
+            |id: NodeId| self.contacts.get(&id).map(|contact| contact.refusals).unwrap_or_default();
+        let mut refusing =
+            image.reachable_brokers().map(|broker| broker.node_id).filter(|id| refusals(*id).any());
         // Who refused once is perhaps being lost at this moment, too, and asked a little later.
         let first = refusing.next()?;
         let another = refusing.next().is_some() || self.hastened.is_some_and(|(_, until)| until > now);
-        (!another && refusals(first) >= REFUSALS_MIN).then_some(first)
+        (!another && refusals(first).are_enough()).then_some(first)
     }
 
     /// A broker's session was cut short, which would have been over then.
     pub(super) fn hastened(&mut self, id: NodeId, until: Monotonic) {
         self.hastened = Some((id, until));
     }
-}
-
-fn serving(image: &Image) -> impl Iterator<Item = &Broker> {
-    image.brokers.values().map(AsRef::as_ref).filter(|broker| broker.fencing != Fencing::Fenced)
 }
 
 #[cfg(test)]

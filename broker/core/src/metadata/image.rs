@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::config::{Layers, Settings};
 use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
-    PartitionIndex, ProducerId, Term, TopicId, TopicName,
+    PartitionIndex, ProducerId, Term, TopicId, TopicName, TopicPartition,
 };
 
 /// A place to connect to.
@@ -218,6 +218,14 @@ impl Image {
     /// A partition by topic id and index.
     pub fn partition(&self, topic: TopicId, partition: PartitionIndex) -> Option<&Arc<Partition>> {
         self.topics.get(&topic)?.partitions.get(&partition)
+    }
+
+    /// The partition that a peer means by a topic's name and an index, if there is one.
+    pub fn named_partition(&self, topic: &str, index: i32) -> Option<TopicPartition> {
+        let topic = self.topic(&TopicName::parse(topic).ok()?)?;
+        let partition = PartitionIndex(index);
+        let known = topic.partitions.contains_key(&partition);
+        known.then_some(TopicPartition { topic_id: topic.id, partition })
     }
 
     /// The configuration below a topic's own, as one node resolves it. `fixed` is what its properties file sets.

@@ -9,9 +9,7 @@
 
 use super::identity::RaftId;
 use crate::ids::Term;
-
-/// So many refusals in a row are believed.
-const REFUSALS_MIN: u32 = 2;
+use crate::refusals::Refusals;
 
 /// By so many ticks the voters let each other go first: an election takes less than one.
 const TURN_TICKS: usize = 2;
@@ -46,8 +44,7 @@ pub(super) enum Step {
 struct Suspect {
     leader: RaftId,
     term: Term,
-    probe: Option<u64>,
-    refusals: u32,
+    refusals: Refusals,
     /// Ticks until this voter stands.
     turn: Option<usize>,
 }
@@ -68,30 +65,29 @@ impl LeaderWatch {
             None => suspect.term != sight.term,
         });
         if self.suspect.is_none() && sight.silent {
-            let new = |leader| Suspect { leader, term: sight.term, probe: None, refusals: 0, turn: None };
+            let new =
+                |leader| Suspect { leader, term: sight.term, refusals: Refusals::default(), turn: None };
             self.suspect = sight.leader.map(new);
         }
         let Some(suspect) = &mut self.suspect else { return Step::Nothing };
-        if suspect.refusals >= REFUSALS_MIN {
+        if suspect.refusals.are_enough() {
             let turn = suspect.turn.unwrap_or(sight.rank * TURN_TICKS);
             suspect.turn = Some(turn.checked_sub(1).unwrap_or(sight.voters * TURN_TICKS));
             return if turn == 0 { Step::Stand } else { Step::Wait };
         }
-        if suspect.probe.is_some() {
+        if suspect.refusals.is_asking() {
             return Step::Nothing;
         }
         self.numbers += 1;
-        suspect.probe = Some(self.numbers);
+        suspect.refusals.ask(self.numbers);
         Step::Probe(self.numbers)
     }
 
     /// Takes what came of a probe.
     pub(super) fn probed(&mut self, number: u64, refused: bool) {
-        let Some(suspect) = self.suspect.as_mut().filter(|suspect| suspect.probe == Some(number)) else {
-            return;
-        };
-        suspect.probe = None;
-        suspect.refusals = if refused { suspect.refusals + 1 } else { 0 };
+        if let Some(suspect) = self.suspect.as_mut().filter(|suspect| suspect.refusals.awaits(number)) {
+            suspect.refusals.answered(refused);
+        }
     }
 }
 
@@ -108,7 +104,7 @@ mod tests {
     /// A watch that knows its leader dead.
     fn refused(rank: usize) -> LeaderWatch {
         let mut watch = LeaderWatch::default();
-        for _ in 0..REFUSALS_MIN {
+        for _ in 0..2 {
             let Step::Probe(number) = watch.tick(sight(rank)) else { panic!("no probe") };
             watch.probed(number, true);
         }

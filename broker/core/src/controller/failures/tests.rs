@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::ids::{BrokerEpoch, IncarnationId};
-use crate::metadata::image::Endpoint;
+use crate::metadata::image::{Broker, Endpoint, Fencing};
 
 const PEERS: &str = "REPLICATION";
 

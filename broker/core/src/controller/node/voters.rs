@@ -195,15 +195,15 @@ fn remove(
         .map(|voter| voter.node_id.to_string())
         .collect();
     let (alive, majority) = (table.voters.len() - silent.len(), table.voters.len() / 2 + 1);
-    if alive < majority && now.since(asked) < SIGN_OF_LIFE {
-        return Ok(Decision::Wait(format!("controllers {} did not answer", silent.join(", "))));
-    }
     if alive < majority {
+        let silent = silent.join(", ");
+        if now.since(asked) < SIGN_OF_LIFE {
+            return Ok(Decision::Wait(format!("controllers {silent} did not answer")));
+        }
         return Err(OperationError::InvalidRequest(format!(
             "without controller {node_id} the quorum would be lost: {majority} of the {} other voters are needed, and \
-             these do not answer: {}; bring them back or remove them first",
+             these do not answer: {silent}; bring them back or remove them first",
             table.voters.len(),
-            silent.join(", ")
         )));
     }
     if quorum.leader().is_some_and(|leader| leader.directory_id == directory_id) {

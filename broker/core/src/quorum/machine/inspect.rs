@@ -100,18 +100,21 @@ impl Quorum {
 
     /// Whether a member was heard at that time or later. This node always is.
     pub fn heard_since(&self, id: RaftId, at: Monotonic) -> bool {
-        let heard = self.contacts.get(&id).and_then(|contact| contact.heard);
-        id.0 == self.raw.raft.id || heard.is_some_and(|heard| heard >= at)
+        self.was_heard(id, |heard| heard >= at)
     }
 
     /// Whether a member was heard lately. This node always is.
     pub fn heard_lately(&self, id: RaftId) -> bool {
-        let heard = || self.contacts.get(&id).and_then(|contact| contact.heard);
-        id.0 == self.raw.raft.id || heard().is_some_and(|at| self.now.since(at) <= SIGN_OF_LIFE)
+        self.was_heard(id, |heard| self.now.since(heard) <= SIGN_OF_LIFE)
     }
 }
 
 impl Quorum {
+    fn was_heard(&self, id: RaftId, in_time: impl Fn(Monotonic) -> bool) -> bool {
+        let heard = || self.contacts.get(&id).and_then(|contact| contact.heard);
+        id.0 == self.raw.raft.id || heard().is_some_and(in_time)
+    }
+
     fn progress_of(&self, member: &Voter, votes: bool) -> Option<MemberProgress> {
         let id = RaftId::of(member.directory_id).ok()?;
         let myself = id.0 == self.raw.raft.id;
