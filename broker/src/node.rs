@@ -131,13 +131,14 @@ impl Node {
 
     /// `max.connections` as it is now: it can be changed while the broker runs.
     pub(crate) fn connections_max(&self) -> usize {
-        let value =
-            broker_key("max.connections").and_then(|key| self.layers(&self.image()).broker_value(key));
-        match value {
-            Some(Value::Number(max)) => usize::try_from(max).unwrap_or(usize::MAX),
-            Some(Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_)) | None => {
-                usize::MAX
-            }
+        self.live_number(&self.image(), "max.connections").unwrap_or(usize::MAX)
+    }
+
+    /// A number of the configuration as it is now, for a key that can be changed while the broker runs.
+    pub(crate) fn live_number(&self, image: &Image, key: &str) -> Option<usize> {
+        match self.layers(image).broker_value(broker_key(key)?)? {
+            Value::Number(number) => usize::try_from(number).ok(),
+            Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_) => None,
         }
     }
 

@@ -6,7 +6,6 @@
 //! Not done: transactions: no producer has a coordinator epoch or an open transaction (both are -1).
 
 use bytes::Bytes;
-use ottla_core::ids::{PartitionIndex, TopicName, TopicPartition};
 use ottla_core::log::ProducerInfo;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
@@ -60,15 +59,10 @@ async fn producers(
     if !call.allows(Operation::Read, Resource::Topic, &topic.name) {
         return Err((ResponseError::TopicAuthorizationFailed, "not authorized".to_owned()));
     }
-    let image = call.node.image();
-    let partition = PartitionIndex(index);
-    let found = TopicName::parse(&topic.name).ok().and_then(|name| {
-        image.topic(&name).filter(|topic| topic.partitions.contains_key(&partition)).map(|topic| topic.id)
-    });
-    let Some(topic_id) = found else {
+    let Some(partition) = call.node.image().named_partition(&topic.name, index) else {
         return Err((ResponseError::UnknownTopicOrPartition, "there is no such partition".to_owned()));
     };
-    let producers = call.node.shards.producers(TopicPartition { topic_id, partition }).await;
+    let producers = call.node.shards.producers(partition).await;
     producers.map_err(|error| (error_code::of_partition_error(&error), error.to_string()))
 }
 

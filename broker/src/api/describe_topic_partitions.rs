@@ -13,7 +13,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ottla_core::config::{Value, broker_key};
 use ottla_core::ids::{PartitionIndex, TopicName};
 use ottla_core::metadata::image::{Image, Partition, Topic};
 use ottla_wire::ResponseError;
@@ -46,14 +45,7 @@ fn partitions(image: &Image) -> usize {
 }
 
 fn partitions_max(call: &Call, image: &Image, request: &DescribeTopicPartitionsRequest) -> usize {
-    let key = broker_key("max.request.partition.size.limit");
-    let value = key.and_then(|key| call.node.layers(image).broker_value(key));
-    let most = match value {
-        Some(Value::Number(most)) => usize::try_from(most).unwrap_or(PARTITIONS_MAX),
-        Some(Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_)) | None => {
-            PARTITIONS_MAX
-        }
-    };
+    let most = call.node.live_number(image, "max.request.partition.size.limit").unwrap_or(PARTITIONS_MAX);
     usize::try_from(request.response_partition_limit).unwrap_or(0).min(most).max(1)
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::controller::operation::{ElectLeaders, ElectionType};
 use ottla_core::controller::{self, OperationError};
-use ottla_core::ids::{PartitionIndex, TopicName, TopicPartition};
+use ottla_core::ids::TopicPartition;
 use ottla_core::metadata::image::Image;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
@@ -105,7 +105,7 @@ async fn elect_named(
     let mut found = Vec::new();
     let checked: Vec<_> = asked(named.iter())
         .map(|(name, index)| {
-            let at = find(&image, &name, index).map(|at| found.push(at));
+            let at = image.named_partition(&name, index).map(|at| found.push(at));
             let unknown = || {
                 let text =
                     format!("partition {index} of topic \"{}\" does not exist", forward::bounded(&name));
@@ -127,18 +127,11 @@ async fn image_with(
     named: &[TopicPartitions],
 ) -> Result<Arc<Image>, OperationError> {
     let image = call.node.controller_image();
-    if asked(named.iter()).all(|(name, index)| find(&image, &name, index).is_some()) {
+    if asked(named.iter()).all(|(name, index)| image.named_partition(&name, index).is_some()) {
         return Ok(image);
     }
     ask(call, election, Some(Vec::new())).await?;
     Ok(call.node.controller_image())
-}
-
-fn find(image: &Image, name: &str, index: i32) -> Option<TopicPartition> {
-    let topic = image.topic(&TopicName::parse(name).ok()?)?;
-    let partition = PartitionIndex(index);
-    let known = topic.partitions.contains_key(&partition);
-    known.then_some(TopicPartition { topic_id: topic.id, partition })
 }
 
 async fn ask(
@@ -207,10 +200,10 @@ mod tests {
     #[test]
     fn partitions_are_found_by_name_and_index() {
         let image = image();
-        let found = find(&image, PRESENT.name, 0).expect("it is there");
+        let found = image.named_partition(PRESENT.name, 0).expect("it is there");
         assert_eq!((found.topic_id.0, found.partition.0), (PRESENT.id, 0));
         for (name, index) in [(PRESENT.name, 1), (PRESENT.name, -1), ("missing", 0), ("no name!", 0)] {
-            assert_eq!(find(&image, name, index), None, "{name}-{index}");
+            assert_eq!(image.named_partition(name, index), None, "{name}-{index}");
         }
     }
 }

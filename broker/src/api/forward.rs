@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::controller::{self, Operation, OperationError};
+use ottla_core::ids::TopicName;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
@@ -87,15 +88,11 @@ fn find(key: i16) -> Option<&'static AdminApi> {
     ADMIN.iter().find(|api| api.key == key)
 }
 
-/// The keys that are forwarded.
 /// A topic's name as it is kept for each of its partitions: no longer than it takes to see that it is none. A request
 /// may name one topic and a quarter of a million partitions.
 pub(super) fn bounded(name: &str) -> String {
-    name.chars().take(NAME_CHARS_MAX + 1).collect()
+    name.chars().take(TopicName::LENGTH_MAX + 1).collect()
 }
-
-/// The longest legal name of a topic.
-const NAME_CHARS_MAX: usize = 249;
 
 #[cfg(test)]
 pub(super) fn keys() -> Vec<i16> {

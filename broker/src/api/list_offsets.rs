@@ -12,7 +12,7 @@
 //! Not done: followers' requests; read_committed equals read_uncommitted, as there are no transactions.
 
 use bytes::Bytes;
-use ottla_core::ids::{LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use ottla_core::ids::LeaderEpoch;
 use ottla_core::partition::PartitionError;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
@@ -99,16 +99,10 @@ async fn list_partition(
         return Err(ResponseError::InvalidRequest);
     }
     let target = target(call.version, partition.timestamp)?;
-    let image = call.node.image();
-    let index = PartitionIndex(partition.partition_index);
-    let topic_id = TopicName::parse(&topic.name)
-        .ok()
-        .and_then(|name| {
-            image.topic(&name).filter(|topic| topic.partitions.contains_key(&index)).map(|t| t.id)
-        })
-        .ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let named = call.node.image().named_partition(&topic.name, partition.partition_index);
+    let at = named.ok_or(ResponseError::UnknownTopicOrPartition)?;
     let epoch = (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch));
-    let found = call.node.shards.list_offset(TopicPartition { topic_id, partition: index }, epoch, target);
+    let found = call.node.shards.list_offset(at, epoch, target);
     found.await.map_err(|error| {
         if error == PartitionError::OffsetNotAvailable && call.version < OFFSET_NOT_AVAILABLE_FROM {
             ResponseError::LeaderNotAvailable

@@ -12,7 +12,7 @@
 //! Not done: nothing.
 
 use bytes::Bytes;
-use ottla_core::ids::{LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use ottla_core::ids::LeaderEpoch;
 use ottla_core::log::EpochEnd;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
@@ -55,18 +55,11 @@ async fn end_of_epoch(
     topic: &OffsetForLeaderTopic,
     partition: &OffsetForLeaderPartition,
 ) -> Result<Option<EpochEnd>, ResponseError> {
-    let image = call.node.image();
-    let index = PartitionIndex(partition.partition);
-    let topic_id = TopicName::parse(&topic.topic)
-        .ok()
-        .and_then(|name| {
-            image.topic(&name).filter(|topic| topic.partitions.contains_key(&index)).map(|t| t.id)
-        })
-        .ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let named = call.node.image().named_partition(&topic.topic, partition.partition);
+    let at = named.ok_or(ResponseError::UnknownTopicOrPartition)?;
     let current =
         (partition.current_leader_epoch >= 0).then_some(LeaderEpoch(partition.current_leader_epoch));
     let asked = LeaderEpoch(partition.leader_epoch);
-    let at = TopicPartition { topic_id, partition: index };
     let end = call.node.shards.end_of_epoch(at, current, asked).await;
     end.map_err(|error| error_code::of_partition_error(&error))
 }

@@ -23,6 +23,14 @@ impl LeaderThrottle {
     fn quota(&self) -> MutexGuard<'_, ReplicationQuota> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether more was served than that allows; nothing if it allows everything.
+    fn exceeded(&self, bytes_per_second: u64) -> Option<bool> {
+        let mut quota = self.quota();
+        let now = clock::monotonic();
+        quota.set_rate(now, bytes_per_second);
+        quota.is_limited().then(|| quota.is_exceeded(now))
+    }
 }
 
 /// Whose records of a request are counted, by place among its items.
@@ -33,13 +41,10 @@ pub(super) struct Counted(Vec<bool>);
 pub(super) fn withhold(call: &Call, image: &Image, asker: Asker, items: &mut [FetchItem]) -> Counted {
     let Asker::Follower { node_id: follower, .. } = asker else { return Counted::default() };
     let me: NodeId = call.node.id;
-    let mut quota = call.node.leader_throttle.quota();
-    let now = clock::monotonic();
-    quota.set_rate(now, LEADER.rate(image, me, &call.node.config.fixed));
-    if !quota.is_limited() {
+    let Some(exceeded) = call.node.leader_throttle.exceeded(LEADER.rate(image, me, &call.node.config.fixed))
+    else {
         return Counted::default();
-    }
-    let exceeded = quota.is_exceeded(now);
+    };
     let throttled = items.iter().map(|item| LEADER.throttles(image, item.partition, me, follower));
     let throttled: Vec<bool> = throttled.collect();
     for (item, throttled) in items.iter_mut().zip(&throttled) {
