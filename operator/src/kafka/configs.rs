@@ -1,4 +1,4 @@
-//! Configuration of all brokers together, as it is set while they run.
+//! Configuration that is set while brokers run: that of all of them together, and how any is written.
 
 use ottla_wire::messages::{
     DescribeConfigsRequest, IncrementalAlterConfigsRequest,
@@ -10,8 +10,17 @@ use super::{Kafka, KafkaError, answer, text};
 
 /// The resource type of brokers in config requests; the empty name is all of them.
 const RESOURCE_BROKER: i8 = 4;
-/// The operation of `IncrementalAlterConfigs` that sets a value.
+/// Operations of `IncrementalAlterConfigs`.
 const SET: i8 = 0;
+const DELETE: i8 = 1;
+
+/// A value to be set for a key, or none to take it away.
+pub(super) fn change(key: &str, value: Option<&str>) -> AlterableConfig {
+    AlterableConfig::default()
+        .with_name(text(key))
+        .with_config_operation(if value.is_some() { SET } else { DELETE })
+        .with_value(value.map(text))
+}
 
 impl Kafka {
     /// The value of a key that is set for all brokers; none if it is not set there.
@@ -36,12 +45,9 @@ impl Kafka {
     /// # Errors
     /// When the cluster does not answer, or refuses.
     pub async fn set_for_all_brokers(&self, key: &str, value: &str) -> Result<(), KafkaError> {
-        let config = AlterableConfig::default()
-            .with_name(text(key))
-            .with_config_operation(SET)
-            .with_value(Some(text(value)));
-        let resource =
-            AlterConfigsResource::default().with_resource_type(RESOURCE_BROKER).with_configs(vec![config]);
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(RESOURCE_BROKER)
+            .with_configs(vec![change(key, Some(value))]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let refused =
             |answer| KafkaError::Refused { what: "change the configuration of all brokers", answer };

@@ -11,21 +11,18 @@ use ottla_wire::{
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         delete_topics_request::DeleteTopicState,
         describe_configs_request::DescribeConfigsResource,
-        incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
+        incremental_alter_configs_request::AlterConfigsResource,
         metadata_request::MetadataRequestTopic,
     },
 };
 use uuid::Uuid;
 
-use super::{Answer, Answers, Kafka, KafkaError, answer, name, text};
+use super::{Answer, Answers, Kafka, KafkaError, answer, configs, name, text};
 
 /// The resource type of a topic in config requests.
 const RESOURCE_TOPIC: i8 = 2;
 /// The source of a value that was set on the topic itself.
 const SOURCE_TOPIC: i8 = 1;
-/// Operations of `IncrementalAlterConfigs`.
-const SET: i8 = 0;
-const DELETE: i8 = 1;
 /// Topics in one request: it keeps a response of full configurations well below the client's limit.
 pub const BATCH_MAX: usize = 200;
 /// How long the cluster may take over a change.
@@ -254,12 +251,7 @@ impl Kafka {
             let resources = batch
                 .iter()
                 .map(|(topic, changes)| {
-                    let change = |(key, value): &ConfigChange| {
-                        AlterableConfig::default()
-                            .with_name(text(key))
-                            .with_config_operation(if value.is_some() { SET } else { DELETE })
-                            .with_value(value.as_deref().map(text))
-                    };
+                    let change = |(key, value): &ConfigChange| configs::change(key, value.as_deref());
                     AlterConfigsResource::default()
                         .with_resource_type(RESOURCE_TOPIC)
                         .with_resource_name(text(topic))
