@@ -4,9 +4,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::repository;
 
 /// The environment variable that tells a rig which network it must not touch.
 const OUTSIDE: &str = "OTTLA_RIG_OUTSIDE";
@@ -30,7 +33,7 @@ pub fn command(words: &[String]) -> Result<Command> {
 }
 
 /// Fails unless this program runs as [`command`] runs it.
-pub fn require() -> Result<()> {
+fn require() -> Result<()> {
     let outside = env::var_os(OUTSIDE);
     let is_inside = match outside {
         None => false,
@@ -38,6 +41,25 @@ pub fn require() -> Result<()> {
     };
     ensure!(is_inside, "this runs only in namespaces of its own: `cargo xtask` starts it there");
     Ok(())
+}
+
+/// Enters the directory `name` of the target folder, where one rig works at a time. Fails unless this program runs as
+/// [`command`] runs it, and while another rig works there.
+pub fn enter(name: &str) -> Result<Place> {
+    require()?;
+    let directory = repository::target().join(name);
+    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    let lock = File::create(directory.join("lock")).context("create the lock")?;
+    lock.try_lock().with_context(|| format!("another rig works in {}", directory.display()))?;
+    Ok(Place { directory, _lock: lock })
+}
+
+/// A directory that one rig has for itself until this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    /// Where it is.
+    pub directory: PathBuf,
+    _lock: File,
 }
 
 /// The network namespace of this process.

@@ -10,8 +10,8 @@ use e2e::command::{Answer, wait_until};
 use e2e::kafka::Kafka;
 use e2e::kcat::{self, Partition};
 use e2e::lane::broker::cluster::{self, Node, Role};
+use e2e::lane::broker::verifiable::VerifiableProducer;
 use e2e::lane::broker::{self, Bench, story};
-use serde_json::Value;
 
 const TOPIC: &str = "orders";
 const MIN_ISR: (&str, &str) = ("min.insync.replicas", "2");
@@ -75,47 +75,22 @@ fn read_back(bench: &Bench, nodes: &[Node], written: &[String]) -> Result<()> {
     })
 }
 
-/// How many sends Kafka's VerifiableProducer says were acknowledged, and whether one failed.
-fn sends(bench: &Bench) -> Result<(usize, bool)> {
-    let said = fs::read_to_string(bench.path("producer.out")).context("read what the producer said")?;
-    let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let names: Vec<Value> = events.map(|event| event["name"].clone()).collect();
-    let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
-    Ok((count("producer_send_success"), count("producer_send_error") > 0))
-}
-
 #[test]
 fn the_java_producer_writes_every_record_once_and_in_order_while_leaders_die() -> Result<()> {
     story("idempotence-java", |bench| {
         let kafka = bench.kafka()?;
         let mut nodes = start(bench)?;
-        let settings = bench.path("producer.properties");
-        // The tool turns retries off, and idempotence with them: what clients have by default is given back to it.
-        fs::write(&settings, "retries=2147483647\nenable.idempotence=true\n")
-            .context("write its settings")?;
-        let mut words = kafka.tool_words("org.apache.kafka.tools.VerifiableProducer");
+        // What clients have by default is given back to the tool.
+        let settings = "retries=2147483647\nenable.idempotence=true\n";
         let bootstrap = cluster::bootstrap(&nodes);
-        words.extend(["--bootstrap-server", &bootstrap, "--topic", TOPIC, "--acks", "-1"].map(Into::into));
-        words.extend(["--max-messages", "-1", "--throughput", "400"].map(Into::into));
-        words.extend(["--command-config".into(), settings.into()]);
-        let mut producer = bench.beside("producer", "java", words);
-        producer.spawn()?;
+        let mut producer = VerifiableProducer::start(bench, &kafka, (&bootstrap, TOPIC), 400, settings)?;
         for kill in 0..=KILLS {
-            let (before, _) = sends(bench)?;
-            producer.wait_until("gets acknowledgements", || {
-                let count = sends(bench)?.0 - before;
-                ensure!(count > 500, "{count} since the last kill");
-                Ok(())
-            })?;
+            producer.wait_for_more_than(500)?;
             if kill < KILLS {
                 kill_leader(bench, &mut nodes)?;
             }
         }
-        // Java ends with a status of its own after SIGTERM; what counts is that it has sent all it had.
-        let _terminated = producer.stop();
-        ensure!(producer.log()?.contains("shutdown_complete"), "the producer did not finish");
-        let (count, failed) = sends(bench)?;
-        ensure!(!failed, "a send failed");
+        let count = producer.finish()?.len();
         let written: Vec<String> = (0..count).map(|value| value.to_string()).collect();
         read_back(bench, &nodes, &written)?;
         cluster::stop_all(&mut nodes)

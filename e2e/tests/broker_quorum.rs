@@ -1,7 +1,6 @@
 //! Three processes from edited copies of one properties file are a cluster: Kafka's own tools run it through any
 //! of its brokers, and killing all of it loses nothing that was acknowledged.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use e2e::command::{Answer, wait_until};
 use e2e::kafka::Kafka;
 use e2e::kcat;
 use e2e::lane::broker::cluster::{self, Node, Role};
+use e2e::lane::broker::verifiable::{VerifiableProducer, ensure_none_is_lost};
 use e2e::lane::broker::{self, Bench, story};
-use serde_json::Value;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
@@ -155,59 +154,31 @@ fn wait_until_described(kafka: &Kafka, node: &Node, what: &str, there: &str, gon
     Ok(described)
 }
 
-/// The values that Kafka's VerifiableProducer says were acknowledged.
-fn acknowledged(said: &str) -> BTreeSet<String> {
-    let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events
-        .filter(|event| event["name"] == "producer_send_success")
-        .filter_map(|event| event["value"].as_str().map(str::to_owned))
-        .collect()
-}
-
 #[test]
 fn killing_all_three_while_records_are_produced_loses_none_that_was_acknowledged() -> Result<()> {
-    const PER_SECOND: &str = "600";
+    const PER_SECOND: u32 = 600;
     const KILLS: usize = 2;
     story("quorum-kill", |bench| {
         let kafka = bench.kafka()?;
         let mut nodes = cluster::start(bench, &[Role::Combined; 3])?;
         let bootstrap = cluster::bootstrap(&nodes);
         broker::create_topic(nodes[0].server.address(), "orders", 6, &[])?;
-        let settings = bench.path("producer.properties");
         // So that what is not answered is soon given up; `broker_idempotence` is about those that never do.
-        let text =
+        let settings =
             "enable.idempotence=false\nlinger.ms=5\nrequest.timeout.ms=5000\ndelivery.timeout.ms=10000\n";
-        fs::write(&settings, text).context("write the producer's settings")?;
-        let mut words = kafka.tool_words("org.apache.kafka.tools.VerifiableProducer");
-        words.extend(["--bootstrap-server", &bootstrap, "--topic", "orders", "--acks", "-1"].map(Into::into));
-        words.extend(["--max-messages", "-1", "--throughput", PER_SECOND].map(Into::into));
-        words.extend(["--command-config".into(), settings.into()]);
-        let mut producer = bench.beside("producer", "java", words);
-        producer.spawn()?;
+        let to = (bootstrap.as_str(), "orders");
+        let mut producer = VerifiableProducer::start(bench, &kafka, to, PER_SECOND, settings)?;
         // It goes on and on: before each kill, and after the last, some hundred records are acknowledged.
         for kill in 0..=KILLS {
-            let before = acknowledged(&producer.log()?).len();
-            producer.wait_until("gets acknowledgements", || {
-                let count = acknowledged(&producer_log(bench)?).len() - before;
-                ensure!(count > 500, "{count} since the last kill");
-                Ok(())
-            })?;
+            producer.wait_for_more_than(500)?;
             if kill < KILLS {
                 nodes.iter_mut().try_for_each(|node| node.server.kill())?;
                 cluster::spawn_all(&mut nodes)?;
                 cluster::wait_until_ready(&mut nodes)?;
             }
         }
-        producer.kill()?;
-        let acknowledged = acknowledged(&producer.log()?);
-        let read = bench.kcat.consume_values(&bootstrap, "orders")?;
-        let read: BTreeSet<&str> = read.iter().map(String::as_str).collect();
-        let lost: Vec<&String> = acknowledged.iter().filter(|value| !read.contains(value.as_str())).collect();
-        ensure!(lost.is_empty(), "{} of {} acknowledged are lost: {lost:?}", lost.len(), acknowledged.len());
+        let acknowledged = producer.kill()?;
+        ensure_none_is_lost(&acknowledged, &bench.kcat.consume_values(&bootstrap, "orders")?)?;
         nodes.iter_mut().try_for_each(|node| node.server.stop())
     })
-}
-
-fn producer_log(bench: &Bench) -> Result<String> {
-    fs::read_to_string(bench.path("producer.out")).context("read what the producer said")
 }

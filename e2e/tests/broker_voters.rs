@@ -2,18 +2,16 @@
 //! three, then five, then three again, none of them among the first. Nothing that was acknowledged is lost.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::command::{Answer, wait_until};
 use e2e::kafka::Kafka;
 use e2e::lane::broker::cluster::{self, Node, Role};
+use e2e::lane::broker::verifiable::{VerifiableProducer, ensure_none_is_lost};
 use e2e::lane::broker::{self, Bench, story};
-use serde_json::Value;
 
 const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
-const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
 const TOPIC: &str = "orders";
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -79,29 +77,15 @@ fn removed(bench: &Bench, kafka: &Kafka, nodes: &[Node], id: u32) -> Result<()> 
     Ok(())
 }
 
-/// The values that Kafka's VerifiableProducer says were acknowledged.
-fn acknowledged(bench: &Bench) -> Result<BTreeSet<String>> {
-    let said = fs::read_to_string(bench.path("producer.out")).context("read what the producer said")?;
-    let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let sent = events.filter(|event| event["name"] == "producer_send_success");
-    Ok(sent.filter_map(|event| event["value"].as_str().map(str::to_owned)).collect())
-}
-
 #[test]
 fn one_controller_becomes_three_and_five_and_three_others_under_load() -> Result<()> {
     story("voters", |bench| {
         let kafka = bench.kafka()?;
         let mut nodes = cluster::start(bench, &[Role::Controller, Role::Broker])?;
         broker::create_topic(nodes[1].server.address(), TOPIC, 2, &[])?;
-        let settings = bench.path("producer.properties");
-        fs::write(&settings, "enable.idempotence=false\nlinger.ms=5\n").context("write the settings")?;
-        let mut words = kafka.tool_words(PRODUCER);
         let address = nodes[1].server.address().to_owned();
-        words.extend(["--bootstrap-server", &address, "--topic", TOPIC, "--acks", "-1"].map(Into::into));
-        words.extend(["--max-messages", "-1", "--throughput", "300"].map(Into::into));
-        words.extend(["--command-config".into(), settings.into()]);
-        let mut producer = bench.beside("producer", "java", words);
-        producer.spawn()?;
+        let settings = "enable.idempotence=false\nlinger.ms=5\n";
+        let mut producer = VerifiableProducer::start(bench, &kafka, (&address, TOPIC), 300, settings)?;
 
         let (fine, said) = remove(bench, &kafka, &nodes, 1)?;
         ensure!(!fine && said.contains("the only voter"), "the only voter is removed: {said}");
@@ -143,18 +127,8 @@ fn one_controller_becomes_three_and_five_and_three_others_under_load() -> Result
         // The cluster needs the first controller no more, and can make topics.
         nodes[0].server.stop()?;
         broker::create_topic(&address, "later", 1, &[])?;
-        let before = acknowledged(bench)?.len();
-        producer.wait_until("goes on", || {
-            let count = acknowledged(bench)?.len() - before;
-            ensure!(count > 300, "{count} records since");
-            Ok(())
-        })?;
-        producer.kill()?;
-        let acknowledged = acknowledged(bench)?;
-        let read = bench.kcat.consume_values(&address, TOPIC)?;
-        let read: BTreeSet<&str> = read.iter().map(String::as_str).collect();
-        let lost = acknowledged.iter().filter(|value| !read.contains(value.as_str())).count();
-        ensure!(lost == 0, "{lost} of {} acknowledged records are lost", acknowledged.len());
-        Ok(())
+        producer.wait_for_more_than(300)?;
+        let acknowledged = producer.kill()?;
+        ensure_none_is_lost(&acknowledged, &bench.kcat.consume_values(&address, TOPIC)?)
     })
 }

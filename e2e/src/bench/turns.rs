@@ -1,7 +1,7 @@
 //! The order in which the two products are measured, and the table that comes of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,11 +98,8 @@ impl Turns {
 
     /// Measures. This process must be in namespaces of its own.
     pub fn run_inside(&self) -> Result<()> {
-        isolation::require()?;
-        let directory = repository::target().join("bench");
-        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let lock = File::create(directory.join("lock")).context("create the lock")?;
-        lock.try_lock().with_context(|| format!("another bench runs in {}", directory.display()))?;
+        let workshop = isolation::enter("bench")?;
+        let directory = &workshop.directory;
         let steps = Steps::new(directory.join("steps"));
         let kafka = Kafka::ensure(&steps)?;
         network::make(&NODES)?;

@@ -1,6 +1,6 @@
 //! A series of runs, in namespaces of its own, with a table at the end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,6 @@ use super::network;
 use super::run::{Outcome, Plan};
 use crate::isolation;
 use crate::kafka::Kafka;
-use crate::repository;
 use crate::step::{Steps, say};
 
 /// How many seeds of each fault a series has if nobody says otherwise.
@@ -124,11 +123,8 @@ impl Series {
 
     /// Does the series. This process must be in namespaces of its own.
     pub fn run_inside(&self) -> Result<()> {
-        isolation::require()?;
-        let directory = repository::target().join("faults");
-        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let lock = File::create(directory.join("lock")).context("create the lock")?;
-        lock.try_lock().with_context(|| format!("another series runs in {}", directory.display()))?;
+        let place = isolation::enter("faults")?;
+        let directory = &place.directory;
         let steps = Steps::new(directory.join("steps"));
         let kafka = Kafka::ensure(&steps)?;
         let product = match (&self.binary, self.kafka) {

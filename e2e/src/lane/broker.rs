@@ -5,6 +5,7 @@
 //! killed; when it ends well its directory is removed, else the error names it.
 
 pub mod cluster;
+pub mod verifiable;
 
 use std::cell::RefCell;
 use std::ffi::OsString;

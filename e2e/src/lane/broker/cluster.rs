@@ -109,20 +109,23 @@ pub fn format_another(bench: &Bench, nodes: &[Node], role: Role) -> Result<Node>
     let controllers = text.lines().find_map(|line| line.strip_prefix(known)).context("no controllers")?;
     let text = properties(bench, &node, controllers)?;
     fs::write(&node.properties, text).with_context(|| format!("write {}", node.properties.display()))?;
-    let meta = bench.path(&format!("node-{}/meta.properties", first.id));
-    let meta = fs::read_to_string(&meta).with_context(|| format!("read {}", meta.display()))?;
-    let cluster = meta.lines().find_map(|line| line.strip_prefix("cluster.id=")).context("no cluster.id")?;
-    let words = ["storage", "format", "-t", cluster, "--no-initial-controllers"];
+    let cluster = meta(bench, first, "cluster.id")?;
+    let words = ["storage", "format", "-t", &cluster, "--no-initial-controllers"];
     bench.ottla(&words).arg("-c").arg(&node.properties).read()?;
     Ok(node)
 }
 
 /// The id of the directory that a node was formatted with.
 pub fn directory_id(bench: &Bench, node: &Node) -> Result<String> {
+    meta(bench, node, "directory.id")
+}
+
+/// What a node's `meta.properties` says.
+fn meta(bench: &Bench, node: &Node, key: &str) -> Result<String> {
     let path = bench.path(&format!("node-{}/meta.properties", node.id));
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let directory = text.lines().find_map(|line| line.strip_prefix("directory.id="));
-    directory.map(str::to_owned).context("no directory.id")
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value.map(str::to_owned).with_context(|| format!("no {key} in {}", path.display()))
 }
 
 /// Makes, formats and starts a cluster, and waits until every node is in service.
