@@ -240,7 +240,7 @@ impl Replicas {
                         self.forget_config(change.partition);
                     }
                     let config = self.config_of(change.partition, &mut configs, image, &layers, topic);
-                    orders.extend(self.assign(topic, change.partition, registration, config));
+                    self.assign(topic, change.partition, registration, config, orders);
                 }
                 None => {
                     let (shard, partition) = (self.release(change.partition), change.partition);
@@ -268,7 +268,7 @@ impl Replicas {
         for (index, registration) in &topic.partitions {
             if registration.replicas.contains(&self.me) {
                 let id = TopicPartition { topic_id: topic.id, partition: *index };
-                orders.extend(self.assign(topic, id, registration, Arc::clone(&config)));
+                self.assign(topic, id, registration, Arc::clone(&config), orders);
             }
         }
     }
@@ -300,21 +300,45 @@ impl Replicas {
         partition: TopicPartition,
         registration: &Arc<Partition>,
         config: Arc<TopicConfig>,
-    ) -> Option<Order> {
+        orders: &mut Vec<Order>,
+    ) {
         let chosen = self.chosen(registration);
-        let copies = self.copies.remove(&partition);
-        let shard = match self.held.get(&partition) {
+        let mut copies = self.copies.remove(&partition).unwrap_or_default();
+        let held = self.held.get(&partition).map(|held| held.shard);
+        copies.extend(held);
+        let shard = match (held, chosen) {
             // The copy in the directory that the controller named is the one that was written last.
-            Some(held) => {
-                chosen.filter(|c| copies.is_some_and(|copies| copies.contains(c))).unwrap_or(held.shard)
+            (Some(_), Some(chosen)) if copies.contains(&chosen) => {
+                let others = copies.into_iter().filter(|shard| *shard != chosen);
+                orders.extend(others.map(|shard| Order::SetAside { shard, partition }));
+                chosen
             }
-            None => chosen.or_else(|| self.emptiest())?,
+            (Some(_), Some(chosen)) if self.is_obsolete(registration) => {
+                orders.extend(copies.into_iter().map(|shard| Order::Remove { shard, partition }));
+                chosen
+            }
+            (Some(held), _) => held,
+            (None, Some(chosen)) => chosen,
+            (None, None) => match self.emptiest() {
+                Some(emptiest) => emptiest,
+                None => return,
+            },
         };
         self.hold(partition, shard, Some(Arc::clone(&config)));
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
         let config = *config;
         let assignment = Box::new(Assignment { partition, topic, registration, config });
-        Some(Order::Assign { shard, assignment })
+        orders.push(Order::Assign { shard, assignment });
+    }
+
+    /// Whether a log that lies elsewhere than the controller chose is that of an earlier replica, which was taken from
+    /// this broker before it was given another: a failure of the chosen directory is what the controller would take for
+    /// the loss of this one, and the other way about. Not while it is in sync or eligible, since then the log is
+    /// what the partition consists of, nor while nobody leads, since then there may be no better one.
+    fn is_obsolete(&self, registration: &Partition) -> bool {
+        registration.leader.is_some_and(|leader| leader != self.me)
+            && !registration.isr.contains(&self.me)
+            && !registration.elr.contains(&self.me)
     }
 
     fn hold(&mut self, partition: TopicPartition, shard: usize, config: Option<Arc<TopicConfig>>) {

@@ -15,6 +15,7 @@ use ottla_core::replicas::{End, LogDirectory, Order, Replicas};
 use uuid::Uuid;
 
 const ME: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
 const EPOCH: Option<BrokerEpoch> = Some(BrokerEpoch(4));
 
 fn directory(number: u128) -> DirectoryId {
@@ -59,16 +60,32 @@ impl World {
         self.add(Record::Topic(TopicRecord { id: id(topic, 0).topic_id, name: name(topic) }));
     }
 
+    /// A partition with one replica.
     fn partition(&mut self, id: TopicPartition, on: NodeId, directory: DirectoryId) {
+        self.replicas(id, &[on], directory, Some(on), &[on], &[]);
+    }
+
+    /// A partition whose first replica is to be in this directory.
+    fn replicas(
+        &mut self,
+        id: TopicPartition,
+        replicas: &[NodeId],
+        directory: DirectoryId,
+        leader: Option<NodeId>,
+        isr: &[NodeId],
+        elr: &[NodeId],
+    ) {
+        let mut directories = vec![DirectoryId::default(); replicas.len()];
+        directories[0] = directory;
         let partition = Partition {
-            replicas: vec![on],
-            directories: vec![directory],
-            isr: vec![on],
+            replicas: replicas.to_vec(),
+            directories,
+            isr: isr.to_vec(),
             adding: Vec::new(),
             removing: Vec::new(),
-            elr: Vec::new(),
+            elr: elr.to_vec(),
             last_known_elr: Vec::new(),
-            leader: Some(on),
+            leader,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: PartitionEpoch(0),
             recovery: LeaderRecoveryState::Recovered,
@@ -164,6 +181,39 @@ fn a_log_that_was_found_stays_where_it_is_and_a_stray_one_goes() {
 }
 
 #[test]
+fn a_log_elsewhere_than_the_controller_chose_makes_way_unless_it_may_be_the_best_there_is() {
+    let stays: [(Option<NodeId>, &[NodeId], &[NodeId]); 5] = [
+        (Some(ME), &[ME], &[]),
+        (Some(OTHER), &[OTHER, ME], &[]),
+        (Some(OTHER), &[OTHER], &[ME]),
+        (None, &[], &[ME]),
+        (None, &[OTHER], &[]),
+    ];
+    for (leader, isr, elr) in stays {
+        let mut replicas = replicas(&[id(1, 0)]);
+        let mut world = World::new();
+        world.topic(1);
+        world.replicas(id(1, 0), &[ME, OTHER], directory(2), leader, isr, elr);
+        let orders = orders(&mut replicas, &world);
+        assert_eq!(orders, [(0, id(1, 0), Some(1))], "{leader:?} {isr:?} {elr:?}");
+    }
+
+    // Taken from this broker and given back while it was away.
+    let mut replicas = replicas(&[id(1, 0)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    let anew = [(0, id(1, 0), None), (1, id(1, 0), Some(1))];
+    assert_eq!(orders(&mut replicas, &world), anew);
+    assert_eq!(replicas.routes()[&id(1, 0)].shard, 1);
+    // The same within one image, and as soon as a log that was kept is no longer what counts.
+    world.replicas(id(1, 0), &[ME, OTHER], directory(1), Some(OTHER), &[OTHER, ME], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), Some(1))]);
+    world.replicas(id(1, 0), &[ME, OTHER], directory(1), Some(OTHER), &[OTHER], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), None), (0, id(1, 0), Some(1))]);
+}
+
+#[test]
 fn a_setting_reaches_the_replicas_that_it_is_for() {
     let mut replicas = replicas(&[]);
     let mut world = World::new();
@@ -197,7 +247,9 @@ fn of_two_copies_the_one_in_the_directory_that_the_controller_named_counts() {
         let mut world = World::new();
         world.topic(1);
         world.partition(id(1, 0), ME, directory(named));
-        assert_eq!(orders(&mut replicas, &world), [(shard, id(1, 0), Some(1))], "{named}");
+        let set_aside = (named != 7).then_some((1 - shard, id(1, 0), None));
+        let expected: Vec<_> = set_aside.into_iter().chain([(shard, id(1, 0), Some(1))]).collect();
+        assert_eq!(orders(&mut replicas, &world), expected, "{named}");
     }
 }
 
