@@ -111,7 +111,13 @@ pub(super) fn plan_change(
     can_lead: impl Fn(NodeId) -> bool,
 ) -> Option<PartitionChange> {
     wish.replica_set.complete_if(&wish.isr);
-    let plan = plan(partition, rules, &wish, can_lead);
+    let mut planned = plan(partition, rules, &wish, &can_lead);
+    // An election may itself leave the ISR at those who are to stay, and then nothing would come that ends the move.
+    if wish.replica_set.complete_if(&planned.isr) {
+        wish.isr = planned.isr;
+        wish.recovery = planned.recovery;
+        planned = plan(partition, rules, &wish, &can_lead);
+    }
     fn differs<T: PartialEq>(new: T, old: &T) -> Option<T> {
         (new != *old).then_some(new)
     }
@@ -121,15 +127,15 @@ pub(super) fn plan_change(
     let change = PartitionChange {
         topic_id: at.topic_id,
         index: at.partition,
-        isr: differs(plan.isr, &partition.isr),
-        elr: differs(plan.elr, &partition.elr),
-        last_known_elr: differs(plan.last_known_elr, &partition.last_known_elr),
-        recovery: differs(plan.recovery, &partition.recovery),
+        isr: differs(planned.isr, &partition.isr),
+        elr: differs(planned.elr, &partition.elr),
+        last_known_elr: differs(planned.last_known_elr, &partition.last_known_elr),
+        recovery: differs(planned.recovery, &partition.recovery),
         replicas: differs(set.replicas, &partition.replicas),
         directories: differs(set.directories, &partition.directories),
         adding: differs(set.adding, &partition.adding),
         removing: differs(set.removing, &partition.removing),
-        leader: match plan.leader {
+        leader: match planned.leader {
             leader if leader == partition.leader && !loses_replica => LeaderChange::Unchanged,
             None => LeaderChange::Nobody,
             Some(leader) => LeaderChange::Leader(leader),
@@ -401,5 +407,25 @@ mod tests {
         only = Partition { replicas: nodes(&[1]), ..partition(None, &[], &[1], &[1]) };
         let back = change(&only, STRICT, Wish::as_is(&only), &[1]);
         assert_eq!(back, becomes(Some(&[1]), Some(&[]), Some(&[]), leader(1)));
+    }
+
+    #[test]
+    fn a_move_ends_when_the_election_leaves_only_those_in_sync_who_are_to_stay() {
+        let to_two = |isr: &[i32], elr: &[i32], last_known_elr: &[i32]| Partition {
+            replicas: nodes(&[2, 1, 3]),
+            removing: nodes(&[1, 3]),
+            ..partition(None, isr, elr, last_known_elr)
+        };
+        let ended = PartitionChange {
+            replicas: Some(nodes(&[2])),
+            directories: Some(vec![DirectoryId::default()]),
+            removing: Some(Vec::new()),
+            ..becomes(Some(&[2]), Some(&[]), Some(&[]), leader(2)).expect("a change")
+        };
+        let eligible = to_two(&[], &[2, 3], &[3]);
+        assert_eq!(change(&eligible, STRICT, Wish::as_is(&eligible), &[2]), Some(ended.clone()));
+        let unclean = to_two(&[], &[3], &[3]);
+        let ended = PartitionChange { recovery: Some(Recovering), ..ended };
+        assert_eq!(change(&unclean, LAX, Wish::as_is(&unclean), &[2]), Some(ended), "it lacks records");
     }
 }

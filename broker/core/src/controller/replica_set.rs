@@ -57,13 +57,15 @@ impl ReplicaSet {
         set
     }
 
-    /// Ends the move if everybody who is to stay is in sync.
-    pub(super) fn complete_if(&mut self, isr: &[NodeId]) {
+    /// Ends the move if everybody who is to stay is in sync; true if it does.
+    pub(super) fn complete_if(&mut self, isr: &[NodeId]) -> bool {
         let target = without(&self.replicas, &self.removing);
         let moves = !self.adding.is_empty() || !self.removing.is_empty();
-        if moves && !target.is_empty() && target.iter().all(|id| isr.contains(id)) {
+        let ends = moves && !target.is_empty() && target.iter().all(|id| isr.contains(id));
+        if ends {
             self.retain(|id| target.contains(&id));
         }
+        ends
     }
 
     /// Only these, and nobody on the way.
