@@ -177,7 +177,7 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
         [only] if isr.is_empty() && elr.is_empty() && can_lead(*only) => Some(*only),
         _ => None,
     };
-    let any = || in_order().copied().find(|id| can_lead(*id)).filter(|_| unclean);
+    let any = || most_likely_complete(partition, &wish.replica_set, lost, &can_lead).filter(|_| unclean);
     if let Some(leader) = last_leader.or_else(any) {
         return Plan {
             leader: Some(leader),
@@ -188,6 +188,21 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
         };
     }
     Plan { leader: None, isr, elr, last_known_elr, recovery: wish.recovery }
+}
+
+/// Of those who can lead, the one that lacks the least as far as anybody knows: the first in the order of the assignment of
+/// those that were in sync last, else of those that were there before a move, which begins with nothing, else of all.
+fn most_likely_complete(
+    partition: &Partition,
+    set: &ReplicaSet,
+    lost: Option<(NodeId, Loss)>,
+    can_lead: impl Fn(NodeId) -> bool,
+) -> Option<NodeId> {
+    let was_in_sync = |id: &NodeId| {
+        [&partition.isr, &partition.elr, &partition.last_known_elr].iter().any(|those| those.contains(id))
+    };
+    let lacks = |id: &NodeId| (lost == Some((*id, Loss::Log)), !was_in_sync(id), set.adding.contains(id));
+    set.replicas.iter().copied().filter(|id| can_lead(*id)).min_by_key(lacks)
 }
 
 /// Who is eligible beside an ISR: those who were, and those who leave it, as long as it is too small for anything to be
@@ -427,5 +442,26 @@ mod tests {
         let unclean = to_two(&[], &[3], &[3]);
         let ended = PartitionChange { recovery: Some(Recovering), ..ended };
         assert_eq!(change(&unclean, LAX, Wish::as_is(&unclean), &[2]), Some(ended), "it lacks records");
+    }
+
+    #[test]
+    fn of_those_that_lack_records_one_that_a_move_adds_is_the_last_to_lead() {
+        let moving = |isr: &[i32], elr: &[i32], last_known_elr: &[i32]| Partition {
+            replicas: nodes(&[4, 2, 1, 3]),
+            directories: vec![DirectoryId::default(); 4],
+            adding: nodes(&[4]),
+            removing: nodes(&[3]),
+            ..partition(None, isr, elr, last_known_elr)
+        };
+        let elected = |partition: &Partition, wish: Wish, live: &[i32]| {
+            change(partition, LAX, wish, live).map(|change| change.leader)
+        };
+        let idle = moving(&[], &[3], &[3]);
+        assert_eq!(elected(&idle, Wish::as_is(&idle), &[4, 2, 1]), Some(leader(2)));
+        assert_eq!(elected(&idle, Wish::as_is(&idle), &[4, 1]), Some(leader(1)));
+        assert_eq!(elected(&idle, Wish::as_is(&idle), &[4]), Some(leader(4)));
+        let lost = |id, loss| Wish { lost: Some((NodeId(id), loss)), ..Wish::as_is(&idle) };
+        assert_eq!(elected(&idle, lost(3, Loss::Tail), &[4, 1, 3]), Some(leader(3)), "it was in sync last");
+        assert_eq!(elected(&idle, lost(3, Loss::Log), &[4, 3]), Some(leader(4)), "it has nothing at all");
     }
 }
