@@ -85,11 +85,13 @@ fn partition_obstacles(
             let stays = |id: &&NodeId| !nodes.contains(id) && serves(image, partition, **id);
             let left = partition.isr.iter().filter(stays).count();
             let min = *min.get_or_insert_with(|| partitions.rules(topic).min_insync_replicas);
+            // What its producers need of it; with a minimum as large as the partition that is all of its replicas.
+            let (needed, all) = (partition.isr_min(min), partition.isr_min(usize::MAX));
             let name = || format!("{}-{index}", topic.name);
             if left == 0 && partition.isr.iter().any(|id| nodes.contains(id)) {
                 stranded.push(name());
-            } else if left < min && min < partition.replicas.len() {
-                too_few.push(format!("{} ({left} of {min})", name()));
+            } else if left < needed && needed < all {
+                too_few.push(format!("{} ({left} of {needed})", name()));
             }
         }
     }
@@ -197,6 +199,29 @@ mod tests {
         assert_eq!(against(&needs_all, &[1, 2]), ["LAST_REPLICA"]);
         let down = image(&[2], &[1, 2, 3], &[1], "2");
         assert_eq!(against(&down, &[2]), [""; 0], "it is out of service already");
+    }
+
+    #[test]
+    fn replicas_that_a_move_adds_raise_no_minimum() {
+        let moving = |isr: &[i32], replicas: &[i32], adding: &[i32]| {
+            let mut image = image(&[], replicas, isr, "2");
+            let topic = image.topics.values().next().expect("there is one");
+            let (topic_id, mut partition) = (topic.id, topic.partitions[&PartitionIndex(0)].as_ref().clone());
+            partition.adding = nodes(adding);
+            let index = PartitionIndex(0);
+            let record = Record::Partition(PartitionRecord { topic_id, index, partition });
+            image.replay(MetadataOffset(2), &record).expect("it fits");
+            image
+        };
+        assert_eq!(
+            against(&moving(&[1, 2], &[1, 2, 3], &[3]), &[1]),
+            [""; 0],
+            "it needs both of its replicas"
+        );
+        let single = moving(&[1], &[1, 2, 3], &[2, 3]);
+        assert_eq!(against(&single, &[2]), [""; 0], "one is enough until the move is over");
+        assert_eq!(against(&single, &[1]), ["LAST_REPLICA"]);
+        assert_eq!(against(&moving(&[1, 2], &[1, 2, 3], &[]), &[1]), ["UNDER_MIN_ISR"]);
     }
 
     #[test]
