@@ -119,7 +119,8 @@ fn forget(
 ) -> Option<Voters> {
     let mut table = quorum.voters().clone();
     let silent = |member: &&MemberProgress| {
-        let heard = member.last_contact.unwrap_or(active_since);
+        // What this node heard before it led, if it led before, says nothing: observers talk to whoever leads.
+        let heard = member.last_contact.map_or(active_since, |heard| heard.max(active_since));
         !member.votes
             && table.observers.contains(&member.voter.node_id)
             && now.since(heard) >= OBSERVER_SILENCE_MAX

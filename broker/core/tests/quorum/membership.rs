@@ -246,6 +246,25 @@ fn an_observer_that_is_gone_for_long_is_forgotten() {
 }
 
 #[test]
+fn an_observer_is_not_forgotten_by_a_controller_that_leads_again_after_long() {
+    let mut cluster = Cluster::started(2);
+    newcomer(&mut cluster, 3);
+    cluster.pass(3_000);
+    assert_eq!(observers(&mut cluster), [3]);
+    let first = cluster.wait_active();
+    cluster.resign(first);
+    cluster.pass_until("the other leads", |cluster| cluster.active().is_some_and(|other| other != first));
+    let second = cluster.wait_active();
+    cluster.pass(310_000);
+    // It cannot be heard for a moment, as that goes when leaders change.
+    cluster.isolate(NodeId(3));
+    cluster.resign(second);
+    cluster.pass_until("it leads again", |cluster| cluster.active() == Some(first));
+    cluster.pass(5_000);
+    assert!(cluster.image(first).observers.contains(&NodeId(3)), "it followed all the time");
+}
+
+#[test]
 fn an_observer_that_lost_its_volume_follows_again_and_can_be_added() {
     let mut cluster = Cluster::started(3);
     newcomer(&mut cluster, 3);
