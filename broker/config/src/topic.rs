@@ -100,6 +100,8 @@ pub struct TopicConfig {
     pub unclean_leader_election: bool,
     /// `producer.id.expiration.ms`, of the broker: no topic has a value of its own
     pub producer_idle_max: Duration,
+    /// `producer.id.expiration.check.interval.ms`, of the broker likewise
+    pub producer_check_interval: Duration,
 }
 
 /// Why a topic's overrides are refused.
@@ -163,7 +165,8 @@ impl TopicConfig {
             segment_age_max: read.duration("segment.ms"),
             timestamps: read.timestamps(),
             unclean_leader_election: read.boolean("unclean.leader.election.enable"),
-            producer_idle_max: read.producer_idle_max(),
+            producer_idle_max: read.broker_duration("producer.id.expiration.ms"),
+            producer_check_interval: read.broker_duration("producer.id.expiration.check.interval.ms"),
         }
     }
 }
@@ -227,8 +230,9 @@ impl Reader<'_> {
         }
     }
 
-    fn producer_idle_max(&self) -> Duration {
-        let row = super::broker_key("producer.id.expiration.ms").expect("the key has a row");
+    /// Of a key that no topic has a value of its own for.
+    fn broker_duration(&self, name: &str) -> Duration {
+        let row = super::broker_key(name).expect("the key has a row");
         match self.layers.broker_value(row) {
             Some(Value::Number(ms)) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
             Some(Value::Boolean(_) | Value::Decimal(_) | Value::Text(_) | Value::List(_)) | None => {
@@ -320,6 +324,7 @@ mod tests {
         let layers = Layers { cluster, ..Layers::default() };
         let config = TopicConfig::validate(&Settings::default(), &layers).expect("valid");
         assert_eq!(config.producer_idle_max, Duration::from_secs(5));
+        assert_eq!(config.producer_check_interval, Duration::from_secs(600));
     }
 
     #[test]

@@ -77,4 +77,11 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_least(1)
     .cluster_wide(),
+    Key::int(
+        "producer.id.expiration.check.interval.ms",
+        "600000",
+        "How often idle producers are looked for.",
+    )
+    .at_least(1)
+    .low(),
 ];

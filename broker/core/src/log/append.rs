@@ -108,7 +108,7 @@ impl<D: Disk> Log<D> {
         self.pending.epochs |= std::mem::take(&mut self.epoch_begun);
         for header in headers {
             self.pending.epochs |= self.epochs.assign(header.epoch, header.base);
-            self.note_producer(&header, now);
+            self.note_producer(&header);
         }
         if self.snapshot_due() { self.take_snapshot() } else { Ok(()) }
     }

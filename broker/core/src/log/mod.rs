@@ -58,8 +58,7 @@ pub use self::error::{
 pub use self::lookup::TimestampOffset;
 pub use self::names::{directory_name, parse_directory_name, removal_name};
 pub use self::open::{RecoveryReport, RecoveryStart};
-pub(crate) use self::producers::PRODUCERS_MAX;
-pub use self::producers::{Duplicate, ProducerInfo, SequenceError};
+pub use self::producers::{Duplicate, LastWrite, ProducerInfo, SequenceError};
 pub use self::read::ReadPlan;
 pub use self::replica_log::{Log, SegmentInfo, keep_aside, move_aside};
 pub use self::sync::{SyncJob, SyncNumber};

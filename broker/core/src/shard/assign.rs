@@ -43,6 +43,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let me = self.me;
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         replica.log.configure(&log_config(&assignment.config));
+        self.producers.check_every(assignment.config.producer_check_interval);
         let positions = replica.positions();
         let registration = Arc::clone(&assignment.registration);
         let epoch_before = replica.partition.as_ref().map(|partition| partition.registration().leader_epoch);

@@ -28,7 +28,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return;
         }
         self.remove_idle();
-        self.producers.recount(self.replicas.values().map(|replica| &replica.log));
+        self.producers.tick(&mut self.replicas, now);
         self.check_lag(now);
         let due = now.since(self.checkpointed_at) >= INTERVAL;
         let all = due || self.unflushed_bytes >= BYTES;

@@ -11,6 +11,7 @@ use ottla_wire::batch::Batch;
 
 use super::Shard;
 use super::effect::Effect;
+use super::producers::ProducerCount;
 use crate::config::Durability;
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
@@ -170,7 +171,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let appended = match records.is_empty() {
             true => Ok(()),
             false => {
-                let producers_before = self.producers.bound(&mut replica.log);
+                let producers_before = ProducerCount::before(&mut replica.log, self.peers.now);
                 let appended = replica.log.append(std::slice::from_ref(records), now);
                 self.producers.added(producers_before, &replica.log);
                 appended.map(|outcome| self.unflushed_bytes += outcome.bytes)
@@ -184,6 +185,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if let Some(partition) = &mut replica.partition {
             partition.replicated(positions, high_watermark);
         }
+        self.bound_producers();
         match appended {
             Ok(()) => Ok(None),
             Err(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Shard;
 use super::damaged::Damaged;
+use super::producers::ProducerCount;
 use super::replica::Replica;
 use crate::disk::{Disk, NoDescriptor, is_no_descriptor};
 use crate::ids::{BrokerEpoch, NodeId, Offset, TopicPartition};
@@ -48,6 +49,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let mut replicas = BTreeMap::new();
         let mut logs = Vec::new();
         let mut damaged = Vec::new();
+        let mut producers = ProducerCount::new(now);
         for directory in disk.list("")? {
             if directory.ends_with("-delete") {
                 disk.remove(&directory)?;
@@ -73,12 +75,15 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 let RecoveryStart { recovery_point, log_start, .. } = start;
                 damaged.push(Damaged { directory, name, topic_id, recovery_point, log_start });
             }
-            let result = opened.map(|(log, report)| {
+            let result = opened.map(|(mut log, report)| {
+                log.count_producers_from(now);
+                producers.opened(&log);
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
                 let high_watermark = offset(&high_watermarks).unwrap_or(Offset(0));
                 replicas.insert(partition, Replica::new(log, high_watermark));
                 (partition, report)
             });
+            producers.bound(&mut replicas);
             logs.push(OpenedLog { directory, result });
         }
         let shard = Self {
@@ -100,7 +105,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             writing: Offsets::new(),
             unflushed_bytes: 0,
             room: u64::MAX,
-            producers: super::producers::ProducerCount::default(),
+            producers,
             damaged,
         };
         Ok(Opened { shard, logs, clean })

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::Shard;
 use super::effect::{Effect, Produced};
+use super::producers::ProducerCount;
 use super::replica::Parked;
 use crate::config::{Durability, Limit};
 use crate::disk::Disk;
@@ -51,7 +52,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     ) -> Result<Appended, PartitionError> {
         let (epoch, base_offset) = self.replica(id)?.machine()?.check_produce(acks)?;
         let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
-        if let Some(duplicate) = replica.log.check_producer(&batch.bytes, now)? {
+        if let Some(duplicate) = replica.log.check_producer(&batch.bytes)? {
             return Ok(Appended::Before(Produced {
                 base_offset: duplicate.base_offset,
                 end_exclusive: duplicate.end_exclusive,
@@ -65,7 +66,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return Err(PartitionError::DirectoryFull);
         }
         self.room -= bytes;
-        let producers_before = self.producers.bound(&mut replica.log);
+        let producers_before = ProducerCount::before(&mut replica.log, self.peers.now);
         ottla_wire::batch::patch_base_offset(&mut batch.bytes, base_offset.0);
         ottla_wire::batch::patch_leader_epoch(&mut batch.bytes, epoch.0);
         match replica.log.append(&[batch.bytes.freeze()], now) {
@@ -73,11 +74,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 debug_assert_eq!(outcome.log_end, base_offset.plus(i64::from(batch.record_count)));
                 self.unflushed_bytes += outcome.bytes;
                 self.producers.added(producers_before, &replica.log);
+                let log_start = replica.log.log_start();
+                self.bound_producers();
                 Ok(Appended::Now(Produced {
                     base_offset,
                     end_exclusive: outcome.log_end,
                     log_append_time: batch.log_append_time,
-                    log_start: replica.log.log_start(),
+                    log_start,
                 }))
             }
             Err(error @ (AppendError::Disk(_) | AppendError::Failed(_))) => {

@@ -3,7 +3,6 @@
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::Offset;
 use ottla_core::log::{Duplicate, Log, LogConfig, RecoveryStart};
-use ottla_core::time::Wall;
 use ottla_sim::disk::{CrashKind, SimDisk};
 
 use crate::rig::{Batch, DIRECTORY, append, check_producers, create, disk, open, sync};
@@ -38,9 +37,9 @@ fn stop(log: &mut Log<SimDisk>) -> RecoveryStart {
 }
 
 /// The last batch comes again.
-fn repeat(log: &mut Log<SimDisk>) -> Option<Duplicate> {
+fn repeat(log: &Log<SimDisk>) -> Option<Duplicate> {
     let last = Batch::at(log.log_end().0 - 1);
-    log.check_producer(&last.bytes(), Wall(0)).unwrap()
+    log.check_producer(&last.bytes()).unwrap()
 }
 
 #[test]
@@ -56,7 +55,7 @@ fn producers_are_written_down_where_segments_begin_and_at_a_proper_stop() {
     drop(log);
     let (mut log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
     check_producers(&log);
-    let twice = repeat(&mut log).expect("it is recognised after a start");
+    let twice = repeat(&log).expect("it is recognised after a start");
     assert_eq!((twice.base_offset, twice.end_exclusive), (Offset(99), Offset(100)));
     // The one in the middle of a segment gives way to the next.
     append(&mut log, Batch::at(100));
@@ -71,9 +70,9 @@ fn a_crash_loses_snapshots_and_no_producer() {
         let disk = disk(2);
         drop(filled(&disk, 100));
         let disk = disk.crash(kind);
-        let (mut log, _) = open(&disk, &config(), 50);
+        let (log, _) = open(&disk, &config(), 50);
         check_producers(&log);
-        assert!(repeat(&mut log).is_some(), "{kind:?}");
+        assert!(repeat(&log).is_some(), "{kind:?}");
     }
 }
 
@@ -88,10 +87,10 @@ fn a_damaged_snapshot_is_removed_and_the_batches_are_read_instead() {
         // The count, which says how much there is to read.
         file.write_at(&[0x7f], 6).unwrap();
     }
-    let (mut log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
+    let (log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
     assert!(snapshots(&disk).is_empty());
     check_producers(&log);
-    assert!(repeat(&mut log).is_some());
+    assert!(repeat(&log).is_some());
 }
 
 #[test]

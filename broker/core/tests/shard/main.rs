@@ -7,6 +7,7 @@
 )]
 
 mod producers;
+mod remembering;
 mod replication;
 mod rig;
 mod stories;

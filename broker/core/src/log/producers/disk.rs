@@ -8,7 +8,9 @@
 use ottla_wire::batch::BatchHeader;
 
 use super::snapshot::BYTES_MAX;
-use super::{AfterCut, Duplicate, ProducerInfo, Producers, SequenceError, Sequenced};
+use super::{
+    AfterCut, Duplicate, LastWrite, PRODUCERS_MAX, ProducerInfo, Producers, SequenceError, Sequenced,
+};
 use crate::disk::{Disk, DiskFile, OpenMode, is_no_descriptor};
 use crate::ids::Offset;
 use crate::log::error::{DiskError, OpenError, ReadError, failed};
@@ -18,7 +20,7 @@ use crate::log::replica_log::Log;
 use crate::log::scan::{FAR_BYTES, Walk};
 use crate::log::segment::WalkError;
 use crate::planted::{self, Bug};
-use crate::time::Wall;
+use crate::time::Monotonic;
 
 /// A start after a crash reads about so much, at the most, to learn what the producers did since the last snapshot.
 const BYTES: u64 = 64 << 20;
@@ -30,28 +32,23 @@ pub(in crate::log) struct Tracked {
     /// The log's ends that there are snapshots of, rising.
     snapshots: Vec<Offset>,
     bytes_since_snapshot: u64,
-    producers_max: usize,
+    /// The time, as the log's owner last told it.
+    now: Monotonic,
 }
 
 impl Tracked {
     /// Nobody wrote yet; there are snapshots of these ends.
     pub(in crate::log) fn new(mut snapshots: Vec<Offset>) -> Self {
         snapshots.sort_unstable();
-        Self {
-            producers: Producers::default(),
-            snapshots,
-            bytes_since_snapshot: 0,
-            producers_max: super::PRODUCERS_MAX,
-        }
+        Self { producers: Producers::default(), snapshots, bytes_since_snapshot: 0, now: Monotonic(0) }
     }
 }
 
 impl<D: Disk> Log<D> {
     /// May a leader append this batch, given what its producer sent before? If it is in the log already: where.
-    pub fn check_producer(&mut self, batch: &[u8], now: Wall) -> Result<Option<Duplicate>, SequenceError> {
+    pub fn check_producer(&self, batch: &[u8]) -> Result<Option<Duplicate>, SequenceError> {
         let header = BatchHeader::parse(batch).ok();
         let Some(sequenced) = header.as_ref().and_then(Sequenced::of) else { return Ok(None) };
-        self.tracked.producers.expire(now, self.config.producer_idle_max);
         self.tracked.producers.check(&sequenced)
     }
 
@@ -65,9 +62,30 @@ impl<D: Disk> Log<D> {
         self.tracked.producers.count()
     }
 
-    /// How many producers it may remember from now on.
-    pub fn set_producers_max(&mut self, producers_max: usize) {
-        self.tracked.producers_max = producers_max;
+    /// It was just opened: the producers that it found count as idle from now on.
+    pub fn count_producers_from(&mut self, now: Monotonic) {
+        self.tell_time(now);
+        self.tracked.producers.counted_from = now;
+    }
+
+    /// Producers whose batches are appended from now on write now.
+    pub fn tell_time(&mut self, now: Monotonic) {
+        self.tracked.now = now;
+    }
+
+    /// Forgets producers that have been idle for `producer.id.expiration.ms`, at most `forgotten_max`; returns how many.
+    pub fn expire_producers(&mut self, now: Monotonic, forgotten_max: usize) -> usize {
+        self.tracked.producers.expire(now, self.config.producer_idle_max, forgotten_max)
+    }
+
+    /// When the producer that wrote longest ago did so; none where nobody is remembered.
+    pub fn oldest_producer(&self) -> Option<LastWrite> {
+        self.tracked.producers.oldest()
+    }
+
+    /// Forgets the producer that wrote longest ago.
+    pub fn forget_oldest_producer(&mut self) {
+        self.tracked.producers.forget_oldest();
     }
 
     /// The bug that [`Bug::ForgetProducersOnLeaderChange`] plants.
@@ -78,13 +96,13 @@ impl<D: Disk> Log<D> {
     }
 
     /// Takes note of a batch that was just written at the log's end.
-    pub(in crate::log) fn note_producer(&mut self, header: &Header, now: Wall) {
+    pub(in crate::log) fn note_producer(&mut self, header: &Header) {
         self.tracked.bytes_since_snapshot += u64::from(header.bytes);
         let Some(batch) = &header.producer else { return };
         let tracked = &mut self.tracked;
-        tracked.producers.expire(now, self.config.producer_idle_max);
-        tracked.producers.note(batch, (header.base, header.last()), header.max_timestamp, Some(now));
-        tracked.producers.shrink(tracked.producers_max);
+        let offsets = (header.base, header.last());
+        tracked.producers.note(batch, offsets, header.max_timestamp, Some(tracked.now));
+        tracked.producers.shrink(PRODUCERS_MAX);
     }
 
     /// Whether so much was written since the last snapshot that there should be another.
@@ -165,7 +183,8 @@ impl<D: Disk> Log<D> {
     /// The log is about to begin anew, and knows nobody. The caller syncs the directory.
     pub(in crate::log) fn forget_all_producers(&mut self) -> Result<(), DiskError> {
         self.cut_snapshots(Offset(-1))?;
-        self.tracked.producers = Producers::default();
+        let before = std::mem::take(&mut self.tracked.producers);
+        self.tracked.producers.resume(&before);
         self.tracked.bytes_since_snapshot = 0;
         Ok(())
     }
@@ -201,7 +220,7 @@ impl<D: Disk> Log<D> {
 
     /// Reads the youngest snapshot that is whole, and the batches after it.
     fn load_producers(&mut self) -> Result<(), ReadError> {
-        self.tracked.producers = Producers::default();
+        let before = std::mem::take(&mut self.tracked.producers);
         let mut from = self.segments.first().map_or(Offset(0), |first| first.base);
         while let Some(at) = self.tracked.snapshots.last().copied() {
             if let Some(producers) = self.read_snapshot(at)? {
@@ -216,7 +235,7 @@ impl<D: Disk> Log<D> {
         for at in self.segment_index(from)..self.segments.len() {
             self.note_segment(at, from)?;
         }
-        self.tracked.producers.shrink(self.tracked.producers_max);
+        self.tracked.producers.resume(&before);
         Ok(())
     }
 
@@ -257,7 +276,7 @@ impl<D: Disk> Log<D> {
                         let offsets = (header.base, header.last());
                         tracked.producers.note(batch, offsets, header.max_timestamp, None);
                         // Whatever is in the log, this much is held of it.
-                        tracked.producers.shrink(tracked.producers_max);
+                        tracked.producers.shrink(PRODUCERS_MAX);
                     }
                 }
                 Ok(Some(Err(flaw))) => break WalkError::Flaw { position, flaw },

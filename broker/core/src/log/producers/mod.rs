@@ -7,6 +7,10 @@
 //!
 //! A producer of whom nothing is known may begin with any sequence number: there is no telling it from one that was
 //! forgotten because it was idle for too long.
+//!
+//! For how long one is idle is counted by the broker's monotonic clock. Kafka compares the greatest timestamp of its last
+//! batch, which a client's clock gave, with the broker's wall clock: there a producer of old events, or a clock that jumps,
+//! has what was written a moment ago forgotten, and written again. What was found when the log was opened counts from then.
 
 mod disk;
 mod snapshot;
@@ -18,7 +22,7 @@ use ottla_wire::batch::BatchHeader;
 
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::planted::{self, Bug};
-use crate::time::Wall;
+use crate::time::Monotonic;
 
 pub(super) use disk::Tracked;
 
@@ -27,7 +31,7 @@ const BATCHES_MAX: usize = 5;
 
 /// A log remembers so many producers and no more; whoever wrote longest ago is forgotten first. Kafka has no such
 /// bound. With some 250 bytes for each it keeps one log below 2.5 MB, whatever ids clients make up.
-pub(crate) const PRODUCERS_MAX: usize = 10_000;
+const PRODUCERS_MAX: usize = 10_000;
 
 /// The greatest sequence number; 0 follows.
 const SEQUENCE_MAX: i32 = i32::MAX;
@@ -112,13 +116,26 @@ struct Producer {
     /// Before this offset nothing is known of it, and nothing was to be known.
     since: Offset,
     /// When it last wrote, by this broker's clock; none if it has not since the log was opened.
-    active_at: Option<Wall>,
+    active_at: Option<Monotonic>,
 }
 
 impl Producer {
     fn youngest(&self) -> &Noted {
         self.batches.back().expect("a producer that is known has a batch")
     }
+
+    fn last_write(&self) -> LastWrite {
+        self.active_at.map_or_else(|| LastWrite::Before(self.youngest().timestamp), LastWrite::At)
+    }
+}
+
+/// When a producer last wrote; the longest ago first. It orders the producers of several logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LastWrite {
+    /// Before its log was opened. All that is left of when is the greatest timestamp of its last batch, by its own clock.
+    Before(i64),
+    /// Since.
+    At(Monotonic),
 }
 
 /// One producer, as others see it.
@@ -150,7 +167,7 @@ pub(super) struct Producers {
     by_age: BTreeSet<(Offset, ProducerId)>,
     /// From when on the idleness is counted of those that have not written since the log was opened: a time before
     /// that says only what clients' clocks say.
-    counted_from: Option<Wall>,
+    counted_from: Monotonic,
 }
 
 impl Producers {
@@ -200,7 +217,7 @@ impl Producers {
         batch: &Sequenced,
         (base_offset, last_offset): (Offset, Offset),
         timestamp: i64,
-        now: Option<Wall>,
+        now: Option<Monotonic>,
     ) {
         let noted = Noted { first: batch.first, last: batch.last, base_offset, last_offset, timestamp };
         let producer = self.producers.entry(batch.id).or_insert_with(|| Producer {
@@ -226,24 +243,48 @@ impl Producers {
 
     /// Forgets who wrote longest ago, until there are so many.
     pub(super) fn shrink(&mut self, producers_max: usize) {
-        while self.producers.len() > producers_max
-            && let Some((_, id)) = self.by_age.pop_first()
-        {
-            self.producers.remove(&id);
-        }
+        while self.producers.len() > producers_max && self.forget_oldest() {}
     }
 
-    /// Forgets who has been idle for so long (`producer.id.expiration.ms`). Looks at one more than it forgets.
-    pub(super) fn expire(&mut self, now: Wall, idle_max: Duration) {
-        let counted_from = *self.counted_from.get_or_insert(now);
-        let idle_max = i64::try_from(idle_max.as_millis()).unwrap_or(i64::MAX);
-        while let Some((offset, id)) = self.by_age.first().copied() {
-            let active_at = self.producers.get(&id).and_then(|producer| producer.active_at);
-            if now.0.saturating_sub(active_at.unwrap_or(counted_from).0) < idle_max {
-                return;
+    /// When the one that wrote longest ago did so.
+    pub(super) fn oldest(&self) -> Option<LastWrite> {
+        let (_, id) = self.by_age.first()?;
+        self.producers.get(id).map(Producer::last_write)
+    }
+
+    /// Forgets the one that wrote longest ago; false if there is none.
+    pub(super) fn forget_oldest(&mut self) -> bool {
+        let Some((_, id)) = self.by_age.pop_first() else { return false };
+        self.producers.remove(&id);
+        true
+    }
+
+    /// Forgets those that have been idle for so long (`producer.id.expiration.ms`), at most `forgotten_max`; returns how
+    /// many. Looks at one more than it forgets. After a cut the oldest may have written later than the next: then that
+    /// one is forgotten a little later.
+    pub(super) fn expire(&mut self, now: Monotonic, idle_max: Duration, forgotten_max: usize) -> usize {
+        let mut forgotten = 0;
+        while forgotten < forgotten_max
+            && let Some(oldest) = self.oldest()
+        {
+            let since = match oldest {
+                LastWrite::Before(_) => self.counted_from,
+                LastWrite::At(at) => at,
+            };
+            if now.since(since) < idle_max {
+                break;
             }
-            self.by_age.remove(&(offset, id));
-            self.producers.remove(&id);
+            self.forget_oldest();
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    /// What was learnt anew from the log takes over when its producers wrote, as far as that was known.
+    pub(super) fn resume(&mut self, before: &Self) {
+        self.counted_from = before.counted_from;
+        for (id, producer) in &mut self.producers {
+            producer.active_at = before.producers.get(id).and_then(|before| before.active_at);
         }
     }
 

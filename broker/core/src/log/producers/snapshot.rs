@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Noted, Producer, Producers};
+use super::{Noted, PRODUCERS_MAX, Producer, Producers};
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
 
 const VERSION: i16 = 1;
@@ -92,6 +92,8 @@ impl Producers {
             if producers.producers.insert(id, producer).is_some() {
                 return None;
             }
+            // One of Kafka's own may hold more.
+            producers.shrink(PRODUCERS_MAX);
         }
         Some(producers)
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 const ID: ProducerId = ProducerId(7);
-const NOW: Option<Wall> = Some(Wall(1_000));
+const NOW: Option<Monotonic> = Some(Monotonic(1_000));
 
 fn batch(epoch: i16, first: i32, last: i32) -> Sequenced {
     Sequenced { id: ID, epoch: ProducerEpoch(epoch), first, last }
@@ -110,21 +110,36 @@ fn who_wrote_longest_ago_is_forgotten_first() {
     assert_eq!(known.by_age.len(), 2);
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY_MS: u64 = 86_400_000;
+
 #[test]
 fn an_idle_producer_is_forgotten_after_its_time_by_the_brokers_clock() {
-    let day = Duration::from_secs(24 * 60 * 60);
     let mut known = producers(&tens(0, 0..1));
-    known.expire(Wall(1_000 + 86_399_999), day);
-    assert_eq!(known.count(), 1);
-    known.expire(Wall(1_000 + 86_400_000), day);
-    assert_eq!(known, Producers { counted_from: known.counted_from, ..Producers::default() });
-    // One that was found at a start has its time from then on, whatever its records say.
-    let mut found = Producers::default();
+    assert_eq!(known.expire(Monotonic(1_000 + DAY_MS - 1), DAY, 9), 0);
+    assert_eq!(known.expire(Monotonic(1_000 + DAY_MS), DAY, 9), 1);
+    assert_eq!(known, Producers::default());
+}
+
+#[test]
+fn one_that_was_found_at_a_start_has_its_time_from_then_on_whatever_its_records_say() {
+    let mut found = Producers { counted_from: Monotonic(500), ..Producers::default() };
     found.note(&batch(0, 0, 9), (Offset(0), Offset(9)), 5, None);
-    found.expire(Wall(86_400_000 * 9), day);
-    assert_eq!(found.count(), 1);
-    found.expire(Wall(86_400_000 * 10), day);
-    assert_eq!(found.count(), 0);
+    assert_eq!(found.oldest(), Some(LastWrite::Before(5)));
+    assert_eq!(found.expire(Monotonic(499 + DAY_MS), DAY, 9), 0);
+    found.note(&batch(0, 10, 19), (Offset(10), Offset(19)), 6, NOW);
+    assert_eq!(found.expire(Monotonic(500 + DAY_MS), DAY, 9), 0, "it wrote since");
+    assert_eq!(found.expire(Monotonic(1_000 + DAY_MS), DAY, 9), 1);
+}
+
+#[test]
+fn no_more_are_forgotten_at_once_than_was_said() {
+    let mut known = Producers::default();
+    for id in 0..5 {
+        known.note(&Sequenced { id: ProducerId(id), ..batch(0, 0, 0) }, (Offset(id), Offset(id)), 0, NOW);
+    }
+    let late = Monotonic(1_000 + DAY_MS);
+    assert_eq!([(); 3].map(|()| known.expire(late, DAY, 2)), [2, 2, 1]);
 }
 
 #[test]
