@@ -39,6 +39,7 @@ pub struct Images {
 /// Target of the Dockerfile, package and binary.
 const BROKER: (&str, &str) = ("broker", "ottla");
 const OPERATOR: (&str, &str) = ("operator", "ottla-operator");
+const BINARIES: [&str; 2] = [BROKER.1, OPERATOR.1];
 
 /// Compiles both binaries and builds both images; work whose input has not changed is not done again.
 pub fn ensure(steps: &Steps, prefix: &str) -> Result<Images> {
@@ -57,10 +58,17 @@ pub fn binaries(steps: &Steps) -> Result<[PathBuf; 2]> {
     Ok([BROKER, OPERATOR].map(|(_, binary)| context.join("out").join(binary)))
 }
 
+/// Compiles both binaries with what other work leaves of the processors, so that later nobody waits for it.
+pub fn compile_meanwhile(steps: &Steps) -> Result<()> {
+    let cargo = || program("nice").args(["-n", "19"]).arg(repository::cargo());
+    steps.run("compile broker and operator meanwhile", |log| build(cargo(), &BINARIES, log).map(drop))
+}
+
 /// Compiles the broker alone, as it is in its image, and returns where it lies.
 pub fn broker(steps: &Steps) -> Result<PathBuf> {
     let title = "compile the broker (release, static)";
-    Ok(steps.run(title, |log| build(&[BROKER.1], log))?.join(BROKER.1))
+    let cargo = program(repository::cargo());
+    Ok(steps.run(title, |log| build(cargo, &[BROKER.1], log))?.join(BROKER.1))
 }
 
 fn compile_step(steps: &Steps) -> Result<PathBuf> {
@@ -74,7 +82,7 @@ pub fn push(image: &Image, log: &Log) -> Result<()> {
 
 /// Builds static binaries and gathers them in the shape of the Dockerfile's build stage.
 fn compile(log: &Log) -> Result<PathBuf> {
-    let built = build(&[BROKER.1, OPERATOR.1], log)?;
+    let built = build(program(repository::cargo()), &BINARIES, log)?;
     let context = repository::target().join("images/context");
     let out = context.join("out");
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
@@ -87,15 +95,15 @@ fn compile(log: &Log) -> Result<PathBuf> {
 
 /// Builds static binaries and returns the directory where cargo leaves them. Both packages are named whichever binary
 /// is wanted, so that their dependencies are compiled once, with the same features.
-fn build(binaries: &[&str], log: &Log) -> Result<PathBuf> {
+fn build(cargo: Program, binaries: &[&str], log: &Log) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let target = repository::target();
     // The target is named although it is the host's: only then are the flags kept away from build scripts
     // and procedural macros, which cannot be static.
-    program(repository::cargo())
+    cargo
         .args(["build", "--locked", "--release", "--target", &triple])
         .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
-        .args([BROKER.1, OPERATOR.1].iter().flat_map(|package| ["--package", package]))
+        .args(BINARIES.iter().flat_map(|package| ["--package", package]))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", &target)
         .directory(&repository::root())
