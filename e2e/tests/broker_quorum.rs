@@ -1,7 +1,6 @@
 //! Three processes from edited copies of one properties file are a cluster: Kafka's own tools run it through any
 //! of its brokers, and killing all of it loses nothing that was acknowledged.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +13,7 @@ use e2e::lane::broker::{self, Bench, story};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
+const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 
 /// One of Kafka's tools against one broker; what it prints.
@@ -90,19 +90,26 @@ fn kafkas_tools_describe_the_quorum_and_change_configs_through_any_broker() -> R
         let kafka = bench.kafka()?;
         // A controller alone and two brokers alone: the brokers forward what only the controller decides.
         let nodes = cluster::start(bench, &[Role::Controller, Role::Broker, Role::Broker])?;
-        let [_, b, c] = &nodes[..] else { unreachable!("three were asked for") };
+        let [a, b, c] = &nodes[..] else { unreachable!("three were asked for") };
         let status = tool(&kafka, QUORUM, b, "describe --status")?;
         ensure_says(&status, "LeaderId:               1\n")?;
         ensure_says(&status, "CurrentVoters:          [{\"id\": 1, \"directoryId\": ")?;
         let observers = status.lines().find(|line| line.starts_with("CurrentObservers:"));
         let observers = observers.context("no line of observers")?;
         for node in [b, c] {
-            let path = bench.path(&format!("node-{}/meta.properties", node.id));
-            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            let directory = text.lines().find_map(|line| line.strip_prefix("directory.id="));
-            let directory = directory.context("no directory.id")?;
+            let directory = cluster::directory_id(bench, node)?;
             ensure_says(observers, &format!("{{\"id\": {}, \"directoryId\": \"{directory}\"}}", node.id))?;
         }
+        // Controllers are asked directly, too.
+        let status =
+            kafka.tool(QUORUM).args(["--bootstrap-controller", a.controller(), "describe", "--status"]);
+        ensure_says(&status.read()?, "LeaderId:               1\n")?;
+        let listed = kafka.tool(CLUSTER).args(["list-endpoints", "--bootstrap-controller", a.controller()]);
+        let listed = listed.read()?;
+        let (host, port) = a.controller().split_once(':').context("an address has a port")?;
+        let row = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let found = row.into_iter().any(|row| row.starts_with(&["1", host, port]));
+        ensure!(found, "no row of controller 1:\n{listed}");
         let replication = tool(&kafka, QUORUM, c, "describe --replication")?;
         for (id, status) in [("1", "Leader"), ("2", "Observer"), ("3", "Observer")] {
             let row = replication.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

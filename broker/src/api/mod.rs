@@ -220,7 +220,7 @@ table! {
     ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
     ApiKey::AlterPartition as i16, "AlterPartition", 2..=3, &[(Cluster, ClusterAction)], None, Some(private::alter_partition);
     ApiKey::UpdateFeatures as i16, "UpdateFeatures", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(update_features::serve);
-    ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe)], Some(describe_cluster::serve), None;
+    ApiKey::DescribeCluster as i16, "DescribeCluster", 0..=2, &[(Cluster, Describe), (Cluster, Alter)], Some(describe_cluster::serve), Some(describe_cluster::serve_controllers);
     ApiKey::DescribeProducers as i16, "DescribeProducers", 0..=0, &[(Topic, Read)], Some(describe_producers::serve), None;
     ApiKey::BrokerRegistration as i16, "BrokerRegistration", 0..=4, &[(Cluster, ClusterAction)], None, Some(private::register_broker);
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);

@@ -78,6 +78,14 @@ impl ControllerHandle {
         Self { inputs, images, active, caught_up }
     }
 
+    /// A controller that is gone, too, and knew this one to be active.
+    #[cfg(test)]
+    pub(crate) fn following(image: Image, (host, port): (&str, u16)) -> Self {
+        let address = HostPort::new(host.to_owned(), port);
+        let (_, active) = watch::channel(Some(ActiveController { address }));
+        Self { active, ..Self::gone(image) }
+    }
+
     /// An active controller that has nothing to do but to say so: every DeleteTopics is one of no topics.
     #[cfg(test)]
     pub(crate) fn idle(image: Image) -> Self {

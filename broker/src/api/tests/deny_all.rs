@@ -145,7 +145,10 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::UnregisterBroker => cluster::unregister_broker(on_controller).await,
         ApiKey::UpdateFeatures => cluster::update_features(on_controller).await,
         ApiKey::DescribeTopicPartitions => topics::describe_topic_partitions(on_broker).await,
-        ApiKey::DescribeCluster => cluster::describe_cluster(on_broker).await,
+        ApiKey::DescribeCluster => {
+            cluster::describe_cluster(on_broker).await;
+            cluster::describe_controllers(on_controller).await;
+        }
         ApiKey::AddRaftVoter | ApiKey::RemoveRaftVoter | ApiKey::UpdateRaftVoter => {
             cluster::change_voters(key, on_controller).await;
         }

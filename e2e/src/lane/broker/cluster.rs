@@ -44,6 +44,12 @@ impl Node {
         self.role != Role::Controller
     }
 
+    /// Where its controller listener is, if it is a controller.
+    #[must_use]
+    pub fn controller(&self) -> &str {
+        &self.controller
+    }
+
     /// Where its probes and metrics are.
     #[must_use]
     pub fn http(&self) -> &str {

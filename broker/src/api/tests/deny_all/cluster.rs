@@ -93,6 +93,19 @@ pub(super) async fn alter_partition(case: Case<'_>) {
     .await;
 }
 
+pub(super) async fn describe_controllers(case: Case<'_>) {
+    let request = |_, _: &Asked| DescribeClusterRequest::default();
+    case.check(
+        request,
+        |answer| {
+            assert!(answer.brokers.is_empty() && answer.cluster_id.is_empty());
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
+}
+
 /// Kafka shows the brokers to everybody, here as in Metadata; what may be done is nothing.
 pub(super) async fn describe_cluster(case: Case<'_>) {
     let request =
