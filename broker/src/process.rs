@@ -428,6 +428,7 @@ fn lifecycle_config(
     };
     let mut lifecycle = LifecycleConfig::new(registration, config.controllers.clone());
     lifecycle.heartbeat_interval = config.timeouts.broker_heartbeat_interval;
+    lifecycle.session_timeout = config.timeouts.broker_session;
     lifecycle.request_timeout = config.timeouts.quorum_request;
     lifecycle.retry_backoff = config.timeouts.quorum_retry_backoff;
     Ok(lifecycle)

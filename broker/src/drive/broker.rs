@@ -230,6 +230,8 @@ impl Driver {
     }
 
     fn report(&mut self) {
+        // After what was fetched has reached the shards.
+        self.shards.session_ends(self.lifecycle.session_ends());
         let state = match self.lifecycle.state() {
             _ if !self.replicas.are_known() => NodeState::Recovering,
             BrokerState::Starting => NodeState::Starting,

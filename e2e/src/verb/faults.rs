@@ -14,8 +14,9 @@ use crate::repository;
 use crate::site;
 use crate::step::{Steps, say};
 
-/// What CI runs, a seed each that nobody has tried before: the deaths of one and of all, and replicas that move.
-const SHORT: [Fault; 3] = [Fault::KillLeader, Fault::KillAll, Fault::Reassign];
+/// What CI runs, a seed each that nobody has tried before: the deaths of one and of all, a leader that comes back as if
+/// nothing had been, and replicas that move.
+const SHORT: [Fault; 4] = [Fault::KillLeader, Fault::KillAll, Fault::PauseLeader, Fault::Reassign];
 
 /// Does what the words say.
 pub fn run(words: &[&str]) -> Result<()> {

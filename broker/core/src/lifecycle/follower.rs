@@ -36,15 +36,29 @@ pub(super) struct Follower {
     pull: Option<Pull>,
     waits_for: Option<(CallNumber, Monotonic)>,
     next_at: Monotonic,
+    /// When the last fetch was sent that led to all that was committed.
+    complete_as_of: Option<Monotonic>,
 }
 
 impl Follower {
     pub(super) fn new(node_id: NodeId) -> Self {
-        Self { node_id, image: Image::default(), pull: None, waits_for: None, next_at: Monotonic(0) }
+        Self {
+            node_id,
+            image: Image::default(),
+            pull: None,
+            waits_for: None,
+            next_at: Monotonic(0),
+            complete_as_of: None,
+        }
     }
 
     pub(super) fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// The image has all that was committed at that time.
+    pub(super) fn complete_as_of(&self) -> Option<Monotonic> {
+        self.complete_as_of
     }
 
     pub(super) fn awaits(&self, number: CallNumber) -> bool {
@@ -95,9 +109,15 @@ impl Follower {
         result: Result<Reply, CallError>,
     ) -> Result<(), FollowError> {
         debug_assert!(self.awaits(number), "the caller asks first");
-        self.waits_for = None;
+        let sent = self.waits_for.take().map(|(_, sent)| sent);
         match result {
-            Ok(Reply::FetchMetadata(FetchedMetadata::Entries { bytes, .. })) => self.apply(&bytes),
+            Ok(Reply::FetchMetadata(FetchedMetadata::Entries { bytes, committed })) => {
+                self.apply(&bytes)?;
+                if self.image.offset >= committed {
+                    self.complete_as_of = sent;
+                }
+                Ok(())
+            }
             Ok(Reply::FetchMetadata(FetchedMetadata::UseSnapshot(id))) => {
                 self.pull = Some(Pull { id, bytes: Vec::new() });
                 Ok(())

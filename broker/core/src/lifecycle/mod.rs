@@ -14,6 +14,7 @@ mod finder;
 mod follower;
 mod proposals;
 mod registration;
+mod session;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use self::follower::Follower;
 pub use self::proposals::ProposalAnswer;
 use self::proposals::Proposals;
 use self::registration::Registration;
+use self::session::Session;
 use crate::config::Address;
 use crate::controller::OperationError;
 use crate::controller::operation::{Operation, RegisterBroker, Reply};
@@ -57,6 +59,8 @@ pub struct LifecycleConfig {
     pub controllers: Vec<Address>,
     /// `broker.heartbeat.interval.ms`
     pub heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`
+    pub session_timeout: Duration,
     /// How long to wait for a reply before asking another controller (`controller.quorum.request.timeout.ms`).
     pub request_timeout: Duration,
     /// The pause after a failure (`controller.quorum.retry.backoff.ms`).
@@ -70,6 +74,7 @@ impl LifecycleConfig {
             registration,
             controllers,
             heartbeat_interval: Duration::from_millis(500),
+            session_timeout: Duration::from_secs(4),
             request_timeout: Duration::from_secs(2),
             retry_backoff: Duration::from_millis(50),
         }
@@ -177,6 +182,7 @@ pub struct Lifecycle {
     next_call: u64,
     /// Whom each call on its way was sent to.
     asked: BTreeMap<CallNumber, Address>,
+    session: Session,
     in_service: bool,
     /// Whether an image with this process's own registration was reached.
     caught_up: bool,
@@ -196,6 +202,7 @@ impl Lifecycle {
             effects: LifecycleEffects::default(),
             next_call: 1,
             asked: BTreeMap::new(),
+            session: Session::new(config.session_timeout),
             in_service: false,
             caught_up: false,
             heard_at: now,
@@ -310,6 +317,12 @@ impl Lifecycle {
         self.registration.epoch()
     }
 
+    /// Until when this broker may believe what it knows of its own leaderships: at that time the active controller may take
+    /// it out of service, for want of a heartbeat. In the past while it may have done so.
+    pub fn session_ends(&self) -> Monotonic {
+        self.session.ends()
+    }
+
     /// The committed metadata, as far as it was pulled.
     pub fn image(&self) -> &Image {
         self.follower.image()
@@ -346,6 +359,9 @@ impl Lifecycle {
         if self.follower.image().offset != before {
             self.new_image();
         }
+        if let Some(time) = self.follower.complete_as_of() {
+            self.session.knows_metadata_of(time);
+        }
         Ok(())
     }
 
@@ -372,7 +388,13 @@ impl Lifecycle {
 
     fn registered(&mut self, number: CallNumber, result: Result<Reply, CallError>) -> Result<(), CallError> {
         let before = (self.registration.epoch(), self.registration.state(false));
+        let sent = self.registration.sent_at();
         let result = self.registration.replied(number, result, self.now, &self.config);
+        match (&result, sent) {
+            (Ok(()), Some(sent)) => self.session.accepted(sent, self.now),
+            (Ok(()) | Err(_), _) if self.registration.epoch().is_none() => self.session.lost(),
+            (Ok(()) | Err(_), _) => {}
+        }
         if let Some(epoch) = self.registration.epoch().filter(|epoch| before.0 != Some(*epoch)) {
             self.effects.events.push(LifecycleEvent::Registered { epoch });
             let (caught_up, image) = (self.caught_up, self.effects.image.take());

@@ -76,6 +76,11 @@ impl Registration {
         self.waits_for.is_some_and(|(waits_for, _)| waits_for == number)
     }
 
+    /// When the request was sent that waits for its reply.
+    pub(super) fn sent_at(&self) -> Option<Monotonic> {
+        self.waits_for.map(|(_, sent)| sent)
+    }
+
     pub(super) fn wakes_at(&self, config: &LifecycleConfig) -> Monotonic {
         self.waits_for.map_or(self.next_at, |(_, since)| since.plus(config.request_timeout))
     }

@@ -69,3 +69,19 @@ pub enum PartitionError {
     #[error("the log directory of the partition has failed")]
     Storage,
 }
+
+impl PartitionError {
+    /// The same from a leader that may have been replaced without having heard of it
+    /// ([`crate::lifecycle::Lifecycle::session_ends`]). That its log does not have an offset means nothing: a reader that
+    /// believes it begins again somewhere else, while the new leader has what it asks for. Where its own log begins it
+    /// knows.
+    #[must_use]
+    pub fn of_doubtful_leader(self) -> Self {
+        if let Self::OffsetOutOfRange { asked, log_start, .. } = &self
+            && asked >= log_start
+        {
+            return Self::NotLeader;
+        }
+        self
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use ottla_core::replication::Delivery;
 use ottla_core::shard::{
     Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced, ReadsTo, ReplicatedPart,
 };
+use ottla_core::time::Monotonic;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
@@ -162,6 +164,8 @@ pub(crate) struct Shards {
     pub(super) readers: Arc<[Reader]>,
     events: mpsc::UnboundedSender<ShardEvent>,
     routes: watch::Receiver<Routes>,
+    /// See [`ottla_core::lifecycle::Lifecycle::session_ends`]; milliseconds.
+    session_ends: Arc<AtomicU64>,
 }
 
 impl Shards {
@@ -172,14 +176,26 @@ impl Shards {
         events: mpsc::UnboundedSender<ShardEvent>,
         routes: watch::Receiver<Routes>,
     ) -> Self {
-        Self { queues: queues.into(), pulses, readers: readers.into(), events, routes }
+        let (queues, readers) = (queues.into(), readers.into());
+        Self { queues, pulses, readers, events, routes, session_ends: Arc::default() }
     }
 
     /// No shard at all: a node that is no broker.
     pub(crate) fn none() -> Self {
         let (_, routes) = watch::channel(Routes::new());
         let (events, _) = mpsc::unbounded_channel();
-        Self { queues: Arc::new([]), pulses: Arc::new([]), readers: Arc::new([]), events, routes }
+        let (queues, pulses, readers) = (Arc::new([]), Arc::new([]), Arc::new([]));
+        Self { queues, pulses, readers, events, routes, session_ends: Arc::default() }
+    }
+
+    /// Until when this broker may believe that it leads what it led.
+    pub(crate) fn session_ends(&self, at: Monotonic) {
+        self.session_ends.store(at.0, Ordering::Release);
+    }
+
+    /// Whether it may have been replaced as a leader without having heard of it.
+    pub(super) fn is_doubtful(&self) -> bool {
+        clock::monotonic().0 >= self.session_ends.load(Ordering::Acquire)
     }
 
     pub(super) fn route(&self, partition: TopicPartition) -> Option<usize> {
@@ -258,9 +274,14 @@ impl Shards {
         asked: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, PartitionError> {
         let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let doubtful = self.is_doubtful();
         let (answer, answered) = oneshot::channel();
         self.send(shard, Message::EndOfEpoch { partition, current, asked, answer });
-        answered.await.unwrap_or(Err(PartitionError::Storage))
+        match answered.await.unwrap_or(Err(PartitionError::Storage)) {
+            // It may be the epoch of the leader that took its place.
+            Ok(None) if doubtful || self.is_doubtful() => Err(PartitionError::NotLeader),
+            answer => answer,
+        }
     }
 
     /// The idempotent producers that the leader of a partition remembers.

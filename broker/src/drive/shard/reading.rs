@@ -56,6 +56,17 @@ impl Allowance {
 impl Shards {
     /// Reads every item, in order, `max_bytes` in all; one result for each item.
     pub(crate) async fn fetch(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
+        // Newer metadata may arrive while the answer to older is on its way, and the process may stand still.
+        let doubtful = self.is_doubtful();
+        let results = self.fetch_as_known(items, max_bytes).await;
+        if !doubtful && !self.is_doubtful() {
+            return results;
+        }
+        let in_doubt = |result: FetchResult| result.map_err(PartitionError::of_doubtful_leader);
+        results.into_iter().map(in_doubt).collect()
+    }
+
+    async fn fetch_as_known(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
         let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
         results.resize_with(items.len(), || Err(PartitionError::NotLeader));
         let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();

@@ -14,6 +14,7 @@ use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{Held, Order, Routes};
 use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetTarget};
+use ottla_core::time::Monotonic;
 use ottla_wire::batch::BatchBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -118,6 +119,32 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
             let found = shards.list_offset(TOPIC, None, OffsetTarget::Timestamp(timestamp)).await.unwrap();
             assert_eq!(found.offset, Some(Offset(timestamp)));
         }
+    }
+    shards.close(None).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_may_have_been_replaced_does_not_say_what_it_does_not_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    for (session_ends, known) in [(Monotonic(0), false), (Monotonic(u64::MAX), true)] {
+        shards.session_ends(session_ends);
+        let at = |offset| FetchItem {
+            partition: TOPIC,
+            from: FetchPosition::at(Offset(offset)),
+            max_bytes: 1_000,
+            follower: None,
+            withheld: false,
+        };
+        let results = shards.fetch(&[at(BATCHES + 1), at(-1), at(0)], 1_000).await;
+        let out_of_range =
+            |result: &Result<_, _>| matches!(result, Err(PartitionError::OffsetOutOfRange { .. }));
+        assert_eq!(out_of_range(&results[0]), known, "{:?}", results[0].as_ref().err());
+        assert_eq!(matches!(results[0], Err(PartitionError::NotLeader)), !known);
+        assert!(out_of_range(&results[1]), "where its log begins it knows");
+        assert!(results[2].is_ok(), "what it has it has");
+        let newer = shards.end_of_epoch(TOPIC, None, LeaderEpoch(9)).await;
+        assert_eq!(newer, if known { Ok(None) } else { Err(PartitionError::NotLeader) });
     }
     shards.close(None).await;
 }

@@ -276,7 +276,7 @@ impl Broker {
             }
             ClientRequest::Fetch { partition, offset, epoch } => {
                 let from = FetchPosition { epoch: Some(epoch), ..FetchPosition::at(offset) };
-                self.fetch(partition, from, observations)
+                self.fetch(now, partition, from, observations)
             }
             ClientRequest::ListOffsets { partition, epoch } => {
                 match self.shard.list_offset(partition, Some(epoch), OffsetTarget::Latest) {
@@ -296,13 +296,18 @@ impl Broker {
 
     fn fetch(
         &mut self,
+        now: Now,
         partition: TopicPartition,
         from: FetchPosition,
         observations: &mut Vec<Observation>,
     ) -> ClientReply {
         let located = match self.shard.locate(partition, from, 4_000, true) {
             Ok(located) => located,
-            Err(error) => return refused(true, &error.to_string()),
+            Err(error) => {
+                let doubtful = now.monotonic >= self.lifecycle.session_ends();
+                let error = if doubtful { error.of_doubtful_leader() } else { error };
+                return refused(true, &error.to_string());
+            }
         };
         self.observe_leadership(partition, observations);
         let latest = self.shard.list_offset(partition, None, OffsetTarget::Latest);
