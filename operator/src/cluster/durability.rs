@@ -7,7 +7,7 @@
 
 use tracing::{debug, info, warn};
 
-use super::{change::Scene, identity::Bootstrap, reconcile::Pass, validate::Cluster};
+use super::{change::Scene, identity::Bootstrap, reconcile::Pass, rollout::Step, validate::Cluster};
 use crate::{
     crd::PlacementOfControllers,
     kafka::{Kafka, KafkaError},
@@ -28,7 +28,7 @@ pub fn default_replication_factor(cluster: &Cluster) -> i32 {
 }
 
 /// The cluster-wide `min.insync.replicas`: what the user sets, or two where topics have three replicas or more. None if what the user
-/// sets is known on the nodes only, and left to them.
+/// sets is known on the nodes only, and left to them: then nothing may be set in the running cluster, since that would win.
 #[must_use]
 pub fn min_insync_replicas(cluster: &Cluster) -> Option<i32> {
     if let Some(value) = cluster.config.get(MIN_INSYNC_REPLICAS) {
@@ -41,12 +41,20 @@ pub fn min_insync_replicas(cluster: &Cluster) -> Option<i32> {
     Some((replicas - 1).clamp(1, 2))
 }
 
+/// What is to be set in the running cluster: a value, or none where the nodes know their own. `None` while what was set
+/// before must stay: until every node has its own value, there would be Kafka's default of one.
+fn wanted_live(cluster: &Cluster, step: &Step) -> Option<Option<String>> {
+    let wanted = min_insync_replicas(cluster).map(|wanted| wanted.to_string());
+    (wanted.is_some() || *step == Step::Done).then_some(wanted)
+}
+
 impl Pass<'_> {
     /// Sees that the running cluster has the `min.insync.replicas` that it should have. Gives whether it is known to.
-    pub(super) async fn keeps_min_insync_replicas(&self, scene: &Scene) -> bool {
+    /// `step` is the next of the roll.
+    pub(super) async fn keeps_min_insync_replicas(&self, scene: &Scene, step: &Step) -> bool {
         let serves = scene.identity.bootstrap == Bootstrap::Done && scene.nodes.iter().any(|node| node.ready);
-        let Some(wanted) = min_insync_replicas(&scene.cluster).filter(|_| serves) else { return serves };
-        match self.set_min_insync_replicas(&scene.cluster, &wanted.to_string()).await {
+        let Some(wanted) = wanted_live(&scene.cluster, step).filter(|_| serves) else { return serves };
+        match self.set_min_insync_replicas(&scene.cluster, wanted.as_deref()).await {
             Ok(()) => true,
             Err(error @ KafkaError::Refused { .. }) => {
                 warn!(cluster = %self.name, error = &error as &dyn std::error::Error, "the cluster is less safe than declared");
@@ -59,9 +67,13 @@ impl Pass<'_> {
         }
     }
 
-    async fn set_min_insync_replicas(&self, cluster: &Cluster, wanted: &str) -> Result<(), KafkaError> {
+    async fn set_min_insync_replicas(
+        &self,
+        cluster: &Cluster,
+        wanted: Option<&str>,
+    ) -> Result<(), KafkaError> {
         let kafka = Kafka::connect(&cluster.name.bootstrap(), &cluster.namespace).await?;
-        if kafka.config_of_all_brokers(MIN_INSYNC_REPLICAS).await?.as_deref() != Some(wanted) {
+        if kafka.config_of_all_brokers(MIN_INSYNC_REPLICAS).await?.as_deref() != wanted {
             kafka.set_for_all_brokers(MIN_INSYNC_REPLICAS, wanted).await?;
             info!(cluster = %self.name, value = wanted, "set min.insync.replicas for all brokers");
         }
@@ -80,6 +92,11 @@ mod tests {
     };
 
     fn of(spec: &serde_json::Value, controllers: Option<i32>) -> (i32, Option<i32>) {
+        let cluster = cluster(spec, controllers);
+        (default_replication_factor(&cluster), min_insync_replicas(&cluster))
+    }
+
+    fn cluster(spec: &serde_json::Value, controllers: Option<i32>) -> Cluster {
         let object = serde_json::from_value(json!({
             "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaCluster",
             "metadata": {"name": "a", "namespace": "n", "uid": "1"}, "spec": spec,
@@ -87,9 +104,7 @@ mod tests {
         let pinned = Pinned { controllers, ..Pinned::default() };
         let image = BrokerImage::parse("localhost/ottla/broker:0.1.0").unwrap();
         match validate(&object.unwrap(), &pinned, &image) {
-            Verdict::Accepted(cluster) => {
-                (default_replication_factor(&cluster), min_insync_replicas(&cluster))
-            }
+            Verdict::Accepted(cluster) => cluster,
             other @ (Verdict::ScaleDownRefused(..) | Verdict::Refused(_)) => panic!("{other:?}"),
         }
     }
@@ -112,6 +127,15 @@ mod tests {
         let mut dedicated = spec(3, json!({}));
         dedicated["controllers"] = json!({"replicas": 1, "placement": "Dedicated"});
         assert_eq!(of(&dedicated, Some(1)), (3, Some(2)));
+    }
+
+    #[test]
+    fn a_value_that_only_the_nodes_know_takes_back_what_was_set_once_they_run_it() {
+        let cluster = |value: &str| cluster(&spec(3, json!({"min.insync.replicas": value})), None);
+        let rolling = Step::Wait { why: String::new() };
+        assert_eq!(wanted_live(&cluster("1"), &rolling), Some(Some("1".to_owned())));
+        assert_eq!(wanted_live(&cluster("${env:NODE_ID}"), &rolling), None, "what was set holds meanwhile");
+        assert_eq!(wanted_live(&cluster("${env:NODE_ID}"), &Step::Done), Some(None), "and is taken back");
     }
 
     #[test]

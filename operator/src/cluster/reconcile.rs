@@ -211,7 +211,7 @@ impl Pass<'_> {
         if let Ok(changed) = &changed {
             blocked_by = blocked_by.or_else(|| changed.blocked_by.clone());
         }
-        let is_durable = self.keeps_min_insync_replicas(&scene).await;
+        let is_durable = self.keeps_min_insync_replicas(&scene, &rollout.step).await;
         let all = [held_back, taken::told(&scene.taken), scene.conflict.clone()];
         let held_back = all.into_iter().flatten().reduce(|first, other| first.and(&other));
         let (problems, lost) = (observed.problems(), scene.quorum_lost.as_deref());

@@ -40,14 +40,14 @@ impl Kafka {
         Ok(entry.and_then(|entry| entry.value).map(|value| value.to_string()))
     }
 
-    /// Sets a key for all brokers, while they run.
+    /// Sets a key for all brokers, while they run, or takes back what was set.
     ///
     /// # Errors
     /// When the cluster does not answer, or refuses.
-    pub async fn set_for_all_brokers(&self, key: &str, value: &str) -> Result<(), KafkaError> {
+    pub async fn set_for_all_brokers(&self, key: &str, value: Option<&str>) -> Result<(), KafkaError> {
         let resource = AlterConfigsResource::default()
             .with_resource_type(RESOURCE_BROKER)
-            .with_configs(vec![change(key, Some(value))]);
+            .with_configs(vec![change(key, value)]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let refused =
             |answer| KafkaError::Refused { what: "change the configuration of all brokers", answer };
