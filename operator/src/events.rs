@@ -26,6 +26,10 @@ pub const TOPIC_CREATED: &str = "TopicCreated";
 pub const PARTITIONS_ADDED: &str = "PartitionsAdded";
 /// The configuration of a topic was set to what is declared.
 pub const CONFIG_SET: &str = "ConfigSet";
+/// The replicas of a topic are being added or removed.
+pub const REPLICAS_CHANGING: &str = "ReplicasChanging";
+/// A topic has as many replicas as were asked for.
+pub const REPLICAS_CHANGED: &str = "ReplicasChanged";
 /// A topic was deleted in the cluster.
 pub const TOPIC_DELETED: &str = "TopicDeleted";
 /// An object went whose topic is not its own, and no topic was deleted.
@@ -134,7 +138,7 @@ fn build_event(told: Told<'_>, now: Timestamp) -> Event {
 /// Which conditions are worth an event, once they have changed. Others say the same beside one that is.
 fn event_type(condition: &Condition) -> Option<EventType> {
     /// Of `Ready: False`; told by `Progressing`, `Degraded` and `Valid`, or about to pass by itself.
-    const TOLD_ELSEWHERE: [Why; 13] = [
+    const TOLD_ELSEWHERE: [Why; 14] = [
         Why::Creating,
         Why::Scaling,
         Why::RollingOut,
@@ -148,6 +152,7 @@ fn event_type(condition: &Condition) -> Option<EventType> {
         Why::ClusterPaused,
         Why::ClusterNotReady,
         Why::Deleting,
+        Why::ChangingReplicas,
     ];
     let holds = condition.status == ConditionStatus::True;
     let is = |kind: Kind| condition.kind == kind.word();

@@ -91,6 +91,10 @@ pub enum Why {
     PausedBySpec,
     /// The topic is as declared.
     AsDeclared,
+    /// The topic is on its way to another number of replicas.
+    ChangingReplicas,
+    /// The topic is to have more replicas than there are brokers for them.
+    NotEnoughBrokers,
     /// The topic's cluster does not exist.
     ClusterNotFound,
     /// The topic's cluster does not answer.
@@ -131,6 +135,8 @@ impl Why {
             Self::WaitingForRemoval => "WaitingForRemoval",
             Self::PausedBySpec => "PausedBySpec",
             Self::AsDeclared => "AsDeclared",
+            Self::ChangingReplicas => "ChangingReplicas",
+            Self::NotEnoughBrokers => "NotEnoughBrokers",
             Self::ClusterNotFound => "ClusterNotFound",
             Self::ClusterNotReady => "ClusterNotReady",
             Self::NotSupported => "NotSupported",

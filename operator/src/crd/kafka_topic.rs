@@ -80,8 +80,10 @@ pub struct KafkaTopicSpec {
         .message("partitions cannot be lowered: Kafka cannot remove partitions; create another topic"))]
     pub partitions: i32,
 
-    /// The replication factor: on how many brokers each partition lies. When unset, the cluster's
-    /// `default.replication.factor`. This release does not change it for a topic that exists.
+    /// The replication factor: on how many brokers each partition lies. It can be changed while clients go on:
+    /// replicas are added on brokers, and in racks, that have the fewest, or removed, and what a partition has stays
+    /// where it is. When unset, a new topic has the cluster's `default.replication.factor`, and one that exists
+    /// keeps what it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i16>,
@@ -142,7 +144,39 @@ pub struct KafkaTopicStatus {
     /// How many partitions the topic has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
-    /// The topic's replication factor.
+    /// The topic's replication factor: the lowest of its partitions. Replicas that are still being added do not
+    /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// The change of the replication factor that is under way, or waits; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_change: Option<ReplicasChange>,
+}
+
+/// How far a change of the replication factor is.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicasChange {
+    /// Whether replicas are being added or removed.
+    pub state: ReplicasChangeState,
+    /// The replication factor that it leads to.
+    pub target_replicas: i16,
+    /// How many partitions have it.
+    pub done: i32,
+    /// How many partitions the topic has.
+    pub total: i32,
+    /// What is done, or waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Whether a change of the replication factor has begun.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum ReplicasChangeState {
+    /// It is about to begin, or waits for what its message says.
+    Pending,
+    /// Replicas are being added or removed.
+    Ongoing,
 }

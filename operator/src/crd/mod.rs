@@ -15,5 +15,8 @@ pub use kafka_cluster::{
     PlacementOfControllers, PodTemplate, PodTemplateMetadata, PullSecret, Resources, RolloutStatus, Storage,
     Template, Toleration,
 };
-pub use kafka_topic::{ClusterRef, DeletionPolicy, KafkaTopic, KafkaTopicSpec, KafkaTopicStatus};
+pub use kafka_topic::{
+    ClusterRef, DeletionPolicy, KafkaTopic, KafkaTopicSpec, KafkaTopicStatus, ReplicasChange,
+    ReplicasChangeState,
+};
 pub use scalar::Scalar;

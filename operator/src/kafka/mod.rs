@@ -2,6 +2,7 @@
 
 mod configs;
 mod quorum;
+mod reassignments;
 mod topics;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 pub use self::{
     quorum::QuorumFacts,
+    reassignments::{BrokerFacts, Census, Move, Moved, PartitionFacts},
     topics::{BATCH_MAX, ConfigChange, NewTopic, TopicFacts},
 };
 use crate::names::PORT_CLIENT;

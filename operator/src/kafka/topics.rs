@@ -12,12 +12,14 @@ use ottla_wire::{
         delete_topics_request::DeleteTopicState,
         describe_configs_request::DescribeConfigsResource,
         incremental_alter_configs_request::AlterConfigsResource,
+        list_partition_reassignments_response::OngoingPartitionReassignment,
         metadata_request::MetadataRequestTopic,
+        metadata_response::MetadataResponsePartition,
     },
 };
 use uuid::Uuid;
 
-use super::{Answer, Answers, Kafka, KafkaError, answer, configs, name, text};
+use super::{Answer, Answers, Kafka, KafkaError, PartitionFacts, answer, configs, name, text};
 
 /// The resource type of a topic in config requests.
 const RESOURCE_TOPIC: i8 = 2;
@@ -35,10 +37,21 @@ pub struct TopicFacts {
     pub id: Uuid,
     /// How many partitions.
     pub partitions: i32,
-    /// The replication factor of its first partition.
+    /// Its replication factor: the lowest of its partitions, without replicas that are still being added.
     pub replicas: i32,
     /// The values that are set on the topic itself.
     pub config: BTreeMap<String, String>,
+    /// Its partitions; empty in what is said of a topic that was created just now.
+    pub layout: Vec<PartitionFacts>,
+}
+
+impl TopicFacts {
+    /// Whether every partition has this replication factor.
+    #[must_use]
+    pub fn has_replicas(&self, wanted: i16) -> bool {
+        self.replicas == i32::from(wanted)
+            && self.layout.iter().all(|partition| usize::try_from(wanted) == Ok(partition.replicas_now()))
+    }
 }
 
 /// A topic to create.
@@ -78,6 +91,8 @@ impl Kafka {
         names: &[String],
         cluster_id: &str,
     ) -> Result<Answers<TopicFacts>, KafkaError> {
+        // Asked before what the brokers know, which is older: a move that ends in between is seen as ended.
+        let ongoing = self.ongoing().await?;
         let mut found = Answers::new();
         for batch in names.chunks(BATCH_MAX) {
             let asked = batch
@@ -96,12 +111,15 @@ impl Kafka {
                         found.insert(topic_name, Err(refused));
                     }
                     Ok(()) => {
-                        let replicas = topic.partitions.first().map_or(0, |first| first.replica_nodes.len());
+                        let moves = ongoing.get(&topic_name).map(Vec::as_slice).unwrap_or_default();
+                        let layout = layout(&topic.partitions, moves);
+                        let replicas = layout.iter().map(PartitionFacts::replicas_now).min().unwrap_or(0);
                         let facts = TopicFacts {
                             id: topic.topic_id,
-                            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                            partitions: i32::try_from(layout.len()).unwrap_or(i32::MAX),
                             replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
                             config: BTreeMap::new(),
+                            layout,
                         };
                         found.insert(topic_name, Ok(facts));
                     }
@@ -181,6 +199,7 @@ impl Kafka {
                     partitions: topic.num_partitions,
                     replicas: i32::from(topic.replication_factor),
                     config: config.unwrap_or_default(),
+                    layout: Vec::new(),
                 };
                 answers.insert(name, answer(topic.error_code, topic.error_message).map(|()| facts));
             }
@@ -288,6 +307,21 @@ impl Kafka {
         }
         Ok(answers)
     }
+}
+
+/// Partitions in order, as a broker knows them, and the moves of some of them.
+fn layout(
+    partitions: &[MetadataResponsePartition],
+    moves: &[OngoingPartitionReassignment],
+) -> Vec<PartitionFacts> {
+    let mut layout: Vec<_> = partitions.iter().map(PartitionFacts::of).collect();
+    layout.sort_by_key(|partition| partition.index);
+    for ongoing in moves {
+        if let Ok(at) = layout.binary_search_by_key(&ongoing.partition_index, |partition| partition.index) {
+            layout[at].moves(ongoing);
+        }
+    }
+    layout
 }
 
 fn timeout_ms() -> i32 {

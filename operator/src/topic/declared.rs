@@ -44,6 +44,13 @@ impl Declared {
         uuid_of(self.object.status.as_ref()?.topic_id.as_deref()?)
     }
 
+    /// The number of replicas that the operator wrote down before it began to lead the topic there.
+    #[must_use]
+    pub fn recorded_replicas(&self) -> Option<i16> {
+        let change = self.object.status.as_ref()?.replicas_change.as_ref()?;
+        Some(change.target_replicas)
+    }
+
     /// The topic to delete so that the object may go. None where the topic stays: by the object's wish, because
     /// another object declares it too, or because it is not the object's own.
     #[must_use]

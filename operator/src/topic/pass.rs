@@ -9,13 +9,18 @@ use tracing::{debug, info};
 
 use super::{
     declared::{Declared, declared},
-    plan::{Outcome, Plan, Verdict, doubtful, judge, plan},
+    plan::{
+        Found, Outcome, Plan, Verdict, asks_for_census, doubtful, is_moving, judge, plan, replicas_change,
+    },
 };
 use crate::{
     apply::{ApplyError, set_topic_finalizer},
-    crd::{DeletionPolicy, KafkaCluster, KafkaTopic, KafkaTopicStatus},
-    events::{CONFIG_SET, Events, PARTITIONS_ADDED, TOPIC_CREATED, TOPIC_DELETED, TOPIC_KEPT},
-    kafka::{Kafka, KafkaError, TopicFacts, uuid_text},
+    crd::{DeletionPolicy, KafkaCluster, KafkaTopic, KafkaTopicStatus, ReplicasChange, ReplicasChangeState},
+    events::{
+        CONFIG_SET, Events, PARTITIONS_ADDED, REPLICAS_CHANGED, REPLICAS_CHANGING, TOPIC_CREATED,
+        TOPIC_DELETED, TOPIC_KEPT,
+    },
+    kafka::{Census, Kafka, KafkaError, TopicFacts, uuid_text},
     names::ClusterName,
     status::{self, Kind, Now, Why},
 };
@@ -45,6 +50,11 @@ const SILENCES_MAX: u32 = 5;
 pub enum Ended {
     /// Everything that can be done is done.
     Settled,
+    /// Replicas are on the move: to be looked at again soon, at once where this pass `began` to move some.
+    Moving {
+        /// Whether it did.
+        began: bool,
+    },
     /// Nothing can be done before the cluster changes, and the watch tells of that.
     Waiting,
     /// The cluster did not answer, or put us off: to be looked at again soon, by another connection.
@@ -108,7 +118,7 @@ impl Pass {
         cluster: &KafkaCluster,
         declared: &[Declared],
         kafka: &mut Option<Kafka>,
-    ) -> Result<(crate::kafka::Answers<TopicFacts>, Plan, Outcome), KafkaError> {
+    ) -> Result<(Found, Plan, Outcome), KafkaError> {
         let metadata = &cluster.metadata;
         let name = ClusterName::new(metadata.name.clone().unwrap_or_default());
         let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -120,7 +130,10 @@ impl Pass {
         names.sort();
         names.dedup();
         let cluster_id = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
-        let found = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
+        let topics = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
+        let census =
+            if asks_for_census(declared, &topics) { connected.census().await? } else { Census::default() };
+        let found = Found { topics, census };
         let plan = plan(declared, &found);
         // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
         let deleted = connected.delete_topics(&plan.delete).await?;
@@ -130,6 +143,7 @@ impl Pass {
             created: connected.create_topics(&plan.create).await?,
             raised: connected.raise_partitions(&plan.raise).await?,
             changed: connected.change_config(&plan.change).await?,
+            moved: connected.reassign(&plan.moves).await?,
         };
         *kafka = Some(connected);
         Ok((found, plan, outcome))
@@ -138,7 +152,7 @@ impl Pass {
     async fn conclude(
         &self,
         declared: &[Declared],
-        found: &crate::kafka::Answers<TopicFacts>,
+        found: &Found,
         plan: &Plan,
         outcome: &Outcome,
     ) -> Result<Ended, PassError> {
@@ -147,6 +161,7 @@ impl Pass {
                 created = plan.create.len(),
                 raised = plan.raise.len(),
                 changed = plan.change.len(),
+                moved = plan.moves.len(),
                 deleted = plan.delete.len(),
                 "asked the cluster to change topics"
             );
@@ -157,22 +172,36 @@ impl Pass {
         let writes = verdicts.into_iter().map(|(one, verdict)| {
             let write = async move {
                 self.tell(one, outcome).await;
-                self.carry_out(one, verdict).await
+                self.carry_out(one, verdict, replicas_change(one, found, outcome)).await
             };
             write.boxed()
         });
         a_few_at_a_time(writes.collect()).await?;
-        Ok(if silent { Ended::Silent } else { Ended::Settled })
+        if silent {
+            return Ok(Ended::Silent);
+        }
+        Ok(if is_moving(declared, found) {
+            Ended::Moving { began: !plan.moves.is_empty() }
+        } else {
+            Ended::Settled
+        })
     }
 
-    async fn carry_out(&self, one: &Declared, verdict: Verdict) -> Result<(), ApplyError> {
+    async fn carry_out(
+        &self,
+        one: &Declared,
+        verdict: Verdict,
+        change: Option<ReplicasChange>,
+    ) -> Result<(), ApplyError> {
         match verdict {
             Verdict::AsDeclared(facts) => {
                 let message = format!("topic \"{}\" is as declared", one.topic.name);
-                self.report(one, Now::new(Kind::Ready, true, Why::AsDeclared, message), Some(&facts)).await
+                let ready = Now::new(Kind::Ready, true, Why::AsDeclared, message);
+                self.report(one, ready, Some((&facts, change))).await
             }
             Verdict::Not(why, message, facts) => {
-                self.report(one, Now::new(Kind::Ready, false, why, message), facts.as_ref()).await
+                let not = Now::new(Kind::Ready, false, why, message);
+                self.report(one, not, facts.as_ref().map(|facts| (facts, change))).await
             }
             Verdict::Later(why, message) if self.silences >= SILENCES_MAX => {
                 self.report(one, Now::new(Kind::Ready, false, why, message), None).await
@@ -289,11 +318,21 @@ impl Pass {
         Ok(())
     }
 
-    async fn report(&self, one: &Declared, now: Now, facts: Option<&TopicFacts>) -> Result<(), ApplyError> {
+    async fn report(
+        &self,
+        one: &Declared,
+        now: Now,
+        known: Option<(&TopicFacts, Option<ReplicasChange>)>,
+    ) -> Result<(), ApplyError> {
         let object = &*one.object;
         let before = object.status.as_ref();
         let generation = object.metadata.generation;
         let conditions_before = before.map_or(&[][..], |status| &status.conditions);
+        let change_before = before.and_then(|status| status.replicas_change.as_ref());
+        let (facts, change) = match known {
+            Some((facts, change)) => (Some(facts), change),
+            None => (None, change_before.cloned()),
+        };
         let after = KafkaTopicStatus {
             conditions: status::conditions(conditions_before, vec![now], generation, Timestamp::now()),
             observed_generation: generation,
@@ -301,12 +340,41 @@ impl Pass {
             topic_id: facts.map(|facts| uuid_text(&facts.id)).or_else(|| before?.topic_id.clone()),
             partitions: facts.map(|facts| facts.partitions).or_else(|| before?.partitions),
             replicas: facts.map(|facts| facts.replicas).or_else(|| before?.replicas),
+            replicas_change: change,
         };
         if status::write(&self.client, object, before, &after).await? {
             let changed = status::transitions(conditions_before, &after.conditions);
             self.events.tell_transitions(object, &changed).await;
+            if let Some((reason, note)) = told_of_replicas(one, change_before, &after) {
+                self.events.tell(object, reason, note).await;
+            }
         }
         Ok(())
+    }
+}
+
+/// What to tell of a change of replicas that began, or is over.
+fn told_of_replicas(
+    one: &Declared,
+    before: Option<&ReplicasChange>,
+    after: &KafkaTopicStatus,
+) -> Option<(&'static str, String)> {
+    let name = &one.topic.name;
+    let is_ongoing = |change: &&ReplicasChange| change.state == ReplicasChangeState::Ongoing;
+    match &after.replicas_change {
+        Some(change) if is_ongoing(&change) => {
+            let target = change.target_replicas;
+            let is_known = before.filter(is_ongoing).is_some_and(|before| before.target_replicas == target);
+            let note = || format!("leading topic \"{name}\" to {target} replicas of each partition");
+            (!is_known).then(|| (REPLICAS_CHANGING, note()))
+        }
+        Some(_) => None,
+        None => {
+            let target = before?.target_replicas;
+            let is_reached = after.replicas == Some(i32::from(target));
+            let note = || format!("topic \"{name}\" now has {target} replicas of each partition");
+            is_reached.then(|| (REPLICAS_CHANGED, note()))
+        }
     }
 }
 

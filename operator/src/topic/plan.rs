@@ -8,11 +8,24 @@ use std::collections::BTreeMap;
 use ottla_wire::ResponseError;
 use uuid::Uuid;
 
-use super::declared::Declared;
+use super::{
+    declared::Declared,
+    replicas::{MOVING_MAX, Survey, needs_census, survey},
+};
 use crate::{
-    kafka::{Answer, Answers, ConfigChange, NewTopic, TopicFacts},
+    crd::ReplicasChange,
+    kafka::{Answer, Answers, Census, ConfigChange, Move, Moved, NewTopic, TopicFacts},
     status::Why,
 };
+
+/// What was found in the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Its topics.
+    pub topics: Answers<TopicFacts>,
+    /// Its brokers, if [`asks_for_census`].
+    pub census: Census,
+}
 
 /// What to ask of the cluster.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,6 +36,8 @@ pub struct Plan {
     pub raise: Vec<(String, i32)>,
     /// Configurations to change.
     pub change: Vec<(String, Vec<ConfigChange>)>,
+    /// Replicas to move.
+    pub moves: Vec<Move>,
     /// Topics to delete.
     pub delete: Vec<Uuid>,
 }
@@ -44,6 +59,8 @@ pub struct Outcome {
     pub raised: Answers<()>,
     /// Of changing configuration.
     pub changed: Answers<()>,
+    /// Of moving replicas.
+    pub moved: Moved,
     /// Of deleting.
     pub deleted: BTreeMap<Uuid, Result<(), Answer>>,
     /// Of asking the controller whether it knows a topic of this name, where a broker did not know the one to delete.
@@ -69,14 +86,14 @@ enum Course {
     /// That the topic be made.
     Create,
     /// That the topic that exists be changed where it is not as declared.
-    Keep { facts: TopicFacts, raise: bool, changes: Vec<ConfigChange> },
+    Keep { facts: TopicFacts, raise: bool, changes: Vec<ConfigChange>, survey: Option<Survey> },
     /// That its topic be deleted.
     Delete(Uuid),
     /// Nothing.
     Nothing(Verdict),
 }
 
-fn course(one: &Declared, found: &Answers<TopicFacts>) -> Course {
+fn course(one: &Declared, found: &Found) -> Course {
     let wanted = &one.topic;
     if one.leaving() {
         return one.to_delete().map_or(Course::Nothing(Verdict::LetGo), Course::Delete);
@@ -93,38 +110,32 @@ fn course(one: &Declared, found: &Answers<TopicFacts>) -> Course {
         let message = "the object was changed while it was looked at".to_owned();
         return Course::Nothing(Verdict::Later(Why::ClusterNotReady, message));
     }
-    match found.get(&wanted.name) {
+    match found.topics.get(&wanted.name) {
         None => Course::Create,
         Some(Err(answer)) => Course::Nothing(refused(answer, None)),
-        Some(Ok(facts)) if one.own() == Some(facts.id) => course_of_own(wanted, facts),
+        Some(Ok(facts)) if one.own() == Some(facts.id) => course_of_own(one, facts, &found.census),
         Some(Ok(facts)) => match other_than(wanted, facts) {
-            None => Course::Keep { facts: facts.clone(), raise: false, changes: Vec::new() },
+            None => Course::Keep { facts: facts.clone(), raise: false, changes: Vec::new(), survey: None },
             Some(difference) => Course::Nothing(Verdict::Not(Why::TopicExists, difference, None)),
         },
     }
 }
 
-fn course_of_own(wanted: &NewTopic, facts: &TopicFacts) -> Course {
+fn course_of_own(one: &Declared, facts: &TopicFacts, census: &Census) -> Course {
+    let wanted = &one.topic;
     let name = &wanted.name;
-    let not = |message| Course::Nothing(Verdict::Not(Why::NotSupported, message, Some(facts.clone())));
     if facts.partitions > wanted.partitions {
         let (has, wants) = (facts.partitions, wanted.partitions);
-        return not(format!(
+        let message = format!(
             "spec.partitions: \"{wants}\": topic \"{name}\" has {has} partitions and Kafka cannot remove any: set partitions to {has}"
-        ));
+        );
+        return Course::Nothing(Verdict::Not(Why::NotSupported, message, Some(facts.clone())));
     }
-    match wanted.replicas.map(i32::from) {
-        Some(wants) if wants != facts.replicas => {
-            let has = facts.replicas;
-            not(format!(
-                "spec.replicas: \"{wants}\": topic \"{name}\" has a replication factor of {has}, which this release cannot change: set replicas to {has}"
-            ))
-        }
-        Some(_) | None => Course::Keep {
-            facts: facts.clone(),
-            raise: facts.partitions < wanted.partitions,
-            changes: config_changes(&wanted.config, &facts.config),
-        },
+    Course::Keep {
+        facts: facts.clone(),
+        raise: facts.partitions < wanted.partitions,
+        changes: config_changes(&wanted.config, &facts.config),
+        survey: survey(one, facts, census),
     }
 }
 
@@ -134,7 +145,7 @@ fn other_than(wanted: &NewTopic, facts: &TopicFacts) -> Option<String> {
     if facts.partitions != wanted.partitions {
         differences.push(format!("partitions: {}", facts.partitions));
     }
-    if wanted.replicas.is_some_and(|replicas| i32::from(replicas) != facts.replicas) {
+    if wanted.replicas.is_some_and(|replicas| !facts.has_replicas(replicas)) {
         differences.push(format!("replicas: {}", facts.replicas));
     }
     for (key, value) in config_changes(&wanted.config, &facts.config) {
@@ -154,13 +165,19 @@ fn other_than(wanted: &NewTopic, facts: &TopicFacts) -> Option<String> {
 
 /// Plans what to ask.
 #[must_use]
-pub fn plan(declared: &[Declared], found: &Answers<TopicFacts>) -> Plan {
+pub fn plan(declared: &[Declared], found: &Found) -> Plan {
     let mut plan = Plan::default();
+    let mut census = found.census.clone();
+    let partitions = found.topics.values().flatten().flat_map(|facts| &facts.layout);
+    let mut room = MOVING_MAX.saturating_sub(partitions.filter(|partition| partition.is_moving()).count());
     for one in declared {
         let wanted = &one.topic;
         match course(one, found) {
             Course::Create => plan.create.push(wanted.clone()),
-            Course::Keep { raise, changes, .. } => {
+            Course::Keep { facts, raise, changes, survey } => {
+                if let Some(survey) = survey {
+                    plan.moves.extend(survey.moves(one, &facts, &mut census, &mut room));
+                }
                 if raise {
                     plan.raise.push((wanted.name.clone(), wanted.partitions));
                 }
@@ -178,10 +195,15 @@ pub fn plan(declared: &[Declared], found: &Answers<TopicFacts>) -> Plan {
     plan
 }
 
+/// Keys that tools set on a topic while they move its replicas, and remove afterwards: not declared, they are left to them.
+const THROTTLED_REPLICAS: [&str; 2] =
+    ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+
 fn config_changes(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> Vec<ConfigChange> {
     let set =
         wanted.iter().filter(|(key, value)| !found.get(*key).is_some_and(|there| same_value(there, value)));
-    let unset = found.keys().filter(|key| !wanted.contains_key(*key));
+    let left = |key: &&String| wanted.contains_key(*key) || THROTTLED_REPLICAS.contains(&key.as_str());
+    let unset = found.keys().filter(|key| !left(key));
     set.map(|(key, value)| (key.clone(), Some(value.clone())))
         .chain(unset.map(|key| (key.clone(), None)))
         .collect()
@@ -196,7 +218,7 @@ fn same_value(left: &str, right: &str) -> bool {
 
 /// Judges an object after the cluster answered.
 #[must_use]
-pub fn judge(one: &Declared, found: &Answers<TopicFacts>, outcome: &Outcome) -> Verdict {
+pub fn judge(one: &Declared, found: &Found, outcome: &Outcome) -> Verdict {
     let name = &one.topic.name;
     match course(one, found) {
         Course::Nothing(verdict) => verdict,
@@ -206,7 +228,7 @@ pub fn judge(one: &Declared, found: &Answers<TopicFacts>, outcome: &Outcome) -> 
             Some(Err(answer)) => refused(answer, None),
             None => unanswered(),
         },
-        Course::Keep { mut facts, raise, changes } => {
+        Course::Keep { mut facts, raise, changes, survey } => {
             if raise {
                 match outcome.raised.get(name) {
                     Some(Ok(())) => facts.partitions = one.topic.partitions,
@@ -221,12 +243,61 @@ pub fn judge(one: &Declared, found: &Answers<TopicFacts>, outcome: &Outcome) -> 
                     None => return unanswered(),
                 }
             }
-            Verdict::AsDeclared(facts)
+            match (survey, refused_moves(one, outcome)) {
+                (None, _) => Verdict::AsDeclared(facts),
+                (Some(_), Some(answer)) => refused(answer, Some(facts)),
+                (Some(survey), None) => {
+                    let (why, message) = survey.told(one, &found.census);
+                    Verdict::Not(why, message, Some(facts))
+                }
+            }
         }
     }
 }
 
-fn judge_deleted(one: &Declared, id: Uuid, found: &Answers<TopicFacts>, outcome: &Outcome) -> Verdict {
+/// What the cluster said to the moves of an object's topic.
+fn moved<'a>(one: &'a Declared, outcome: &'a Outcome) -> impl Iterator<Item = &'a Result<(), Answer>> {
+    outcome.moved.iter().filter(|((topic, _), _)| *topic == one.topic.name).map(|(_, answer)| answer)
+}
+
+fn refused_moves<'a>(one: &'a Declared, outcome: &'a Outcome) -> Option<&'a Answer> {
+    moved(one, outcome).find_map(|answer| answer.as_ref().err())
+}
+
+/// What to write down about the replicas of an object's own topic, whose partitions the cluster told of.
+#[must_use]
+pub fn replicas_change(one: &Declared, found: &Found, outcome: &Outcome) -> Option<ReplicasChange> {
+    match course(one, found) {
+        Course::Keep { survey: Some(survey), .. } => {
+            let message = match refused_moves(one, outcome) {
+                Some(answer) => answer.to_string(),
+                None => survey.told(one, &found.census).1,
+            };
+            let begun = moved(one, outcome).filter(|answer| answer.is_ok()).count();
+            Some(survey.progress(one, begun, message))
+        }
+        Course::Keep { survey: None, .. } | Course::Create | Course::Delete(_) | Course::Nothing(_) => None,
+    }
+}
+
+/// Whether replicas are on the move, or about to be, so that the topics are to be looked at again soon.
+#[must_use]
+pub fn is_moving(declared: &[Declared], found: &Found) -> bool {
+    let moves = |one| matches!(course(one, found), Course::Keep { survey: Some(survey), .. } if survey.is_under_way());
+    declared.iter().any(moves)
+}
+
+/// Whether the brokers have to be counted before anything can be planned.
+#[must_use]
+pub fn asks_for_census(declared: &[Declared], topics: &Answers<TopicFacts>) -> bool {
+    let asks = |one: &Declared| {
+        let facts = topics.get(&one.topic.name).and_then(|found| found.as_ref().ok());
+        facts.is_some_and(|facts| one.own() == Some(facts.id) && needs_census(one, facts))
+    };
+    declared.iter().any(asks)
+}
+
+fn judge_deleted(one: &Declared, id: Uuid, found: &Found, outcome: &Outcome) -> Verdict {
     let later = |answer: &Answer| {
         Verdict::Later(Why::Deleting, format!("the cluster did not delete the topic: {answer}"))
     };
@@ -234,7 +305,7 @@ fn judge_deleted(one: &Declared, id: Uuid, found: &Answers<TopicFacts>, outcome:
         Some(Ok(())) => Verdict::LetGo,
         Some(Err(answer)) if answer.error == ResponseError::UnknownTopicId => {
             // Gone, or so new that this broker does not know it yet; the controller knows whether the name is taken.
-            match (found.get(&one.topic.name), outcome.free.get(&one.topic.name)) {
+            match (found.topics.get(&one.topic.name), outcome.free.get(&one.topic.name)) {
                 (Some(Ok(other)), _) if other.id != id => Verdict::LetGo,
                 (_, Some(Err(taken)))
                     if taken.error == ResponseError::TopicAlreadyExists || taken.error.is_retriable() =>

@@ -40,6 +40,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The longest wait for a cluster that is silent.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// The longest wait while replicas are on the move: others may wait until these have room for them.
+const MOVING_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A pass over thousands of topics takes half a minute. One that hangs must not hold up the next for ever.
 const PASS_TIME_MAX: Duration = Duration::from_secs(300);
 
@@ -57,6 +60,8 @@ struct Entry {
     running: bool,
     silences: u32,
     failures: u32,
+    /// Passes in a row that found replicas on the move and began to move none.
+    watches: u32,
     kafka: Option<Kafka>,
 }
 
@@ -194,11 +199,17 @@ fn finish(entries: &mut BTreeMap<Key, Entry>, finished: Finished, vitals: &Vital
     let entry = entries.entry(finished.key.clone()).or_default();
     entry.running = false;
     entry.kafka = finished.kafka;
-    vitals.count_topics(matches!(finished.result, Ok(Ended::Settled | Ended::Waiting)));
+    vitals
+        .count_topics(matches!(finished.result, Ok(Ended::Settled | Ended::Moving { .. } | Ended::Waiting)));
     let wait = match finished.result {
         Ok(Ended::Settled | Ended::Waiting) => {
-            (entry.silences, entry.failures) = (0, 0);
+            (entry.silences, entry.failures, entry.watches) = (0, 0, 0);
             DRIFT
+        }
+        Ok(Ended::Moving { began }) => {
+            (entry.silences, entry.failures) = (0, 0);
+            entry.watches = if began { 0 } else { entry.watches.saturating_add(1) };
+            backoff(entry.watches).min(MOVING_WAIT_MAX)
         }
         Ok(Ended::Silent) => {
             (entry.silences, entry.failures) = (entry.silences.saturating_add(1), 0);

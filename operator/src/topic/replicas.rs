@@ -1,0 +1,213 @@
+//! How far a topic is on its way to another number of replicas, what to say of that, and which moves to ask for. Pure.
+//!
+//! Nothing about a change is kept but `status.replicasChange`, written before the first move is asked for: moves that
+//! lead to the number that is recorded there are the operator's own, and are led elsewhere when another number is declared.
+//! Those of others are waited for. The rest is seen anew in each pass, so that any operator goes on where another one was
+//! killed.
+
+use super::{
+    declared::Declared,
+    spread::{Held, count_move, target},
+};
+use crate::{
+    crd::{ReplicasChange, ReplicasChangeState},
+    kafka::{Census, Move, PartitionFacts, TopicFacts},
+    status::Why,
+};
+
+/// How many partitions of a cluster get replicas at the same time. Each new replica is fetched in whole: with many at
+/// once all of them take long, and none of what was copied counts before its partition is done.
+pub const MOVING_MAX: usize = 100;
+/// How many partitions a message names.
+const NAMED_MAX: usize = 10;
+
+/// How far a topic is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Survey {
+    /// How many replicas each partition is to have.
+    pub wanted: usize,
+    /// How many partitions there are.
+    pub total: usize,
+    /// How many of them have as many replicas as are wanted.
+    pub done: usize,
+    /// How many are on their way there.
+    pub moving: usize,
+    /// Partitions that can be led there.
+    open: Vec<i32>,
+    /// Those for which too few brokers are in service.
+    too_few_brokers: Vec<i32>,
+    /// Those that nobody leads.
+    leaderless: Vec<i32>,
+    /// Those that somebody else moves elsewhere.
+    moved_by_others: Vec<i32>,
+    /// Why nothing may be done.
+    refused: Option<String>,
+}
+
+/// Looks at a topic whose declaration names a number of replicas; none where every partition has as many.
+#[must_use]
+pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Survey> {
+    let wanted = usize::try_from(one.topic.replicas?).unwrap_or(0);
+    let mut survey = Survey { wanted, total: facts.layout.len(), ..Survey::default() };
+    for partition in &facts.layout {
+        let reaches = partition.replicas_then() == wanted;
+        if reaches && partition.replicas_now() == wanted {
+            survey.done += 1;
+        } else if reaches {
+            survey.moving += 1;
+        } else if partition.is_moving() && !is_own(one, partition) {
+            survey.moved_by_others.push(partition.index);
+        } else {
+            let list = match target(partition, wanted, census) {
+                Ok(_) => &mut survey.open,
+                Err(Held::TooFewBrokers) => &mut survey.too_few_brokers,
+                Err(Held::NoLeader) => &mut survey.leaderless,
+            };
+            list.push(partition.index);
+        }
+    }
+    survey.refused = below_minimum(one, facts);
+    (survey.done < survey.total).then_some(survey)
+}
+
+/// Whether some partition of a topic has another number of replicas than is declared, or is on its way elsewhere: the
+/// brokers have to be counted.
+#[must_use]
+pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
+    let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
+    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| partition.replicas_then() != wanted))
+}
+
+/// Whether a move is one that the operator asked for, by what it wrote down before.
+fn is_own(one: &Declared, partition: &PartitionFacts) -> bool {
+    let recorded = one.recorded_replicas();
+    recorded.and_then(|replicas| usize::try_from(replicas).ok()) == Some(partition.replicas_then())
+}
+
+/// The topic's own `min.insync.replicas` would be more than there are replicas. Ottla then asks for all of them, Kafka for more than
+/// there can be; either way it is not what was meant.
+fn below_minimum(one: &Declared, facts: &TopicFacts) -> Option<String> {
+    let wanted = one.topic.replicas?;
+    let declared = one.topic.config.get("min.insync.replicas")?;
+    let is_shrinking = facts.replicas > i32::from(wanted);
+    let is_above = declared.trim().parse::<i16>().is_ok_and(|minimum| minimum > wanted);
+    (is_shrinking && is_above).then(|| {
+        format!(
+            "spec.replicas: \"{wanted}\": topic \"{}\" keeps its {} replicas, since spec.config asks for min.insync.replicas {declared}: set that to {wanted} at most, or remove it",
+            one.topic.name, facts.replicas
+        )
+    })
+}
+
+impl Survey {
+    /// The moves to ask for, of which at most `room` lead partitions that are not on the move yet. Counts them in `census`.
+    #[must_use]
+    pub fn moves(
+        &self,
+        one: &Declared,
+        facts: &TopicFacts,
+        census: &mut Census,
+        room: &mut usize,
+    ) -> Vec<Move> {
+        if self.refused.is_some() {
+            return Vec::new();
+        }
+        // What is about to be done is written down first, by which it is known for our own afterwards.
+        let is_recorded = one.recorded_replicas() == one.topic.replicas;
+        let mut moves = Vec::new();
+        for partition in facts.layout.iter().filter(|partition| self.open.contains(&partition.index)) {
+            let is_new = !partition.is_moving();
+            if is_new && (!is_recorded || *room == 0) {
+                continue;
+            }
+            if let Ok(replicas) = target(partition, self.wanted, census) {
+                *room -= usize::from(is_new);
+                count_move(partition, &replicas, census);
+                moves.push(Move { topic: one.topic.name.clone(), partition: partition.index, replicas });
+            }
+        }
+        moves
+    }
+
+    /// Whether something happens, or is about to.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.refused.is_none() && (self.moving > 0 || !self.open.is_empty())
+    }
+
+    /// Why the topic is not as declared.
+    #[must_use]
+    pub fn told(&self, one: &Declared, census: &Census) -> (Why, String) {
+        if let Some(refused) = &self.refused {
+            return (Why::NotSupported, refused.clone());
+        }
+        let held_up_only =
+            !self.is_under_way() && self.leaderless.is_empty() && self.moved_by_others.is_empty();
+        if held_up_only && !self.too_few_brokers.is_empty() {
+            return (Why::NotEnoughBrokers, self.too_few(one, census));
+        }
+        let name = &one.topic.name;
+        let mut message = format!(
+            "{} of {} partitions of topic \"{name}\" have {} replicas, as declared",
+            self.done, self.total, self.wanted
+        );
+        if self.moving > 0 {
+            message += &format!("; {} are on their way", self.moving);
+        }
+        if !self.moved_by_others.is_empty() {
+            let partitions = list(&self.moved_by_others);
+            message += &format!("; partitions {partitions}: somebody else moves them, which is waited for");
+        }
+        if !self.leaderless.is_empty() {
+            let partitions = list(&self.leaderless);
+            message += &format!(
+                "; partitions {partitions}: no replica leads them, and none is removed before one does"
+            );
+        }
+        if !self.too_few_brokers.is_empty() {
+            message += "; ";
+            message += &self.too_few(one, census);
+        }
+        (Why::ChangingReplicas, message)
+    }
+
+    fn too_few(&self, one: &Declared, census: &Census) -> String {
+        let wanted = self.wanted;
+        let out: Vec<i32> =
+            census.brokers.iter().filter(|(_, broker)| !broker.in_service).map(|(id, _)| id.0).collect();
+        let registered = census.brokers.len();
+        if registered >= wanted {
+            return format!(
+                "spec.replicas: \"{wanted}\": partitions {} wait for brokers {}, which are out of service",
+                list(&self.too_few_brokers),
+                list(&out)
+            );
+        }
+        let cluster = &one.object.spec.cluster_ref.name;
+        format!(
+            "spec.replicas: \"{wanted}\": the cluster has {registered} brokers, and each replica of a partition takes one of its own: set replicas to {registered} at most, or raise spec.replicas of KafkaCluster \"{cluster}\""
+        )
+    }
+
+    /// What to write down. `moves` were asked for.
+    #[must_use]
+    pub fn progress(&self, one: &Declared, moves_count: usize, message: String) -> ReplicasChange {
+        let begun = self.moving + moves_count > 0;
+        ReplicasChange {
+            state: if begun { ReplicasChangeState::Ongoing } else { ReplicasChangeState::Pending },
+            target_replicas: one.topic.replicas.unwrap_or_default(),
+            done: i32::try_from(self.done).unwrap_or(i32::MAX),
+            total: i32::try_from(self.total).unwrap_or(i32::MAX),
+            message: Some(message),
+        }
+    }
+}
+
+fn list(ids: &[i32]) -> String {
+    let named: Vec<String> = ids.iter().take(NAMED_MAX).map(i32::to_string).collect();
+    let more = if ids.len() > NAMED_MAX { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests;
