@@ -12,9 +12,7 @@ use ottla_wire::{
         delete_topics_request::DeleteTopicState,
         describe_configs_request::DescribeConfigsResource,
         incremental_alter_configs_request::AlterConfigsResource,
-        list_partition_reassignments_response::OngoingPartitionReassignment,
         metadata_request::MetadataRequestTopic,
-        metadata_response::MetadataResponsePartition,
     },
 };
 use uuid::Uuid;
@@ -82,7 +80,8 @@ fn check_cluster(found: Option<&str>, wanted: &str) -> Result<(), KafkaError> {
 }
 
 impl Kafka {
-    /// Describes topics of the cluster with this id. One that does not exist is absent from the answers.
+    /// Describes topics of the cluster with this id, as a broker knows them: without moves. One that does not exist is
+    /// absent from the answers.
     ///
     /// # Errors
     /// When the cluster does not answer, or another one does: its topics must not be touched.
@@ -91,8 +90,6 @@ impl Kafka {
         names: &[String],
         cluster_id: &str,
     ) -> Result<Answers<TopicFacts>, KafkaError> {
-        // Asked before what the brokers know, which is older: a move that ends in between is seen as ended.
-        let ongoing = self.ongoing().await?;
         let mut found = Answers::new();
         for batch in names.chunks(BATCH_MAX) {
             let asked = batch
@@ -111,13 +108,12 @@ impl Kafka {
                         found.insert(topic_name, Err(refused));
                     }
                     Ok(()) => {
-                        let moves = ongoing.get(&topic_name).map(Vec::as_slice).unwrap_or_default();
-                        let layout = layout(&topic.partitions, moves);
-                        let replicas = layout.iter().map(PartitionFacts::replicas_now).min().unwrap_or(0);
+                        let mut layout: Vec<_> = topic.partitions.iter().map(PartitionFacts::of).collect();
+                        layout.sort_by_key(|partition| partition.index);
                         let facts = TopicFacts {
                             id: topic.topic_id,
                             partitions: i32::try_from(layout.len()).unwrap_or(i32::MAX),
-                            replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+                            replicas: least_replicas(&layout),
                             config: BTreeMap::new(),
                             layout,
                         };
@@ -165,6 +161,25 @@ impl Kafka {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Adds what the active controller knows of moves. It is asked after the brokers, which know less: a move that ended in
+    /// between is over.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or refuses.
+    pub async fn add_moves(&self, found: &mut Answers<TopicFacts>) -> Result<(), KafkaError> {
+        for (topic, moves) in self.ongoing().await? {
+            let Some(Ok(facts)) = found.get_mut(&topic) else { continue };
+            for ongoing in &moves {
+                let at = facts.layout.binary_search_by_key(&ongoing.partition_index, |known| known.index);
+                if let Ok(at) = at {
+                    facts.layout[at].moves(ongoing);
+                }
+            }
+            facts.replicas = least_replicas(&facts.layout);
         }
         Ok(())
     }
@@ -309,19 +324,9 @@ impl Kafka {
     }
 }
 
-/// Partitions in order, as a broker knows them, and the moves of some of them.
-fn layout(
-    partitions: &[MetadataResponsePartition],
-    moves: &[OngoingPartitionReassignment],
-) -> Vec<PartitionFacts> {
-    let mut layout: Vec<_> = partitions.iter().map(PartitionFacts::of).collect();
-    layout.sort_by_key(|partition| partition.index);
-    for ongoing in moves {
-        if let Ok(at) = layout.binary_search_by_key(&ongoing.partition_index, |partition| partition.index) {
-            layout[at].moves(ongoing);
-        }
-    }
-    layout
+fn least_replicas(layout: &[PartitionFacts]) -> i32 {
+    let least = layout.iter().map(PartitionFacts::replicas_now).min().unwrap_or(0);
+    i32::try_from(least).unwrap_or(i32::MAX)
 }
 
 fn timeout_ms() -> i32 {

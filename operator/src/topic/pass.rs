@@ -10,7 +10,8 @@ use tracing::{debug, info};
 use super::{
     declared::{Declared, declared},
     plan::{
-        Found, Outcome, Plan, Verdict, asks_for_census, doubtful, is_moving, judge, plan, replicas_change,
+        Found, Outcome, Plan, Verdict, asks_for_census, asks_for_moves, doubtful, is_moving, judge, plan,
+        replicas_change,
     },
 };
 use crate::{
@@ -130,7 +131,10 @@ impl Pass {
         names.sort();
         names.dedup();
         let cluster_id = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
-        let topics = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
+        let mut topics = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
+        if asks_for_moves(declared, &topics) {
+            connected.add_moves(&mut topics).await?;
+        }
         let census =
             if asks_for_census(declared, &topics) { connected.census().await? } else { Census::default() };
         let found = Found { topics, census };

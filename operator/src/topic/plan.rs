@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     declared::Declared,
-    replicas::{MOVING_MAX, Survey, needs_census, survey},
+    replicas::{MOVING_MAX, Survey, may_be_moving, needs_census, survey},
 };
 use crate::{
     crd::ReplicasChange,
@@ -290,11 +290,24 @@ pub fn is_moving(declared: &[Declared], found: &Found) -> bool {
 /// Whether the brokers have to be counted before anything can be planned.
 #[must_use]
 pub fn asks_for_census(declared: &[Declared], topics: &Answers<TopicFacts>) -> bool {
-    let asks = |one: &Declared| {
+    any_own(declared, topics, needs_census)
+}
+
+/// Whether the active controller has to be asked about moves. Topics at rest can be judged while there is none.
+#[must_use]
+pub fn asks_for_moves(declared: &[Declared], topics: &Answers<TopicFacts>) -> bool {
+    any_own(declared, topics, may_be_moving)
+}
+
+fn any_own(
+    declared: &[Declared],
+    topics: &Answers<TopicFacts>,
+    asks: impl Fn(&Declared, &TopicFacts) -> bool,
+) -> bool {
+    declared.iter().any(|one| {
         let facts = topics.get(&one.topic.name).and_then(|found| found.as_ref().ok());
-        facts.is_some_and(|facts| one.own() == Some(facts.id) && needs_census(one, facts))
-    };
-    declared.iter().any(asks)
+        facts.is_some_and(|facts| one.own() == Some(facts.id) && asks(one, facts))
+    })
 }
 
 fn judge_deleted(one: &Declared, id: Uuid, found: &Found, outcome: &Outcome) -> Verdict {

@@ -78,6 +78,17 @@ pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
     wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| partition.replicas_then() != wanted))
 }
 
+/// Whether replicas of a topic may be on the move, by what a broker knows of it: where one partition has another number of
+/// replicas than is declared, or one that is not in sync. A move with neither is over.
+#[must_use]
+pub fn may_be_moving(one: &Declared, facts: &TopicFacts) -> bool {
+    let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
+    let moves = |partition: &PartitionFacts, wanted| {
+        partition.replicas.len() != wanted || partition.isr.len() != partition.replicas.len()
+    };
+    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| moves(partition, wanted)))
+}
+
 /// Whether a move is one that the operator asked for, by what it wrote down before.
 fn is_own(one: &Declared, partition: &PartitionFacts) -> bool {
     let recorded = one.recorded_replicas();

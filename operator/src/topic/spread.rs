@@ -5,6 +5,8 @@
 //! fewest replicas of the partition, then where the fewest replicas and preferred leaders lie. They are removed where they are not in
 //! sync, never from the leader while another one can go, then where another replica is in the same rack, and of those
 //! that are alike the last goes.
+//!
+//! Not done: a broker that is cordoned (`cordoned.log.dirs`) counts as any other, since only that broker tells of it.
 
 use crate::{
     kafka::{BrokerFacts, Census, PartitionFacts},

@@ -11,7 +11,7 @@ use crate::{
     names::NodeId,
     topic::{
         declared::declared,
-        plan::{Found, Outcome, Plan, Verdict, is_moving, judge, plan, replicas_change},
+        plan::{Found, Outcome, Plan, Verdict, asks_for_moves, is_moving, judge, plan, replicas_change},
     },
 };
 
@@ -86,6 +86,17 @@ impl World {
         Found { topics: Answers::from([("t".to_owned(), Ok(facts))]), census: self.census.clone() }
     }
 
+    /// The topics as a broker knows them.
+    fn found_without_moves(&self) -> Answers<TopicFacts> {
+        let mut topics = self.found().topics;
+        for facts in topics.values_mut().flatten() {
+            for partition in &mut facts.layout {
+                (partition.adding, partition.removing) = (Vec::new(), Vec::new());
+            }
+        }
+        topics
+    }
+
     /// What the active controller does with a move.
     fn begin(&mut self, asked: &Move) {
         let partition = &mut self.layout[usize::try_from(asked.partition).unwrap()];
@@ -120,6 +131,10 @@ impl World {
 
     fn ask(&mut self) -> (Plan, Outcome, Found) {
         let found = self.found();
+        // What a broker knows is enough to tell whether there may be moves.
+        let known = self.found_without_moves();
+        let moving = self.layout.iter().any(PartitionFacts::is_moving);
+        assert!(!moving || self.spec["replicas"].is_null() || asks_for_moves(&[self.object()], &known));
         let plan = plan(&[self.object()], &found);
         let answer = match self.refuses {
             Some(error) => Err(Answer { error, message: Some("why".to_owned()) }),
@@ -377,6 +392,17 @@ fn fewer_replicas_than_the_topics_own_minimum_in_sync_are_refused() {
     assert!(message.contains("asks for min.insync.replicas 2: set that to 1 at most"), "{message}");
     world.spec["config"] = json!({"min.insync.replicas": 1});
     assert_eq!(world.pass().0.moves.len(), 1);
+}
+
+#[test]
+fn topics_at_rest_are_judged_without_the_active_controller() {
+    let mut world = World::new(3, &[&[0, 1], &[1, 2]]);
+    world.declare(2);
+    assert!(!asks_for_moves(&[world.object()], &world.found().topics));
+    world.layout[1].isr = ids(&[1]);
+    assert!(asks_for_moves(&[world.object()], &world.found().topics));
+    world.spec["replicas"] = Value::Null;
+    assert!(!asks_for_moves(&[world.object()], &world.found().topics));
 }
 
 #[test]
