@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use ottla_core::ids::{LeaderEpoch, NodeId, Offset, TopicId, TopicName, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 
 use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
+use crate::cluster::client_messages::{ClientReply, ClientRequest};
 use crate::cluster::producer::{Producer, Unknown};
 use crate::coverage::Happening;
 use crate::options::Options;
@@ -24,49 +24,6 @@ const TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// How often in a thousand an idempotent producer gives up a batch rather than send it again.
 const GIVES_UP_PERMILLE: u32 = 60;
-
-/// What a client asks a broker.
-#[derive(Debug, Clone)]
-pub(crate) enum ClientRequest {
-    /// Where is everything?
-    Metadata,
-    /// Make a topic.
-    CreateTopic { name: TopicName, partitions: i32, replication_factor: i16 },
-    /// Delete a topic.
-    DeleteTopic { id: TopicId },
-    /// Change how densely a topic's logs are indexed, and how soon they begin another segment.
-    Configure { name: TopicName, index_interval_bytes: u32, segment_index_bytes: u32 },
-    /// Append a batch, acks=all.
-    Produce { partition: TopicPartition, batch: Bytes, idempotent: bool },
-    /// Read committed records.
-    Fetch { partition: TopicPartition, offset: Offset, epoch: LeaderEpoch },
-    /// Where does the partition end?
-    ListOffsets { partition: TopicPartition, epoch: LeaderEpoch },
-}
-
-/// What a broker answers.
-#[derive(Debug, Clone)]
-pub(crate) enum ClientReply {
-    Metadata(Box<Image>),
-    /// A topic was made, deleted or configured.
-    Done(Happening),
-    Produced {
-        base_offset: Offset,
-    },
-    Fetched {
-        records: Bytes,
-        /// `None` from a leader that does not know yet how much the one before it has committed.
-        high_watermark: Option<Offset>,
-    },
-    End {
-        offset: Offset,
-    },
-    /// It did not work. `certain`: and it will not have happened later either.
-    Refused {
-        certain: bool,
-        reason: String,
-    },
-}
 
 /// What a client is to do in this phase of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -534,28 +491,5 @@ impl Unknown {
         let leader = led.iter().find(|(led, _)| *led == partition)?.1?;
         let request = ClientRequest::Produce { partition, batch, idempotent: true };
         Some((leader, Doing::ProduceAgain { partition, values }, request))
-    }
-}
-
-impl ClientRequest {
-    /// Whether it may arrive twice, as when a client asks again over another connection while the first still delivers.
-    pub(crate) fn may_be_repeated(&self) -> bool {
-        matches!(self, Self::Produce { idempotent: true, .. })
-    }
-}
-
-impl ClientReply {
-    /// What kind of reply it is, for the trace.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Metadata(image) => format!("metadata at {}", image.offset),
-            Self::Done(what) => what.name().to_owned(),
-            Self::Produced { base_offset } => format!("produced at {base_offset}"),
-            Self::Fetched { records, high_watermark } => {
-                format!("fetched {} bytes of {high_watermark:?}", records.len())
-            }
-            Self::End { offset } => format!("end {offset}"),
-            Self::Refused { certain, reason } => format!("refused ({certain}): {reason}"),
-        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod checks;
 mod client;
+mod client_messages;
 mod faults;
 mod membership;
 mod node;
@@ -35,7 +36,8 @@ use crate::rng::Rng;
 use crate::runner::Outcome;
 use crate::trace::Trace;
 use checks::Checks;
-use client::{Client, ClientReply, ClientRequest};
+use client::Client;
+use client_messages::{ClientReply, ClientRequest};
 use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 use reassignments::Reassignments;

@@ -27,7 +27,7 @@ use ottla_core::time::Monotonic;
 pub(crate) use self::effects::{ShardDone, ShardWork};
 use self::replication::Parked;
 use super::{Died, Now, Observation, Output, StartError};
-use crate::cluster::client::{ClientReply, ClientRequest};
+use crate::cluster::client_messages::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
 use crate::coverage::Happening;
 use crate::disk::SimDisk;

@@ -16,7 +16,7 @@ use ottla_core::metadata::image::Image;
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 use ottla_core::time::{Monotonic, Wall};
 
-use super::client::{ClientReply, ClientRequest};
+use super::client_messages::{ClientReply, ClientRequest};
 use super::node::Node;
 use crate::clock::SimTime;
 use crate::coverage::Happening;

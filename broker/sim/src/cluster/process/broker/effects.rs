@@ -9,7 +9,7 @@ use ottla_core::shard::{CheckpointJob, Effect, RemovalJob};
 
 use super::super::{Died, DiskWork, Now, Output};
 use super::{Broker, Producer, refused};
-use crate::cluster::client::ClientReply;
+use crate::cluster::client_messages::ClientReply;
 use crate::disk::SimDisk;
 
 /// Work for the threads that sync a log directory.
