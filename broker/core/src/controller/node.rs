@@ -416,8 +416,9 @@ impl ControllerNode {
         }
         if !self.controller.is_active() && leads && self.has_applied_of_term() {
             self.active_since = self.now;
+            let (image, before) = (self.image.clone(), self.quorum.followed());
             let quorum = &mut self.quorum;
-            self.controller.activate(self.now, self.image.clone(), &mut |payload| quorum.propose(payload));
+            self.controller.activate(self.now, image, before, &mut |payload| quorum.propose(payload));
             let term = self.quorum.term();
             self.effects.events.push(NodeEvent::Controller(ControllerEvent::Active { term }));
         }

@@ -1,7 +1,9 @@
 //! How long the active controller waits for a broker that says nothing.
 //!
 //! On becoming active every broker's session starts anew with its full length, since nobody could have renewed it
-//! meanwhile. Heartbeats and registrations renew it; it is over before its end only for a broker that is known to be
+//! meanwhile. Only the node of the controller that was active before was heard until it fell silent, and that is why there
+//! is another one: for its broker the session counts from then, so that a machine that is gone is not waited for twice.
+//! Heartbeats and registrations renew it; it is over before its end only for a broker that is known to be
 //! dead (`failures.rs`).
 
 use std::collections::BTreeMap;
@@ -31,6 +33,20 @@ impl State {
     /// Whether a broker's session is not over.
     pub(super) fn has_session(&self, now: Monotonic, id: NodeId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.ends > now)
+    }
+
+    /// The node that was active before was heard last at that time. Its broker, if there is one and it lives, gets what it
+    /// needs to find this controller.
+    pub(super) fn take_over_silence(
+        &mut self,
+        now: Monotonic,
+        session_timeout: Duration,
+        id: NodeId,
+        heard: Monotonic,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.ends = heard.plus(session_timeout).max(now.plus(session_timeout / 4)).min(session.ends);
+        }
     }
 
     /// Takes a heartbeat.

@@ -212,9 +212,20 @@ impl Controller {
     }
 
     /// Starts to take requests: `image` holds everything that earlier terms committed. The first active
-    /// controller of a cluster writes what a new cluster starts with.
-    pub(super) fn activate(&mut self, now: Monotonic, image: Image, propose: &mut Propose<'_>) {
-        self.state = Some(State::new(image, &self.config, now));
+    /// controller of a cluster writes what a new cluster starts with. `before` is who was active, and when this node
+    /// heard it last, where it followed it.
+    pub(super) fn activate(
+        &mut self,
+        now: Monotonic,
+        image: Image,
+        before: Option<(NodeId, Monotonic)>,
+        propose: &mut Propose<'_>,
+    ) {
+        let mut state = State::new(image, &self.config, now);
+        if let Some((id, heard)) = before {
+            state.take_over_silence(now, self.config.session_timeout, id, heard);
+        }
+        self.state = Some(state);
         let first = self.image().map(first_features).unwrap_or_default();
         self.write(&first, propose);
     }

@@ -91,6 +91,8 @@ pub struct Quorum {
     config: QuorumConfig,
     table: Voters,
     patience: Patience,
+    /// Whom this node followed last.
+    followed: Option<RaftId>,
     /// Where members and strangers said that they are reached; newer than the table.
     heard_from: BTreeMap<RaftId, Peer>,
     waiting: VecDeque<Waiting>,
@@ -164,6 +166,7 @@ impl Quorum {
             config,
             table,
             patience,
+            followed: None,
             heard_from: BTreeMap::new(),
             waiting: VecDeque::new(),
             taken_bytes: 0,

@@ -205,6 +205,54 @@ fn sessions_begin_anew_with_a_new_controller() {
     assert_eq!(fencing(&cluster, second, 5), Fencing::Fenced);
 }
 
+/// Three nodes that are broker and controller each, in service, and the active one.
+fn combined() -> (Cluster, NodeId) {
+    let mut cluster = Cluster::started(3);
+    cluster.wait_active();
+    for id in 0..3 {
+        cluster.start_broker(NodeId(id), 1);
+    }
+    cluster.pass_until("all are in service", |cluster| {
+        cluster.brokers.values().all(|broker| broker.state() == BrokerState::Running)
+    });
+    cluster.pass(1_000);
+    let active = cluster.active().unwrap();
+    (cluster, active)
+}
+
+/// Lets time pass until another controller is active.
+fn next_active(cluster: &mut Cluster, first: NodeId) -> NodeId {
+    let others: Vec<NodeId> = cluster.ids().into_iter().filter(|id| *id != first).collect();
+    let active = |cluster: &Cluster| others.iter().copied().find(|id| cluster.node(*id).is_active());
+    cluster.pass_until("another one is active", |cluster| active(cluster).is_some());
+    active(cluster).unwrap()
+}
+
+#[test]
+fn a_silent_node_that_was_active_is_not_waited_for_twice() {
+    let (mut cluster, first) = combined();
+    let silent_since = cluster.now;
+    cluster.isolate(first);
+    let second = next_active(&mut cluster, first);
+    cluster.pass_until("its broker is out of service", |cluster| {
+        fencing(cluster, second, first.0) == Fencing::Fenced
+    });
+    let waited = cluster.now.since(silent_since).as_millis();
+    assert!((3_900..=4_300).contains(&waited), "a session, and not an election before: {waited} ms");
+}
+
+#[test]
+fn the_broker_of_a_node_that_was_active_and_lives_stays_in_service() {
+    let (mut cluster, first) = combined();
+    // Only the controller part: its broker has to find the next one.
+    cluster.stop(first, CrashKind::Process);
+    let second = next_active(&mut cluster, first);
+    for _ in 0..200 {
+        cluster.pass(50);
+        assert_eq!(fencing(&cluster, second, first.0), Fencing::Unfenced);
+    }
+}
+
 /// A broker whose first registration was answered like that, and its fatal reason if it has one.
 fn answered(registration_reply: Result<Reply, CallError>) -> (Lifecycle, Option<String>) {
     let config = LifecycleConfig::new(registration(NodeId(5), 1), vec![address(NodeId(0))]);

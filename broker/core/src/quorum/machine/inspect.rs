@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{MemberProgress, Quorum, SIGN_OF_LIFE};
-use crate::ids::{MetadataOffset, Term};
+use crate::ids::{MetadataOffset, NodeId, Term};
 use crate::metadata::image::Voter;
 use crate::metadata::record::Voters;
 use crate::quorum::identity::{Peer, RaftId};
@@ -96,6 +96,14 @@ impl Quorum {
     /// Controllers that ask to become members, and were heard lately.
     pub fn joins(&self) -> impl Iterator<Item = &Peer> {
         self.joins.values().filter(|(_, at)| self.now.since(*at) <= SIGN_OF_LIFE).map(|(peer, _)| peer)
+    }
+
+    /// The leader that this node followed last, and when it was heard last.
+    pub fn followed(&self) -> Option<(NodeId, Monotonic)> {
+        let id = self.followed?;
+        let heard = self.contacts.get(&id)?.heard?;
+        let voter = self.table.voters.iter().find(|voter| RaftId::of(voter.directory_id) == Ok(id))?;
+        Some((voter.node_id, heard))
     }
 
     /// Whether a member was heard at that time or later. This node always is.

@@ -16,6 +16,7 @@ impl Quorum {
             return;
         }
         let leader = Some(RaftId(self.raw.raft.leader_id)).filter(|id| id.0 != raft::INVALID_ID);
+        self.followed = leader.or(self.followed);
         let me = self.config.me.directory_id;
         let others = self.table.voters.iter().filter(|voter| RaftId::of(voter.directory_id).ok() != leader);
         let rank = others.take_while(|voter| voter.directory_id != me).count();
