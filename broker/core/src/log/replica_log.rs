@@ -256,6 +256,12 @@ impl<D: Disk> Log<D> {
         self.log_end() > Offset(0)
     }
 
+    /// From where on a `truncation-checkpoint` takes back what checkpoints on the disk say: what they tell of beyond is of
+    /// records that are gone, or of an earlier topic's log of the same name.
+    pub fn taken_back_from(&self) -> Option<Offset> {
+        self.truncation
+    }
+
     /// Whether a `truncation-checkpoint` takes back what the recovery points say.
     pub fn takes_back(&self) -> bool {
         self.truncation.is_some()

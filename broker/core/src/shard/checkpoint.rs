@@ -88,7 +88,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             // What a truncation took back is given again with the next writing.
             changed |= replica.log.takes_back();
             let recovery_point = replica.log.take_recovery_point();
-            let high_watermark = replica.partition.as_ref().map_or(recovery_point, Partition::high_watermark);
+            // One that nobody has assigned yet knows no more than what was written down before.
+            let before = replica.high_watermark_on_disk;
+            let high_watermark = replica.partition.as_ref().map_or(before, Partition::high_watermark);
             if replica.log.log_start() > Offset(0) {
                 job.log_starts.insert(name.clone(), replica.log.log_start());
             }
@@ -150,6 +152,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 replica.log.sync_finished(job.number(), outcome).map_err(io::Error::other)?;
             }
         }
+        let taken_back = self.replicas.values().filter(|replica| replica.log.takes_back());
+        let taken_back: Vec<String> = taken_back.map(|replica| replica.log.directory().to_owned()).collect();
         self.begin_checkpoint();
         for effect in self.take_effects() {
             if let Effect::Checkpoint(job) = effect {
@@ -157,6 +161,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 self.checkpoint_finished(job.logs(), Ok(()));
             }
         }
+        // A start that found what these took back would not believe the high watermarks that were just written.
+        taken_back.iter().try_for_each(|directory| self.disk.sync_directory(directory))?;
         checkpoints::write_clean_shutdown(&self.disk, epoch.unwrap_or(BrokerEpoch(-1)))
     }
 }

@@ -80,6 +80,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 producers.opened(&log);
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
                 let high_watermark = offset(&high_watermarks).unwrap_or(Offset(0));
+                let high_watermark =
+                    log.taken_back_from().map_or(high_watermark, |from| high_watermark.min(from));
                 replicas.insert(partition, Replica::new(log, high_watermark));
                 (partition, report)
             });

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla_core::config::{Durability, Limit};
-use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
 use ottla_core::metadata::image::Partition;
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome};
 use ottla_core::shard::{
     Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
 };
-use ottla_core::time::Wall;
+use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::{CrashKind, SimDisk};
 use ottla_sim::rng::Rng;
+use uuid::Uuid;
 
 use crate::rig::{ME, Rig, Seen, TOPIC, assignment, batch};
 
@@ -311,4 +312,36 @@ fn a_follower_says_again_where_it_is_when_its_topic_begins_to_be_synced() {
     rig.shard.assign(replicated(OTHER, &[ME, OTHER], 3));
     rig.sync();
     assert_eq!(rig.follows().flushed_end, Offset(1));
+}
+
+#[test]
+fn a_log_that_is_closed_before_it_is_assigned_does_not_take_its_end_for_committed() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a", "b"], 0, 3), 0)));
+    rig.sync();
+    // It recovers after a crash, and stops without ever hearing of a controller.
+    let mut idle = Rig::open(rig.disk.crash(CrashKind::Process));
+    idle.shard.close(Some(BrokerEpoch(1))).unwrap();
+    let mut rig = Rig::open(idle.disk.crash(CrashKind::Process));
+    rig.shard.assign(replicated(OTHER, &[ME, OTHER], 3));
+    let partition = rig.shard.partition(TOPIC).expect("the log was found");
+    assert_eq!((partition.positions().log_end, partition.high_watermark()), (Offset(2), Offset(0)));
+}
+
+#[test]
+fn the_high_watermark_of_an_earlier_topic_says_nothing_about_a_log_of_its_name() {
+    let mut rig = leading(&[ME]);
+    rig.produce(&["old", "older"], AckLevel::All, 7);
+    rig.sync();
+    rig.shard.tick(Monotonic(6_000));
+    rig.sync();
+    let again = TopicPartition { topic_id: TopicId(Uuid::from_u128(8)), ..TOPIC };
+    rig.shard.assign(Assignment { partition: again, ..replicated(OTHER, &[ME, OTHER], 0) });
+    rig.sync();
+    rig.shard.replicate(again, part(0, 0, records(led(&["a", "b", "c"], 0, 0), 0)), Wall(1000));
+    rig.sync();
+    let mut rig = Rig::open(rig.disk.crash(CrashKind::Process));
+    rig.shard.assign(Assignment { partition: again, ..replicated(OTHER, &[ME, OTHER], 0) });
+    let partition = rig.shard.partition(again).expect("the log was found");
+    assert_eq!((partition.positions().log_end, partition.high_watermark()), (Offset(3), Offset(0)));
 }
