@@ -19,17 +19,32 @@ pub enum Bug {
     NoSequenceCheck,
     /// A replica forgets its idempotent producers when the leader changes.
     ForgetProducersOnLeaderChange,
+    /// A follower joins the ISR at the high watermark that its leader knows, though that leadership began further on.
+    IsrBeforeEpochStart,
+    /// The controller takes an ISR that was asked for in place of another than the one there is.
+    NoPartitionEpochCheck,
+    /// The controller takes an ISR from who led before: it looks whether the epochs differ, and not which is older.
+    StaleLeader,
+    /// A replica that may have lost the end of its log in a crash stays an eligible leader.
+    EligibleAfterLoss,
+    /// A controller writes down the term that it voted in, and not for whom.
+    ForgetVote,
 }
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("vote_before_sync", Self::VoteBeforeSync),
         ("ack_before_followers", Self::AckBeforeFollowers),
         ("truncate_by_high_watermark", Self::TruncateByHighWatermark),
         ("no_sequence_check", Self::NoSequenceCheck),
         ("forget_producers_on_leader_change", Self::ForgetProducersOnLeaderChange),
+        ("isr_before_epoch_start", Self::IsrBeforeEpochStart),
+        ("no_partition_epoch_check", Self::NoPartitionEpochCheck),
+        ("stale_leader", Self::StaleLeader),
+        ("eligible_after_loss", Self::EligibleAfterLoss),
+        ("forget_vote", Self::ForgetVote),
     ];
 }
 

@@ -38,6 +38,8 @@ pub enum Happening {
     VoterRemoved,
     /// The network was cut.
     Cut,
+    /// A request for another ISR came once more, late.
+    LateRequest,
     /// A message was lost, without a cut.
     MessageLost,
     /// A message came twice.
@@ -108,7 +110,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -125,6 +127,7 @@ impl Happening {
         Self::VoterAdded,
         Self::VoterRemoved,
         Self::Cut,
+        Self::LateRequest,
         Self::MessageLost,
         Self::MessageRepeated,
         Self::MessageSlow,
@@ -179,6 +182,7 @@ impl Happening {
             Self::VoterAdded => "controller to get a vote",
             Self::VoterRemoved => "voter to lose its vote",
             Self::Cut => "network cut",
+            Self::LateRequest => "request came again late",
             Self::MessageLost => "message lost",
             Self::MessageRepeated => "message came twice",
             Self::MessageSlow => "message slow",

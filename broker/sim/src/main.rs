@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ottla_core::planted::{self, Bug};
-use ottla_sim::checkers::history;
+use ottla_sim::checkers::{Rule, history};
 use ottla_sim::runner::{Outcome, RunOptions, run_seeds, running_seed};
 
 use self::summary::{Summary, repeat};
@@ -18,8 +18,8 @@ const USAGE: &str =
   --start S     the first seed (0)
   --seed X      one seed: the same as --seeds 1 --start X
   --trace       print every event
-  --plant NAME  plant a bug, which must be found: ack_before_sync, vote_before_sync, ack_before_followers or
-                truncate_by_high_watermark
+  --plant NAME  plant a bug, which must be found (docs/testing.md has their names)
+  --only RULE   of the rules about replicas heed this one alone: in-sync, log-matching, and so on
   --threads T   how many threads (all cores)
   --help        this text
 or:    cargo xtask sim --history FILE
@@ -80,6 +80,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, String> {
             "--threads" => arguments.threads = usize::try_from(number(&word, &value()?)?).unwrap_or(1).max(1),
             "--trace" => arguments.run.trace = true,
             "--plant" => arguments.run.plant = Some(bug(&value()?)?),
+            "--only" => arguments.run.only = Some(rule(&value()?)?),
             "--history" => return Ok(Command::Judge(value()?)),
             "--help" | "-h" => return Ok(Command::Help),
             _ => return Err(format!("there is no argument \"{word}\"")),
@@ -99,6 +100,12 @@ fn bug(name: &str) -> Result<Bug, String> {
     let found = Bug::ALL.into_iter().find(|(known, _)| *known == name);
     let known = || Bug::ALL.map(|(name, _)| name).join(" and ");
     found.map(|(_, bug)| bug).ok_or_else(|| format!("no bug is named \"{name}\"; there are {}", known()))
+}
+
+fn rule(name: &str) -> Result<Rule, String> {
+    let known = || Rule::ALL.map(|rule| rule.to_string()).join(", ");
+    let found = Rule::ALL.into_iter().find(|rule| rule.to_string() == name);
+    found.ok_or_else(|| format!("no rule is named \"{name}\"; there are {}", known()))
 }
 
 fn name_seed_in_panics() {
@@ -181,6 +188,7 @@ mod tests {
             ("--seeds many", "--seeds wants a number, not \"many\""),
             ("--start -1", "--start wants a number, not \"-1\""),
             ("--plant it", "there are ack_before_sync and vote_before_sync"),
+            ("--only it", "there are one-leader, committed-metadata"),
             ("seeds", "there is no argument \"seeds\""),
         ] {
             let problem = parsed(line).err().unwrap_or_default();

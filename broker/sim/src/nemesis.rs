@@ -131,10 +131,13 @@ impl Nemesis {
             disk_full,
             restart,
             membership,
+            unsynced_power_loss,
+            // Aimed, not drawn.
+            late_request: _,
         } = options.faults;
         let kinds = [
             (process_crash, Kind::ProcessCrash),
-            (power_loss, Kind::PowerLoss),
+            (power_loss || unsynced_power_loss, Kind::PowerLoss),
             (power_loss_of_all, Kind::PowerLossOfAll),
             (pause, Kind::Pause),
             (lost_volume, Kind::LoseVolume),

@@ -74,6 +74,11 @@ pub struct Faults {
     pub restart: bool,
     /// Controllers are given votes and lose them again.
     pub membership: bool,
+    /// A machine loses power though acknowledgements do not wait for disks: one at a time, while every partition has
+    /// another replica in sync that keeps running.
+    pub unsynced_power_loss: bool,
+    /// A request for another ISR comes once more, late: its connection broke, and the leader asked over another one.
+    pub late_request: bool,
 }
 
 impl Options {
@@ -112,6 +117,8 @@ impl Options {
             disk_full: often(150) && synced,
             restart: often(300),
             membership,
+            unsynced_power_loss: false,
+            late_request: false,
         };
         // Drawn apart, so that a seed without moves does what it did before there were any.
         let mut moves = Rng::new(seed).fork("moves");
@@ -120,6 +127,18 @@ impl Options {
             && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
         let reassignment_interval_ms =
             (may_move && moves.permille(350)).then(|| *moves.pick(&[100, 400, 1_000, 3_000]));
+        // Drawn apart, too.
+        let mut late = Rng::new(seed).fork("late requests");
+        let faults = Faults {
+            // Two copies must be there whenever one is lost: with a minimum of one a single one may count as all.
+            unsynced_power_loss: !synced
+                && replication_factor > 1
+                && min_insync_replicas > 1
+                && reassignment_interval_ms.is_none()
+                && late.permille(700),
+            late_request: replication_factor > 1 && late.permille(400),
+            ..faults
+        };
         Self {
             seed,
             reassignment_interval_ms,
@@ -156,6 +175,8 @@ impl Options {
             disk_full: false,
             restart: false,
             membership: false,
+            unsynced_power_loss: false,
+            late_request: false,
         };
         Self {
             combined_count: 3,

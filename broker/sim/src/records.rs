@@ -4,7 +4,9 @@
 //! would agree with itself.
 
 use bytes::Bytes;
-use ottla_core::ids::Offset;
+use ottla_core::ids::{LeaderEpoch, Offset};
+
+use crate::checkers::replication::BatchId;
 
 const HEADER_BYTES: usize = 61;
 
@@ -82,6 +84,30 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<(Offset, String)>, BadBatch> {
         position += length;
     }
     Ok(records)
+}
+
+/// Adds the batches of a run that end after `from`, up to the first that is not whole.
+pub fn batches(bytes: &[u8], from: Offset, found: &mut Vec<BatchId>) {
+    let mut position = 0;
+    while let Some(header) = bytes[position..].first_chunk::<HEADER_BYTES>() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(field(header, 8))) else { return };
+        let Some(batch) = bytes[position..].get(..length + 12).filter(|batch| batch.len() >= HEADER_BYTES)
+        else {
+            return;
+        };
+        position += batch.len();
+        let base = Offset(i64::from_be_bytes(field(header, 0)));
+        let end = base.plus(i64::from(i32::from_be_bytes(field(header, 23))) + 1);
+        let crc = u32::from_be_bytes(field(header, 17));
+        if end <= from {
+            continue;
+        }
+        if crc != crc32c::crc32c(&batch[21..]) {
+            return;
+        }
+        let epoch = LeaderEpoch(i32::from_be_bytes(field(header, 12)));
+        found.push(BatchId { base, end, epoch, crc });
+    }
 }
 
 fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {

@@ -38,6 +38,9 @@ pub struct RunOptions {
     pub plant: Option<Bug>,
     /// Keep the trace as text.
     pub trace: bool,
+    /// Of the rules about replicas that are checked after every step, heed this one alone; none of them if it is
+    /// another rule. To see whether a bug is found by the checker that is named for it.
+    pub only: Option<Rule>,
 }
 
 thread_local! {
@@ -53,7 +56,7 @@ pub fn running_seed() -> Option<u64> {
 pub fn run_seed(seed: u64, options: RunOptions) -> Outcome {
     planted::plant(options.plant);
     RUNNING.set(Some(seed));
-    let outcome = catch_unwind(AssertUnwindSafe(|| crate::cluster::run(seed, options.trace)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| crate::cluster::run(seed, options.trace, options.only)));
     RUNNING.set(None);
     planted::plant(None);
     outcome.unwrap_or_else(|panic| {

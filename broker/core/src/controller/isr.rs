@@ -14,6 +14,7 @@ use super::state::{ControllerConfig, Outcome, State};
 use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
 use crate::metadata::record::{LeaderChange, Record};
+use crate::planted::{self, Bug};
 
 impl State {
     /// AlterPartition.
@@ -69,6 +70,9 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
     if asked.leader_epoch > partition.leader_epoch || asked.partition_epoch > partition.partition_epoch {
         return Err(OperationError::NotController { leader: None });
     }
+    if is_believed_if_planted(asked, partition) {
+        return check_isr(image, &name, partition, sender, asked).map(|()| partition.as_ref());
+    }
     if asked.leader_epoch < partition.leader_epoch {
         return Err(OperationError::FencedLeaderEpoch(format!(
             "{name} is led in epoch {}, epoch {} is over",
@@ -78,7 +82,7 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
     if partition.leader != Some(sender) {
         return Err(OperationError::InvalidRequest(format!("{name} is not led by broker {sender}")));
     }
-    if asked.partition_epoch < partition.partition_epoch {
+    if asked.partition_epoch < partition.partition_epoch && !planted::is(Bug::NoPartitionEpochCheck) {
         return Err(OperationError::InvalidUpdateVersion(format!(
             "{name} has partition epoch {} by now, the request was made from {}",
             partition.partition_epoch, asked.partition_epoch
@@ -86,6 +90,11 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
     }
     check_isr(image, &name, partition, sender, asked)?;
     Ok(partition)
+}
+
+/// The bug that [`Bug::StaleLeader`] plants.
+fn is_believed_if_planted(asked: &AlterIsr, partition: &Partition) -> bool {
+    planted::is(Bug::StaleLeader) && asked.leader_epoch != partition.leader_epoch
 }
 
 fn check_isr(

@@ -9,6 +9,7 @@ use crate::config::{Layers, Settings};
 use crate::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicPartition};
 use crate::metadata::image::{ConfigResource, Fencing, Image, LeaderRecoveryState, Partition, Topic};
 use crate::metadata::record::{PartitionChange, Record};
+use crate::planted::{self, Bug};
 
 /// The partitions of an image, with the rules of their topics.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl<'a> Partitions<'a> {
                 if !kept.contains(&partition.directory_of(broker)) {
                     wish.lost = Some((broker, Loss::Log));
                     wish.replica_set.directories = loads.replace(partition, broker, directories);
-                } else if unsynced.contains(&at.topic_id) {
+                } else if unsynced.contains(&at.topic_id) && !planted::is(Bug::EligibleAfterLoss) {
                     wish.lost = Some((broker, Loss::Tail));
                 }
                 wish

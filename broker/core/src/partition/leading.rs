@@ -204,7 +204,10 @@ impl<T> Partition<T> {
         if self.registration.isr.contains(&id) || !is_eligible(id, follower, peers) {
             return;
         }
-        let reached = self.high_watermark.max(leading.epoch_start);
+        let reached = match planted::is(Bug::IsrBeforeEpochStart) {
+            true => self.high_watermark,
+            false => self.high_watermark.max(leading.epoch_start),
+        };
         if follower.position(self.durability).is_some_and(|position| position >= reached) {
             let joined = |replica: &NodeId| *replica == id || self.registration.isr.contains(replica);
             let isr = self.registration.replicas.iter().copied().filter(joined).collect();

@@ -38,6 +38,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::ids::{ClusterId, DirectoryId, MetadataOffset, Term};
 use crate::metadata::image::Image;
 use crate::metadata::record::{Record, Voters};
+use crate::planted::{self, Bug};
 
 /// A file that is longer gets a successor. Small, so that a snapshot frees most of the log.
 const SEGMENT_BYTES_MAX: u64 = 8 << 20;
@@ -203,6 +204,10 @@ impl<D: Disk> RaftStore<D> {
             // With the hard state as it was: the new one may know of a commit of the entries that follow.
             self.roll(None)?;
         }
+        let hard_state = match planted::is(Bug::ForgetVote) {
+            true => HardState { vote: None, ..hard_state },
+            false => hard_state,
+        };
         self.hard_state = hard_state;
         let body = FrameBody::Append { hard_state, entries: entries.to_vec() };
         self.write_frame(body)

@@ -7,6 +7,7 @@ pub mod acknowledged;
 pub mod committed;
 pub mod history;
 pub mod leaders;
+pub mod replication;
 pub mod votes;
 
 use std::fmt;
@@ -22,12 +23,37 @@ pub enum Rule {
     OneVote,
     /// An acknowledged batch is readable after any crash.
     AcknowledgedBatch,
+    /// Below their high watermarks the logs of all replicas are the same, for ever.
+    LogMatching,
+    /// Every member of the ISR holds all that was committed.
+    InSync,
+    /// Every eligible leader replica holds all that was committed.
+    EligibleLeader,
+    /// ISR and eligible leaders are replicas, and who leads is in sync.
+    ReplicaSets,
     /// What clients saw fits together.
     History,
     /// After the faults end the cluster serves again within the stated time.
     Liveness,
     /// A core gave up: it panicked or refused to start on its own volume.
     NoPanic,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::OneLeader,
+        Self::CommittedMetadata,
+        Self::OneVote,
+        Self::AcknowledgedBatch,
+        Self::LogMatching,
+        Self::InSync,
+        Self::EligibleLeader,
+        Self::ReplicaSets,
+        Self::History,
+        Self::Liveness,
+        Self::NoPanic,
+    ];
 }
 
 impl fmt::Display for Rule {
@@ -37,6 +63,10 @@ impl fmt::Display for Rule {
             Self::CommittedMetadata => "committed-metadata",
             Self::OneVote => "one-vote",
             Self::AcknowledgedBatch => "acknowledged-batch",
+            Self::LogMatching => "log-matching",
+            Self::InSync => "in-sync",
+            Self::EligibleLeader => "eligible-leader",
+            Self::ReplicaSets => "replica-sets",
             Self::History => "history",
             Self::Liveness => "liveness",
             Self::NoPanic => "no-panic",

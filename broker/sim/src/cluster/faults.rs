@@ -1,5 +1,6 @@
 //! Makes faults happen, and ends them.
 
+use ottla_core::controller::operation::AlterPartition;
 use ottla_core::ids::{DirectoryId, NodeId};
 
 use super::node::Planned;
@@ -10,7 +11,7 @@ use crate::clock::SimTime;
 use crate::coverage::Happening;
 use crate::disk::CrashKind;
 use crate::nemesis::{Fault, View};
-use crate::network::Conditions;
+use crate::network::{Conditions, Peer};
 
 /// How long a node that was to stop while writing may go on without writing.
 const PLANNED_CRASH_MS: u64 = 1_000;
@@ -20,6 +21,9 @@ const AIMED_PERMILLE: u32 = 5;
 
 /// How often in a thousand a request for another ISR is.
 const AIMED_AT_ISR_PERMILLE: u32 = 500;
+
+/// How often in a thousand such a request comes once more, late.
+const LATE_PERMILLE: u32 = 400;
 
 /// How long a node may take to stop in order.
 const PATIENCE_MS: u64 = 5_000;
@@ -40,6 +44,9 @@ impl Simulation {
         let Some(fault) = self.nemesis.draw(View { nodes: &nodes, expendable: &expendable }) else {
             return Ok(());
         };
+        if !self.leaves_a_good_copy(&fault) {
+            return Ok(());
+        }
         self.trace.line(self.events.now(), format_args!("FAULT {fault:?}"));
         self.count(&fault);
         if let Fault::ChangeVoters { node } = fault {
@@ -80,7 +87,7 @@ impl Simulation {
 
     /// And for a change of the ISR: the leader that asks for it dies about when the controller decides.
     pub(super) fn aim_at_isr_change(&mut self, leader: NodeId) {
-        let allowed = self.options.faults.process_crash && !self.calm;
+        let allowed = self.options.faults.process_crash && !self.calm && !self.watch.anybody_in_doubt();
         if !allowed || !self.rng.permille(AIMED_AT_ISR_PERMILLE) {
             return;
         }
@@ -91,6 +98,73 @@ impl Simulation {
         let node = self.nodes.get_mut(&leader).expect("nodes do not go");
         node.planned = Some(Planned { kind: CrashKind::Process, down_ms, in_order: false });
         self.events.after_micros(wait, Event::CrashNow { node: leader, life });
+    }
+
+    /// And one more: a request for another ISR has a late copy, and the follower that it adds is away from its leader
+    /// when that one arrives. Returns after how long it does, in microseconds.
+    pub(super) fn aim_late_request(&mut self, leader: NodeId, asked: &AlterPartition) -> Option<u64> {
+        let allowed = self.options.faults.late_request && !self.calm;
+        if !allowed || !self.rng.permille(LATE_PERMILLE) {
+            return None;
+        }
+        let joins = asked.partitions.iter().find_map(|asked| {
+            let image = self.checks.committed.newest()?;
+            let isr = &image.partition(asked.partition.topic_id, asked.partition.partition)?.isr;
+            asked.isr.iter().map(|(id, _)| *id).find(|id| !isr.contains(id))
+        });
+        let late_ms = match joins {
+            None => self.rng.range(1_000..12_000),
+            Some(one) => {
+                // By then the follower has left the ISR again, and others have gone on.
+                let (wait_ms, ms) = (self.rng.range(50..1_000), self.rng.range(8_500..13_000));
+                self.events.after_micros(wait_ms * 1_000, Event::Separate { one, other: leader, ms });
+                ms
+            }
+        };
+        self.checks.coverage.note(Happening::LateRequest);
+        let text = format_args!("FAULT what {leader} asks for comes again after {late_ms} ms");
+        self.trace.line(self.events.now(), text);
+        Some(late_ms * 1_000)
+    }
+
+    /// Two nodes do not reach each other.
+    pub(super) fn separate(&mut self, one: NodeId, other: NodeId, ms: u64) {
+        if self.calm {
+            return;
+        }
+        self.trace.line(self.events.now(), format_args!("FAULT {one} and {other} do not reach each other"));
+        self.checks.coverage.note(Happening::Cut);
+        self.network.cut(Peer::Node(one), Peer::Node(other));
+        self.network.cut(Peer::Node(other), Peer::Node(one));
+        self.cuts += 1;
+        self.events.at(self.events.now().plus_millis(ms), Event::Heal { cut: self.cuts });
+    }
+
+    /// Where acknowledgements do not wait for disks, nobody stops while a machine that lost power has not registered
+    /// again, and none loses power unless everything is in order and others in sync hold what it has.
+    fn leaves_a_good_copy(&self, fault: &Fault) -> bool {
+        if !self.options.faults.unsynced_power_loss {
+            return true;
+        }
+        match fault {
+            Fault::Crash { kind: CrashKind::Process, .. }
+            | Fault::Restart { .. }
+            | Fault::RestartOfAll { .. } => !self.watch.anybody_in_doubt(),
+            Fault::Crash { node, .. } => {
+                !self.watch.anybody_in_doubt()
+                    && self.nodes.values().all(|node| node.planned.is_none())
+                    && self.all_know_the_newest_metadata()
+                    && self.checks.committed.spares(*node)
+                    && self.checks.committed.partitions_only_on(*node).is_empty()
+            }
+            Fault::PowerLossOfAll { .. }
+            | Fault::Pause { .. }
+            | Fault::LoseVolume { .. }
+            | Fault::ChangeVoters { .. }
+            | Fault::Cut { .. }
+            | Fault::SyncError { .. }
+            | Fault::DiskFull { .. } => true,
+        }
     }
 
     pub(super) fn power_loss_at_vote(&mut self, candidate: NodeId) {
@@ -127,7 +201,9 @@ impl Simulation {
             Fault::Crash { node, kind, after_operations, down_ms } => {
                 let stopping = self.nodes.get_mut(&node).expect("faults strike nodes there are");
                 stopping.planned = Some(Planned { kind, down_ms, in_order: false });
-                match after_operations {
+                // Later others may have stopped, too.
+                let at_once = self.options.faults.unsynced_power_loss && kind != CrashKind::Process;
+                match after_operations.filter(|_| !at_once) {
                     Some(operations) if stopping.process.is_some() => {
                         stopping.disk.crash_after(operations);
                         let life = stopping.life;
@@ -217,6 +293,10 @@ impl Simulation {
         node.paused_until = SimTime::default();
         let life = node.life;
         self.events.at(now.plus_millis(down_ms), Event::Start { node: id, life });
+        self.watch.touch(id);
+        if kind != CrashKind::Process && !self.options.synced {
+            self.watch.lost_power(id, self.checks.committed.newest());
+        }
     }
 
     /// If the disk's countdown ran out, the node stops here.

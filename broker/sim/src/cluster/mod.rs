@@ -15,6 +15,7 @@ mod perform;
 mod process;
 mod producer;
 mod reassignments;
+mod replication;
 mod volume;
 mod watch;
 
@@ -41,6 +42,7 @@ use client_messages::{ClientReply, ClientRequest};
 use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 use reassignments::Reassignments;
+use replication::Watch;
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
 /// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
@@ -86,6 +88,8 @@ enum Event {
     ClientReply { client: u32, number: u64, reply: Option<ClientReply> },
     /// The next fault strikes.
     Strike,
+    /// A replica and its leader do not reach each other for a while, and everybody else does.
+    Separate { one: NodeId, other: NodeId, ms: u64 },
     /// Every machine loses power just after a vote was cast; its candidate's stays away longest.
     PowerLossAtVote { candidate: NodeId },
     /// Somebody moves replicas.
@@ -116,6 +120,8 @@ struct Simulation {
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<u32, Client>,
     checks: Checks,
+    /// What is checked after every event.
+    watch: Watch,
     /// Numbers the cuts, so that only the last one's end mends the network.
     cuts: u64,
     calm: bool,
@@ -123,14 +129,14 @@ struct Simulation {
 }
 
 /// Runs a seed to its end.
-pub(crate) fn run(seed: u64, text: bool) -> Outcome {
-    run_with(Options::of(seed), text)
+pub(crate) fn run(seed: u64, text: bool, only: Option<Rule>) -> Outcome {
+    run_with(Options::of(seed), text, only)
 }
 
 /// Runs a cluster to its end.
-pub(crate) fn run_with(options: Options, text: bool) -> Outcome {
+pub(crate) fn run_with(options: Options, text: bool, only: Option<Rule>) -> Outcome {
     let seed = options.seed;
-    let mut simulation = Simulation::new(options, text);
+    let mut simulation = Simulation::new(options, text, only);
     let violation = simulation.run().err();
     if let Some(violation) = &violation {
         simulation.trace.line(simulation.events.now(), format_args!("VIOLATION {violation}"));
@@ -147,7 +153,7 @@ pub(crate) fn run_with(options: Options, text: bool) -> Outcome {
 }
 
 impl Simulation {
-    fn new(options: Options, text: bool) -> Self {
+    fn new(options: Options, text: bool, only: Option<Rule>) -> Self {
         let rng = Rng::new(options.seed);
         let mut events = EventQueue::default();
         let nodes = node::form(&options, &rng);
@@ -187,6 +193,7 @@ impl Simulation {
             nodes,
             clients,
             checks: Checks::default(),
+            watch: Watch::new(only),
             cuts: 0,
             calm: false,
             done: false,
@@ -202,6 +209,7 @@ impl Simulation {
                 return Err(Violation::new(Rule::Liveness, "too many events"));
             }
             self.handle(event)?;
+            self.check_replication()?;
         }
         self.checks.judge_history()
     }
@@ -277,6 +285,10 @@ impl Simulation {
             }
             Event::ClientReply { client, number, reply } => self.client_reply(client, number, reply),
             Event::Strike => self.strike(),
+            Event::Separate { one, other, ms } => {
+                self.separate(one, other, ms);
+                Ok(())
+            }
             Event::Reassign => self.reassign(),
             Event::PowerLossAtVote { candidate } => {
                 self.power_loss_at_vote(candidate);
@@ -326,6 +338,7 @@ impl Simulation {
             Event::ClientStep { .. }
             | Event::ClientReply { .. }
             | Event::Strike
+            | Event::Separate { .. }
             | Event::Reassign
             | Event::PowerLossAtVote { .. }
             | Event::CrashNow { .. }
@@ -395,6 +408,7 @@ impl Simulation {
         act: impl FnOnce(&mut Process, Now) -> Result<(), Died>,
     ) -> Result<(), Violation> {
         let now = self.events.now();
+        self.watch.touch(id);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         let clocks = node.now(now);
         let Some(process) = &mut node.process else { return Ok(()) };

@@ -27,8 +27,12 @@ impl Simulation {
                     }
                 }
                 Output::Rpc { to, number, rpc, timeout_ms } => {
-                    if matches!(rpc, Operation::AlterPartition(_)) {
+                    if let Operation::AlterPartition(asked) = &rpc {
                         self.aim_at_isr_change(node);
+                        if let Some(delay) = self.aim_late_request(node, asked) {
+                            let rpc = rpc.clone();
+                            self.events.after_micros(delay, Event::Rpc { from: node, life, to, number, rpc });
+                        }
                     }
                     let timeout = self.events.now().plus_millis(timeout_ms);
                     self.events.at(timeout, Event::RpcReply { to: node, life, number, reply: None });

@@ -155,7 +155,8 @@ impl Simulation {
     }
 }
 
-fn partitions(image: &Image) -> impl Iterator<Item = (TopicPartition, &Partition)> {
+/// Every partition of an image.
+pub(super) fn partitions(image: &Image) -> impl Iterator<Item = (TopicPartition, &Partition)> {
     image.topics.values().flat_map(|topic| {
         let of_topic = topic.partitions.iter();
         of_topic.map(|(index, partition)| {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::Offset;
+use ottla_core::ids::{Offset, TopicId};
 
+use crate::checkers::replication::BatchId;
 use crate::disk::SimDisk;
 use crate::records;
 
@@ -19,13 +20,38 @@ pub(crate) fn records_of(disk: &SimDisk, directory: &str) -> Result<BTreeMap<Off
     Ok(found)
 }
 
+/// The batches of a topic's partition that end after `from`, as far as they are whole, read from its log's directory;
+/// none where the directory is not there, or belongs to another topic of that name.
+pub(crate) fn batches_of(disk: &SimDisk, directory: &str, topic: TopicId, from: Offset) -> Vec<BatchId> {
+    let metadata = read(disk, &format!("{directory}/partition.metadata")).unwrap_or_default();
+    if !String::from_utf8_lossy(&metadata).contains(&topic.to_string()) {
+        return Vec::new();
+    }
+    let Ok(names) = disk.list(directory) else { return Vec::new() };
+    let base = |name: &String| name.strip_suffix(".log")?.parse().ok().map(Offset);
+    let mut segments: Vec<(Offset, &String)> =
+        names.iter().filter_map(|name| Some((base(name)?, name))).collect();
+    segments.sort_unstable();
+    let first = segments.partition_point(|(base, _)| *base <= from).saturating_sub(1);
+    let mut found = Vec::new();
+    for (_, name) in &segments[first..] {
+        let Ok(bytes) = read(disk, &format!("{directory}/{name}")) else { break };
+        records::batches(&bytes, from, &mut found);
+    }
+    found
+}
+
+fn read(disk: &SimDisk, path: &str) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Existing)?;
+    let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
 fn segments(disk: &SimDisk, directory: &str) -> io::Result<Vec<Vec<u8>>> {
     let mut segments = Vec::new();
     for name in disk.list(directory)?.iter().filter(|name| name.ends_with(".log")) {
-        let file = disk.open(&format!("{directory}/{name}"), OpenMode::Existing)?;
-        let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
-        file.read_at(&mut bytes, 0)?;
-        segments.push(bytes);
+        segments.push(read(disk, &format!("{directory}/{name}"))?);
     }
     Ok(segments)
 }

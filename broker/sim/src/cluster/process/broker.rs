@@ -26,7 +26,7 @@ use ottla_core::time::Monotonic;
 
 pub(crate) use self::effects::{ShardDone, ShardWork};
 use self::replication::Parked;
-use super::{Died, Now, Observation, Output, StartError};
+use super::{Died, Now, Observation, Output, ReplicaView, StartError};
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
 use crate::coverage::Happening;
@@ -156,6 +156,19 @@ impl Broker {
     /// The partitions whose logs it holds.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.shard.partitions()
+    }
+
+    /// Its replicas that the controller has assigned, as they see themselves.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = ReplicaView> + '_ {
+        self.shard.partitions().filter_map(|partition| {
+            let machine = self.shard.partition(partition)?;
+            Some(ReplicaView {
+                partition,
+                leads: machine.is_leader().then(|| machine.registration().leader_epoch),
+                high_watermark: machine.high_watermark(),
+                log_end: machine.positions().log_end,
+            })
+        })
     }
 
     /// Whether it is in service.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ottla_core::controller::{Operation, PersistOutcome, Probe, ProbeId, ProbeOutcome};
-use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Term, TopicPartition};
+use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Offset, Term, TopicPartition};
 use ottla_core::lifecycle::CallError;
 use ottla_core::metadata::image::Image;
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
@@ -76,6 +76,15 @@ pub(crate) enum Observation {
     Event(String),
     /// Something to be counted.
     Happened(Happening),
+}
+
+/// A replica, as it sees itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplicaView {
+    pub(crate) partition: TopicPartition,
+    pub(crate) leads: Option<LeaderEpoch>,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_end: Offset,
 }
 
 /// Why a process ended itself.
@@ -151,6 +160,11 @@ impl Process {
     /// The partitions whose logs its broker holds.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.broker.partitions()
+    }
+
+    /// Its replicas that the controller has assigned, as they see themselves.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = ReplicaView> + '_ {
+        self.broker.replicas()
     }
 
     /// Stops in order, step by step; see [`Process::has_stopped`].
