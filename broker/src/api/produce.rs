@@ -116,7 +116,12 @@ enum Pending {
     Refused(Refusal),
     /// This broker has no replica of it.
     Elsewhere(TopicPartition),
-    Submitted(TopicPartition, oneshot::Receiver<Result<Produced, PartitionError>>),
+    Submitted {
+        partition: TopicPartition,
+        /// Whether this broker may have been replaced as the leader by then.
+        doubtful: bool,
+        answer: oneshot::Receiver<Result<Produced, PartitionError>>,
+    },
 }
 
 enum Refusal {
@@ -178,7 +183,8 @@ fn submit(call: &Call, topic: &Topic, acks: AckLevel, data: &PartitionProduceDat
         log_append_time: validated.log_append_time_ms,
         bytes: validated.bytes,
     };
-    Pending::Submitted(partition, call.node.shards.produce(partition, batch, acks))
+    let doubtful = call.node.shards.is_doubtful();
+    Pending::Submitted { partition, doubtful, answer: call.node.shards.produce(partition, batch, acks) }
 }
 
 /// What the validation of batches needs of a topic's configuration.
@@ -229,11 +235,14 @@ async fn finish(call: &Call, acks: AckLevel, deadline: Instant, topics: Vec<Pend
                 Pending::Elsewhere(partition) => {
                     describe_result(call, partition, Err(PartitionError::NotLeader), &mut hints)
                 }
-                Pending::Submitted(partition, answer) => {
+                Pending::Submitted { partition, doubtful, answer } => {
                     match tokio::time::timeout_at(deadline, answer).await {
                         // A shard that is gone is one whose directory has failed.
                         Ok(result) => {
-                            let result = result.unwrap_or(Err(PartitionError::Storage));
+                            let mut result = result.unwrap_or(Err(PartitionError::Storage));
+                            if doubtful || call.node.shards.is_doubtful() {
+                                result = result.map_err(PartitionError::of_doubtful_leader);
+                            }
                             describe_result(call, partition, result, &mut hints)
                         }
                         Err(_) => failed(ResponseError::RequestTimedOut),
@@ -332,6 +341,9 @@ fn refuse_all(call: &Call, request: &ProduceRequest, error: ResponseError) -> Re
 
 #[cfg(test)]
 mod tests {
+    use ottla_core::ids::ProducerId;
+    use ottla_core::log::SequenceError;
+    use ottla_core::time::Monotonic;
     use ottla_wire::batch::BatchBuilder;
     use ottla_wire::batch::compression::Compression;
 
@@ -347,10 +359,35 @@ mod tests {
         let (now, answered) = oneshot::channel();
         let (never, waits) = oneshot::channel();
         now.send(Err(PartitionError::NotLeader)).expect("the receiver is there");
-        let submitted = |index, answer| (index, Pending::Submitted(partition(index), answer));
+        let submitted = |index, answer| {
+            (index, Pending::Submitted { partition: partition(index), doubtful: false, answer })
+        };
         let partitions = vec![submitted(0, answered), submitted(1, waits)];
         let topic = PendingTopic { name: PRESENT.topic(), id: PRESENT.id, partitions };
         (vec![topic], never)
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_may_have_been_replaced_does_not_say_what_a_producer_has_not_sent() {
+        const NOT_LEADER: i16 = 6;
+        const OUT_OF_ORDER: i16 = 45;
+        let node = node(Authorizer::AllowAll);
+        let call = call(&node, Scope::Broker, ottla_wire::messages::ApiKey::Produce as i16, 9);
+        for (was_doubtful, session_ends, code) in
+            [(false, u64::MAX, OUT_OF_ORDER), (true, u64::MAX, NOT_LEADER), (false, 0, NOT_LEADER)]
+        {
+            node.shards.session_ends(Monotonic(session_ends));
+            let (answer, answered) = oneshot::channel();
+            let missed = SequenceError::OutOfOrder { id: ProducerId(1), expected: 0, found: 7 };
+            answer.send(Err(missed.into())).expect("it is waited for");
+            let partition = TopicPartition { topic_id: TopicId(PRESENT.id), partition: PartitionIndex(0) };
+            let pending = Pending::Submitted { partition, doubtful: was_doubtful, answer: answered };
+            let topic =
+                PendingTopic { name: PRESENT.topic(), id: PRESENT.id, partitions: vec![(0, pending)] };
+            let deadline = Instant::now() + Duration::from_secs(1);
+            let chunks = finish(&call, AckLevel::All, deadline, vec![topic]).await.expect("an answer");
+            assert_eq!(codes_of(&chunks), [code], "{was_doubtful} {session_ends}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -362,11 +399,15 @@ mod tests {
         let began = Instant::now();
         let chunks = finish(&call, AckLevel::All, began + wait, topics).await.expect("a reply");
         assert_eq!(began.elapsed(), Duration::from_millis(1_500));
+        assert_eq!(codes_of(&chunks), [6, 7]);
+    }
+
+    /// The error codes of the partitions of the first topic, in a reply of version 9.
+    fn codes_of(chunks: &Chunks) -> Vec<i16> {
         let frame: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
         // Length, correlation id, and no tags.
         let response = read::<ProduceRequest>(9, Bytes::from(frame).slice(9..));
-        let partitions = &response.responses[0].partition_responses;
-        assert_eq!(partitions.iter().map(|one| one.error_code).collect::<Vec<_>>(), [6, 7]);
+        response.responses[0].partition_responses.iter().map(|one| one.error_code).collect()
     }
 
     fn batch(compression: Compression, value: &[u8]) -> Bytes {
@@ -391,10 +432,8 @@ mod tests {
                 (Reply::Staged(staged), true) => staged.await.await,
                 _ => panic!("staged: {is_staged}"),
             };
-            let frame: Vec<u8> = reply.expect("a reply").iter().flat_map(|chunk| chunk.to_vec()).collect();
-            let response = read::<ProduceRequest>(9, Bytes::from(frame).slice(9..));
-            let code = response.responses[0].partition_responses[0].error_code;
-            assert_eq!(code, ResponseError::NotLeaderOrFollower.code(), "there is no shard");
+            let codes = codes_of(&reply.expect("a reply"));
+            assert_eq!(codes, [ResponseError::NotLeaderOrFollower.code()], "there is no shard");
         }
     }
 

@@ -73,15 +73,14 @@ pub enum PartitionError {
 impl PartitionError {
     /// The same from a leader that may have been replaced without having heard of it
     /// ([`crate::lifecycle::Lifecycle::session_ends`]). That its log does not have an offset means nothing: a reader that
-    /// believes it begins again somewhere else, while the new leader has what it asks for. Where its own log begins it
-    /// knows.
+    /// believes it begins again somewhere else, while the new leader has what it asks for. Nor does it mean anything that
+    /// its log lacks what an idempotent producer has sent before: a producer that believes it gives up. Where its own log
+    /// begins it knows, and which producer has a newer epoch.
     #[must_use]
     pub fn of_doubtful_leader(self) -> Self {
-        if let Self::OffsetOutOfRange { asked, log_start, .. } = &self
-            && asked >= log_start
-        {
-            return Self::NotLeader;
-        }
-        self
+        let lacks_offset =
+            matches!(&self, Self::OffsetOutOfRange { asked, log_start, .. } if asked >= log_start);
+        let lacks_sequence = matches!(self, Self::Sequence(SequenceError::OutOfOrder { .. }));
+        if lacks_offset || lacks_sequence { Self::NotLeader } else { self }
     }
 }

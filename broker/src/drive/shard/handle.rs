@@ -194,7 +194,7 @@ impl Shards {
     }
 
     /// Whether it may have been replaced as a leader without having heard of it.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         clock::monotonic().0 >= self.session_ends.load(Ordering::Acquire)
     }
 

@@ -18,7 +18,7 @@ use ottla_core::lifecycle::{
 };
 use ottla_core::log::OpenError;
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
-use ottla_core::partition::AckLevel;
+use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
 use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
@@ -307,6 +307,12 @@ impl Broker {
         self.call(&to, operation, Purpose::Admin { client, number }, FORWARD_TIMEOUT_MS, outputs);
     }
 
+    /// What this broker may say of an error, as the binary does.
+    fn known(&self, now: Now, error: PartitionError) -> PartitionError {
+        let doubtful = now.monotonic >= self.lifecycle.session_ends();
+        if doubtful { error.of_doubtful_leader() } else { error }
+    }
+
     fn fetch(
         &mut self,
         now: Now,
@@ -316,11 +322,7 @@ impl Broker {
     ) -> ClientReply {
         let located = match self.shard.locate(partition, from, 4_000, true) {
             Ok(located) => located,
-            Err(error) => {
-                let doubtful = now.monotonic >= self.lifecycle.session_ends();
-                let error = if doubtful { error.of_doubtful_leader() } else { error };
-                return refused(true, &error.to_string());
-            }
+            Err(error) => return refused(true, &self.known(now, error).to_string()),
         };
         self.observe_leadership(partition, observations);
         let latest = self.shard.list_offset(partition, None, OffsetTarget::Latest);

@@ -60,7 +60,10 @@ impl Broker {
                 Effect::Answer { waiting: Producer { client, number }, result } => {
                     let reply = match result {
                         Ok(produced) => ClientReply::Produced { base_offset: produced.base_offset },
-                        Err(error) => refused(never_written(&error), &error.to_string()),
+                        Err(error) => {
+                            let certain = never_written(&error);
+                            refused(certain, &self.known(now, error).to_string())
+                        }
                     };
                     outputs.push(Output::Client { client, number, reply });
                 }
