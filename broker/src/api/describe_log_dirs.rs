@@ -5,8 +5,8 @@
 //! whose topic is not known here is left out, and so is one that is damaged.
 //! Authorization: Describe on the cluster; else CLUSTER_AUTHORIZATION_FAILED, which versions 1 and 2 say by an empty answer.
 //! Version notes: 3 brings an error code for the whole; 4 the size of the file system and what is free of it.
-//! Not done: 5, which tells of cordoned directories; there are none. Replicas do not move between directories, so none is a
-//! future one, and none lags behind another.
+//! Not done: 5, which tells of cordoned directories: the crate that has the messages does not know it, and only whole brokers are
+//! cordoned. Replicas do not move between directories, so none is a future one, and none lags behind another.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -33,6 +33,10 @@ const OURS: &[(&str, &str)] = &[
     ("controller.listener.names", "the operator gives each node its listeners: remove the key"),
     ("controller.quorum.bootstrap.servers", "set controllers.replicas instead"),
     ("controller.quorum.voters", "set controllers.replicas instead"),
+    (
+        "cordoned.log.dirs",
+        "set it on the broker itself while the cluster runs (kafka-configs.sh): remove the key",
+    ),
     ("broker.rack", "the rack is the zone label of the Kubernetes node: remove the key"),
 ];
 

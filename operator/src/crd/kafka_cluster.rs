@@ -136,6 +136,8 @@ pub struct KafkaClusterSpec {
         .message("config must not hold listeners or what belongs to them: the operator gives each node its addresses; remove the key"))]
     #[x_kube(validation = Rule::new("!('controller.quorum.bootstrap.servers' in self) && !('controller.quorum.voters' in self)")
         .message("config must not hold controller.quorum.bootstrap.servers or controller.quorum.voters: set controllers.replicas instead"))]
+    #[x_kube(validation = Rule::new("!('cordoned.log.dirs' in self)")
+        .message("config must not hold cordoned.log.dirs: set it on the broker itself while the cluster runs (kafka-configs.sh); remove the key"))]
     #[x_kube(validation = Rule::new("!('broker.rack' in self)")
         .message("config must not hold broker.rack: the rack is the zone label of the Kubernetes node; remove the key"))]
     pub config: BTreeMap<String, Scalar>,

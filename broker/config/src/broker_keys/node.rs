@@ -3,6 +3,9 @@
 use super::other_name;
 use crate::key::{ConfigType, Key, Validator};
 
+/// Of `cordoned.log.dirs`: every directory of the broker (KIP-1066).
+const ALL_DIRECTORIES: &str = "*";
+
 pub(super) const KEYS: &[Key] = &[
     Key::required("process.roles", ConfigType::List, "What the node does: \"broker\" stores data and serves clients, \"controller\" votes on the cluster's metadata. Both in one process is fine for small clusters.")
         .valid(Validator::ListOf(&["broker", "controller"]))
@@ -48,5 +51,15 @@ pub(super) const KEYS: &[Key] = &[
     .high()
     .synonyms(&[other_name("log.dir", ConfigType::List)]),
     Key::unset("log.dir", ConfigType::List, "The data directories, if log.dirs is not set.").high(),
+    Key::list(
+        "cordoned.log.dirs",
+        "",
+        "The log directories of a broker that get no new replicas: \"*\", which is all of them, or none. New topics and partitions are placed on other brokers, and what the broker has stays; replicas can still be put there by name. Set while the cluster runs; a properties file cannot set it.",
+    )
+    .valid(Validator::Custom {
+        wanted: "\"*\" for all directories of the broker, or nothing, since single ones cannot be cordoned",
+        accepts: |entry| entry == ALL_DIRECTORIES,
+    })
+    .cluster_wide(),
     Key::unset("metadata.log.dir", ConfigType::String, "The directory that holds the cluster's metadata. Unset: the first of log.dirs.").high(),
 ];

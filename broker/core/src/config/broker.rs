@@ -8,7 +8,7 @@ use super::file::{CheckedFile, Problem, Setting, Warning};
 use super::listeners::{Listener, Listeners};
 use super::{ByteCount, Limit, Settings};
 use crate::ids::NodeId;
-use crate::metadata::image::{Endpoint, Voter};
+use crate::metadata::image::{CORDONED_LOG_DIRS, Endpoint, Voter};
 use crate::metadata::record::Voters;
 use crate::replication::FetchLimits;
 
@@ -146,6 +146,7 @@ impl BrokerConfig {
         let listeners = Listeners::resolve(&mut file, roles, host_name);
         let http_listener = http_listener(&mut file);
         file.check_together();
+        refuse_cordoned_in_file(&mut file);
         let (timeouts, limits, topics) = (timeouts(&file), limits(&file), topic_rules(&file));
         let replication = replication(&file);
         let rack = file.text("broker.rack");
@@ -225,6 +226,16 @@ fn node_id(file: &mut CheckedFile<'_>) -> NodeId {
         file.rule("broker.id", format!("it is another name of node.id and must be {node_id} too"));
     }
     NodeId(i32::try_from(node_id).unwrap_or(-1))
+}
+
+/// Only the controller places replicas, and it knows no broker's properties file.
+fn refuse_cordoned_in_file(file: &mut CheckedFile<'_>) {
+    if !file.list(CORDONED_LOG_DIRS).is_empty() {
+        file.rule(
+            CORDONED_LOG_DIRS,
+            "it is set on a broker while the cluster runs, with kafka-configs.sh --entity-type brokers",
+        );
+    }
 }
 
 /// Whom to ask for the quorum. The static list of voters is taken as such a list, and checked as Kafka

@@ -94,6 +94,7 @@ impl Draft {
         let leads = self.leads.get_or_insert_with(|| count_leads(image));
         let mut candidates: BTreeMap<NodeId, Candidate> = image
             .live_brokers()
+            .filter(|broker| !image.is_cordoned(broker.node_id))
             .map(|broker| {
                 let candidate = Candidate {
                     node_id: broker.node_id,
@@ -106,7 +107,7 @@ impl Draft {
             })
             .collect();
         if candidates.len() < factor {
-            return Err(too_few(image.brokers.len(), candidates.len(), factor));
+            return Err(too_few(image, candidates.len(), factor));
         }
         for partition in existing.iter().flat_map(|topic| topic.partitions.values()) {
             for (position, replica) in partition.replicas.iter().enumerate() {
@@ -136,10 +137,16 @@ impl Draft {
     }
 }
 
-fn too_few(registered: usize, live: usize, factor: usize) -> OperationError {
-    OperationError::InvalidReplicationFactor(match (registered, live) {
+fn too_few(image: &Image, usable: usize, factor: usize) -> OperationError {
+    let live = image.live_brokers().count();
+    OperationError::InvalidReplicationFactor(match (image.brokers.len(), live) {
         (0, _) => "no broker is registered".to_owned(),
         (_, 0) => "all brokers are currently fenced or shutting down".to_owned(),
+        (_, live) if usable < live => format!(
+            "replication factor {factor} is larger than the number of brokers that may get replicas, {usable}: of {live} \
+             live ones {} have all their log directories cordoned (cordoned.log.dirs)",
+            live - usable
+        ),
         (_, live) => format!("replication factor {factor} is larger than the number of live brokers, {live}"),
     })
 }

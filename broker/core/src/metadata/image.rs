@@ -14,6 +14,11 @@ use crate::ids::{
     PartitionIndex, ProducerId, Term, TopicId, TopicName, TopicPartition,
 };
 
+/// The key by which a broker gets no new replicas.
+pub const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
+/// Its value for every directory of a broker, the only one that is taken.
+const ALL_DIRECTORIES: &str = "*";
+
 /// A place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
@@ -236,6 +241,13 @@ impl Image {
             cluster: settings(ConfigResource::BrokerDefault),
             fixed: fixed.clone(),
         }
+    }
+
+    /// Whether a broker is to get no new replicas, by `cordoned.log.dirs` (KIP-1066).
+    pub fn is_cordoned(&self, node_id: NodeId) -> bool {
+        let set = |resource| self.configs.get(&resource)?.get(CORDONED_LOG_DIRS);
+        let text = set(ConfigResource::Broker(node_id)).or_else(|| set(ConfigResource::BrokerDefault));
+        text.is_some_and(|text| text.split(',').any(|entry| entry.trim() == ALL_DIRECTORIES))
     }
 
     /// The brokers that clients are told of: those in service, and those on their way out.

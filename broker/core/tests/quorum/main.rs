@@ -5,6 +5,7 @@
 mod bounds;
 mod brokers;
 mod chaos;
+mod cordoned;
 mod directories;
 mod elections;
 mod isr;

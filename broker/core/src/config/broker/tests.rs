@@ -163,6 +163,14 @@ fn zookeeper_mode_is_refused() {
 }
 
 #[test]
+fn a_broker_is_cordoned_while_the_cluster_runs_and_not_by_its_file() {
+    assert!(problems(&combined_and("cordoned.log.dirs=*"))[0].contains("while the cluster runs"));
+    assert!(problems(&combined_and("cordoned.log.dirs=/data"))[0].contains("single ones cannot be cordoned"));
+    let nothing = settings(&combined_and("cordoned.log.dirs="));
+    assert!(BrokerConfig::resolve(&nothing, "laptop").is_ok());
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "one case for each rule")]
 fn rules_between_keys() {
     for (change, to, problem) in [
