@@ -41,6 +41,7 @@ impl<D: Disk> Log<D> {
             return Err(AppendError::Failed(self.directory.clone()));
         }
         let base_offset = self.check(buffers)?;
+        self.settle()?;
         let segments_before = self.segments.len();
         let mut bytes = 0;
         for buffer in buffers {
@@ -138,19 +139,20 @@ impl<D: Disk> Log<D> {
             // Nothing was ever in it.
             return Ok(());
         }
-        let segment = match Segment::create(&self.disk, &self.directory, base) {
-            Ok(segment) => segment,
-            Err(error) => {
-                if is_no_descriptor(&error) {
-                    self.take_back_names(base)?;
-                }
-                return Err(error);
-            }
-        };
+        let segment = self.create_segment(base)?;
         self.active_mut().seal();
         self.segments.push(segment);
         self.pending.names = true;
         self.take_snapshot()
+    }
+
+    /// Makes an empty segment; nothing of it is left where there is no descriptor for all its files.
+    pub(super) fn create_segment(&mut self, base: Offset) -> Result<Segment<D::File>, DiskError> {
+        let created = Segment::create(&self.disk, &self.directory, base);
+        if created.as_ref().is_err_and(|error| is_no_descriptor(error)) {
+            self.take_back_names(base)?;
+        }
+        created
     }
 
     /// Some of a new segment's files were made, and then there was no descriptor for the next. What comes may

@@ -174,10 +174,9 @@ impl<F: DiskFile, E: Entry> Index<F, E> {
         Ok(E::decode(bytes))
     }
 
-    /// Keeps the entries for which `below` holds. The file is cut with the next write.
-    pub(super) fn keep(&mut self, below: impl Fn(&E) -> bool) -> io::Result<()> {
-        self.load()?;
-        let entries = self.resident.as_mut().expect("just loaded");
+    /// Keeps the entries for which `below` holds; they are in memory. The file is cut with the next write.
+    pub(super) fn keep(&mut self, below: impl Fn(&E) -> bool) {
+        let entries = self.resident.as_mut().expect("whoever cuts an index loads it first");
         let kept = entries.partition_point(below);
         // Also where all of the file's entries stay: a job under way may still write what was cut here.
         self.cut = true;
@@ -185,7 +184,6 @@ impl<F: DiskFile, E: Entry> Index<F, E> {
         self.last = entries.last().copied();
         self.count = kept;
         self.written = self.written.min(kept);
-        Ok(())
     }
 
     /// Brings a rolled segment's entries back into memory, for it to become the active one.

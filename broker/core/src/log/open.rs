@@ -83,6 +83,7 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: start.recovery_point,
             truncation,
+            names_owed: false,
             established: true,
             failed: false,
         };

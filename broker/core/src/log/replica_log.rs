@@ -38,6 +38,8 @@ pub struct Log<D: Disk> {
     pub(super) promised: Offset,
     /// The offset in the truncation checkpoint, if there is one.
     pub(super) truncation: Option<Offset>,
+    /// What a cut has removed is not durably gone yet: nothing may be appended before.
+    pub(super) names_owed: bool,
     /// See [`Log::is_established`].
     pub(super) established: bool,
     pub(super) failed: bool,
@@ -118,6 +120,7 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: Offset(i64::MAX),
             truncation: Some(Offset(0)),
+            names_owed: false,
             established: false,
             failed: false,
         })

@@ -1,10 +1,9 @@
 //! Cutting a log at its end, moving its start, closing it.
 
-use super::error::{ChangeError, failed};
+use super::error::{ChangeError, DiskError, failed};
 use super::names::{TRUNCATION, index_file, join, log_file, time_index_file};
 use super::recovery::remove_segment;
 use super::replica_log::{Log, truncation_text};
-use super::segment::Segment;
 use super::text_file;
 use crate::disk::{Disk, DiskFile, is_no_descriptor};
 use crate::ids::Offset;
@@ -16,9 +15,12 @@ impl<D: Disk> Log<D> {
     /// It blocks on the disk. Where a recovery point or a log start on the disk lies above the cut, it is first
     /// taken back by a durable `truncation-checkpoint`; otherwise a crash would find a log shorter than it was
     /// said to be. Then later segments are removed, youngest first, and the file is cut; every state between
-    /// recovers to a prefix of the old log that is not below the cut. All of it is durable on return:
+    /// recovers to a prefix of the old log that is not below the cut. All of it is durable before anything is appended:
     /// otherwise a crash could put old batches before new ones, as no replica ever had them, and comparing
     /// epochs would not find it.
+    ///
+    /// # Errors
+    /// Rot in what is kept, or want of a descriptor: then nothing was changed. Any other failure of the disk ends the log.
     pub fn truncate_to(&mut self, offset: Offset) -> Result<Offset, ChangeError> {
         if offset >= self.log_end() {
             return Ok(self.log_end());
@@ -28,25 +30,32 @@ impl<D: Disk> Log<D> {
             return Ok(offset);
         }
         self.check_usable()?;
+        // All that must be read is read first: what is rotten, or finds no descriptor, leaves the log as it was.
         let at = self.segment_index(offset);
         let base = self.segments[at].base;
-        let safe = self.segments[at].safe_end_before(offset).map_err(|error| self.walk_error(base, error))?;
+        let segment = &mut self.segments[at];
+        let planned = segment.safe_end_before(offset).and_then(|safe| Ok((safe, segment.plan_cut(offset)?)));
+        let (safe, cut) = planned.map_err(|error| self.walk_error(base, error))?;
+        let producers = self.producers_before(at, &cut)?;
         self.take_back(safe)?;
+        if at + 1 < self.segments.len() {
+            // Changed, though it is as it was, the file keeps its descriptor until it is synced.
+            let kept = self.segments[at].file.set_length(u64::from(self.segments[at].size));
+            kept.map_err(failed("cut a segment of", &self.directory))
+                .map_err(|error| if is_no_descriptor(&error) { error } else { self.fail(error) })?;
+        }
         for segment in self.segments.split_off(at + 1).into_iter().rev() {
             self.remove_now(segment.base)?;
         }
-        if let Err(error) = self.active_mut().truncate(offset) {
-            self.failed = true;
-            return Err(self.walk_error(base, error).into());
-        }
+        let done = self.active_mut().cut(cut).and_then(|()| self.active().file.sync());
+        done.map_err(failed("cut a segment of", &self.directory)).map_err(|error| self.fail(error))?;
         let log_end = self.log_end();
         self.cut_snapshots(log_end).map_err(|error| self.fail(error))?;
-        let synced = self.active().file.sync().and_then(|()| self.disk.sync_directory(&self.directory));
-        synced.map_err(failed("sync the cut of", &self.directory)).map_err(|error| self.fail(error))?;
         self.pending.epochs |= self.epochs.cut_end(log_end);
         self.log_start = self.log_start.min(log_end);
         self.lower_flushed(log_end);
-        self.cut_producers().map_err(|error| self.fail(error))?;
+        self.set_producers(producers);
+        self.sync_names()?;
         Ok(log_end)
     }
 
@@ -54,24 +63,44 @@ impl<D: Disk> Log<D> {
     /// blocks on the disk.
     pub fn restart_at(&mut self, offset: Offset) -> Result<(), ChangeError> {
         self.check_usable()?;
+        debug_assert!(self.segments.iter().all(|segment| segment.base != offset), "it begins elsewhere");
         self.take_back(Offset(0))?;
-        for segment in std::mem::take(&mut self.segments).into_iter().rev() {
-            // The log is failed until it has a segment again.
-            self.failed = true;
-            remove_segment(&self.disk, &self.directory, segment.base)
-                .map_err(failed("empty", &self.directory))?;
+        // Made first, as it may find no descriptor. Beside the old ones it shows as a gap, or makes them one.
+        let segment = self.create_segment(offset)?;
+        for segment in std::mem::replace(&mut self.segments, vec![segment]).into_iter().rev() {
+            self.remove_now(segment.base)?;
         }
         self.forget_all_producers().map_err(|error| self.fail(error))?;
-        // As for a cut: nothing of the old log may turn up beside the new.
-        self.disk.sync_directory(&self.directory).map_err(failed("sync directory", &self.directory))?;
-        self.segments.push(Segment::create(&self.disk, &self.directory, offset)?);
-        self.failed = false;
         self.pending.names = true;
         self.pending.epochs |= self.epochs.cut_end(Offset(0));
         self.log_start = offset;
         self.flushed_end = offset;
         if let Some(running) = &mut self.running {
             running.end = offset;
+        }
+        self.sync_names()
+    }
+
+    /// After a cut: nothing that was removed may turn up again beside what comes. Where there is no descriptor for
+    /// that, nothing comes until there is ([`Log::settle`]).
+    fn sync_names(&mut self) -> Result<(), ChangeError> {
+        self.names_owed = true;
+        // Whoever waits for the next sync waits for these, too.
+        self.pending.names = true;
+        match self.settle() {
+            Err(error) if !is_no_descriptor(&error) => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes durable what a cut has removed, if that could not be done at once.
+    pub(super) fn settle(&mut self) -> Result<(), DiskError> {
+        if self.names_owed {
+            let synced = self.disk.sync_directory(&self.directory);
+            synced
+                .map_err(failed("sync the cut of", &self.directory))
+                .map_err(|error| if is_no_descriptor(&error) { error } else { self.fail(error) })?;
+            self.names_owed = false;
         }
         Ok(())
     }

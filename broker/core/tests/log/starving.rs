@@ -6,7 +6,7 @@ use ottla_core::log::{Log, LogConfig};
 use ottla_core::time::Wall;
 use ottla_sim::disk::CrashKind;
 
-use crate::rig::{Batch, DIRECTORY, append, contents, create, disk, open, sync, topic_id};
+use crate::rig::{Batch, DIRECTORY, append, check_producers, contents, create, disk, open, sync, topic_id};
 
 /// More than any operation below asks for.
 const ENOUGH: u64 = 20;
@@ -71,5 +71,62 @@ fn a_log_that_could_not_be_made_is_made_later() {
         });
         append(&mut log, Batch::at(0));
         assert_eq!(sync(&mut log), Offset(1), "{left}");
+    }
+}
+
+#[test]
+fn a_cut_that_finds_none_leaves_the_log_as_it_was_or_is_done() {
+    let config = LogConfig { segment_bytes: 1_000, index_interval_bytes: 200, ..LogConfig::default() };
+    for left in 0..2 * ENOUGH {
+        let disk = disk(left);
+        let mut log = create(&disk, &config);
+        (0..40).for_each(|offset| append(&mut log, Batch::at(offset)));
+        sync(&mut log);
+        let before = contents(&log);
+        disk.set_descriptors(left);
+        let cut = log.truncate_to(Offset(15));
+        // Until what was removed is durably gone, nothing takes its place.
+        let starved = log.append(&[Batch { epoch: 1, ..Batch::at(log.log_end().0) }.bytes()], Wall(0));
+        disk.set_descriptors(u64::MAX);
+        match cut {
+            Ok(end) => assert_eq!(end, Offset(15), "{left}"),
+            Err(error) => {
+                assert!(is_no_descriptor(&error), "{left}: {error}");
+                assert!(starved.is_ok() || contents(&log) == before, "{left}: nothing was changed");
+                assert_eq!(log.truncate_to(Offset(15)).unwrap(), Offset(15), "{left}: it is done again");
+            }
+        }
+        assert!(!log.has_failed(), "{left}");
+        check_producers(&log);
+        if log.log_end() == Offset(15) {
+            append(&mut log, Batch { epoch: 1, ..Batch::at(15) });
+        }
+        sync(&mut log);
+        let bytes = contents(&log);
+        let (log, _) = open(&disk.crash(CrashKind::PowerAllLost), &config, 0);
+        assert_eq!((contents(&log), log.log_end()), (bytes, Offset(16)), "{left}");
+    }
+}
+
+#[test]
+fn a_log_that_finds_none_to_begin_anew_is_as_it_was_or_begins() {
+    for left in 0..ENOUGH {
+        let disk = disk(left);
+        let mut log = create(&disk, &LogConfig { segment_bytes: 1_000, ..LogConfig::default() });
+        (0..40).for_each(|offset| append(&mut log, Batch::at(offset)));
+        sync(&mut log);
+        let before = contents(&log);
+        disk.set_descriptors(left);
+        let restarted = log.restart_at(Offset(100));
+        disk.set_descriptors(u64::MAX);
+        if let Err(error) = restarted {
+            assert!(is_no_descriptor(&error) && !log.has_failed(), "{left}: {error}");
+            assert_eq!(contents(&log), before, "{left}");
+            log.restart_at(Offset(100)).unwrap();
+        }
+        append(&mut log, Batch::at(100));
+        sync(&mut log);
+        let (log, _) = open(&disk.crash(CrashKind::PowerAllLost), &LogConfig::default(), 0);
+        assert_eq!((log.log_start(), log.log_end()), (Offset(100), Offset(101)), "{left}");
     }
 }

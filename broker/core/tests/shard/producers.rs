@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
-use ottla_core::log::SequenceError;
+use ottla_core::log::{EpochEnd, SequenceError};
 use ottla_core::metadata::image::Partition;
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError};
-use ottla_core::shard::{Assignment, Batch, FetchPosition, Replicated, ReplicatedPart};
+use ottla_core::shard::{
+    Assignment, Batch, FetchPosition, FollowFrom, FollowProblem, Replicated, ReplicatedPart,
+};
 use ottla_core::time::Wall;
 use ottla_wire::batch::BatchBuilder;
 
@@ -62,6 +65,32 @@ impl Rig {
         let part = ReplicatedPart { leader_epoch: LeaderEpoch(epoch), from: Offset(from), given };
         self.shard.replicate(TOPIC, part, Wall(1_000));
         self.sync();
+    }
+}
+
+/// A follower's log with a hundred batches of one producer.
+fn a_hundred() -> Rig {
+    let mut rig = Rig::new();
+    rig.shard.assign(replicated(OTHER, 1));
+    rig.sync();
+    for at in 0..100 {
+        rig.take(1, i64::from(at), led(0, at, i64::from(at), 1));
+    }
+    rig
+}
+
+impl Rig {
+    /// Its leader says that the logs part before `end`, when so many descriptors are left; from where it follows then.
+    fn diverges(&mut self, end: i64, descriptors: u64) -> (Vec<Seen>, FollowFrom) {
+        let end = EpochEnd { epoch: LeaderEpoch(1), end: Offset(end) };
+        let given = Replicated::Diverging(end);
+        let part = ReplicatedPart { leader_epoch: LeaderEpoch(1), from: Offset(100), given };
+        self.disk.set_descriptors(descriptors);
+        self.shard.replicate(TOPIC, part, Wall(1_000));
+        let mut seen = self.effects();
+        self.disk.set_descriptors(u64::MAX);
+        seen.extend(self.sync());
+        (seen, self.follows[&TOPIC].expect("it follows"))
     }
 }
 
@@ -134,4 +163,41 @@ fn a_follower_does_not_judge_what_its_leader_took() {
     rig.take(1, 0, led(0, 5, 0, 1));
     rig.take(1, 1, led(0, 9, 1, 1));
     assert_eq!(rig.follows[&TOPIC].expect("it follows").offset, Offset(2));
+}
+
+#[test]
+fn a_cut_that_must_read_a_rotten_batch_changes_nothing_and_fails_nothing() {
+    let mut rig = a_hundred();
+    let file = rig.disk.open("orders-0/00000000000000000000.log", OpenMode::Existing).unwrap();
+    // The second batch says that it is of another format.
+    let second = u64::try_from(led(0, 0, 0, 1).len()).unwrap();
+    file.write_at(&[9], second + 16).unwrap();
+    // Only five batches of the producer are remembered: what was before them must be read.
+    for end in [1, 60, 90] {
+        let (seen, follows) = rig.diverges(end, u64::MAX);
+        assert_eq!(seen, [], "{end}: nothing has failed");
+        assert_eq!((follows.problem, follows.offset), (Some(FollowProblem::Damaged), Offset(100)), "{end}");
+    }
+    let (_, follows) = rig.diverges(97, u64::MAX);
+    assert_eq!((follows.problem, follows.offset), (None, Offset(97)), "what is remembered need not be read");
+    assert!(!rig.shard.has_failed());
+}
+
+#[test]
+fn a_cut_that_finds_no_descriptor_is_done_again() {
+    let mut starved = 0;
+    for left in 0..20 {
+        let mut rig = a_hundred();
+        let (seen, follows) = rig.diverges(90, left);
+        assert_eq!(seen, [], "{left}: nothing has failed");
+        if follows.problem.is_some() {
+            starved += 1;
+            let problem = Some(FollowProblem::NoDescriptor);
+            assert_eq!((follows.problem, follows.offset), (problem, Offset(100)), "{left}");
+            assert_eq!(rig.diverges(90, u64::MAX).0, [], "{left}");
+        }
+        assert_eq!(rig.follows[&TOPIC].expect("it follows").offset, Offset(90), "{left}");
+        assert_eq!((rig.shard.has_failed(), rig.shard.producer_count()), (false, 1), "{left}");
+    }
+    assert!(starved > 0);
 }

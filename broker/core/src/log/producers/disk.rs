@@ -18,7 +18,7 @@ use crate::log::header::Header;
 use crate::log::names::{join, snapshot_file};
 use crate::log::replica_log::Log;
 use crate::log::scan::{FAR_BYTES, Walk};
-use crate::log::segment::WalkError;
+use crate::log::segment::{Cut, WalkError};
 use crate::planted::{self, Bug};
 use crate::time::Monotonic;
 
@@ -42,6 +42,14 @@ impl Tracked {
         snapshots.sort_unstable();
         Self { producers: Producers::default(), snapshots, bytes_since_snapshot: 0, now: Monotonic(0) }
     }
+}
+
+/// Up to where the log is read for its producers: a batch's end, and where that is.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    end: Offset,
+    segment: usize,
+    position: u32,
 }
 
 impl<D: Disk> Log<D> {
@@ -172,12 +180,24 @@ impl<D: Disk> Log<D> {
         self.remove_snapshots(&cut)
     }
 
-    /// The log was cut, and ends here: what is remembered is what its batches say.
-    pub(in crate::log) fn cut_producers(&mut self) -> Result<(), ReadError> {
-        match self.tracked.producers.truncate(self.log_end()) {
-            AfterCut::Known => Ok(()),
-            AfterCut::Unknown => self.load_producers(),
+    /// Who wrote what before a cut in this segment, as the batches say that are left.
+    pub(in crate::log) fn producers_before(&mut self, at: usize, cut: &Cut) -> Result<Producers, ReadError> {
+        let end = cut.end(self.segments[at].base);
+        let mut producers = self.tracked.producers.clone();
+        match producers.truncate(end) {
+            AfterCut::Known => Ok(producers),
+            AfterCut::Unknown => {
+                let (mut read, _) =
+                    self.read_producers(Until { end, segment: at, position: cut.position })?;
+                read.resume(&self.tracked.producers);
+                Ok(read)
+            }
         }
+    }
+
+    /// Takes over what [`Log::producers_before`] gave, when the log is cut.
+    pub(in crate::log) fn set_producers(&mut self, producers: Producers) {
+        self.tracked.producers = producers;
     }
 
     /// The log is about to begin anew, and knows nobody. The caller syncs the directory.
@@ -218,25 +238,39 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Reads the youngest snapshot that is whole, and the batches after it.
+    /// Learns the producers from what the log holds.
     fn load_producers(&mut self) -> Result<(), ReadError> {
-        let before = std::mem::take(&mut self.tracked.producers);
+        let segment = self.segments.len() - 1;
+        let until = Until { end: self.log_end(), segment, position: self.active().size };
+        let (mut read, bytes) = self.read_producers(until)?;
+        read.resume(&self.tracked.producers);
+        self.tracked.producers = read;
+        self.tracked.bytes_since_snapshot = bytes;
+        Ok(())
+    }
+
+    /// Reads the youngest whole snapshot of no more than is wanted, and the batches after it; also how many bytes those
+    /// were. Damaged snapshots on the way are removed.
+    fn read_producers(&mut self, until: Until) -> Result<(Producers, u64), ReadError> {
         let mut from = self.segments.first().map_or(Offset(0), |first| first.base);
-        while let Some(at) = self.tracked.snapshots.last().copied() {
-            if let Some(producers) = self.read_snapshot(at)? {
-                self.tracked.producers = producers;
-                from = at;
+        let mut producers = Producers::default();
+        let mut younger = self.tracked.snapshots.partition_point(|at| *at <= until.end);
+        while let Some(before) = younger.checked_sub(1) {
+            let at = self.tracked.snapshots[before];
+            if let Some(written) = self.read_snapshot(at)? {
+                (producers, from) = (written, at);
                 break;
             }
-            self.tracked.snapshots.pop();
+            self.tracked.snapshots.remove(before);
             self.remove_snapshots(&[at])?;
+            younger = before;
         }
-        self.tracked.bytes_since_snapshot = 0;
-        for at in self.segment_index(from)..self.segments.len() {
-            self.note_segment(at, from)?;
+        let mut bytes = 0;
+        for at in self.segment_index(from)..=until.segment {
+            let limit = if at == until.segment { until.position } else { self.segments[at].size };
+            bytes += self.note_segment(&mut producers, at, from, limit)?;
         }
-        self.tracked.producers.resume(&before);
-        Ok(())
+        Ok((producers, bytes))
     }
 
     fn read_snapshot(&self, at: Offset) -> Result<Option<Producers>, DiskError> {
@@ -258,25 +292,29 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Notes the batches of one segment from an offset on. A flaw in what was good before is rot.
-    fn note_segment(&mut self, at: usize, from: Offset) -> Result<(), ReadError> {
+    /// Notes the batches of one segment from an offset to a position; how many bytes they are. A flaw in what was good
+    /// before is rot.
+    fn note_segment(
+        &self,
+        producers: &mut Producers,
+        at: usize,
+        from: Offset,
+        limit: u32,
+    ) -> Result<u64, ReadError> {
         let segment = &self.segments[at];
         let base = segment.base;
-        let position = if from <= base { Ok(0) } else { segment.position_of(from) };
-        let position = position.map_err(|error| self.walk_error(base, error))?;
-        let mut walk = Walk::new(&segment.file, position, segment.size, FAR_BYTES);
-        let tracked = &mut self.tracked;
+        let start = if from <= base { Ok(0) } else { segment.position_of(from) };
+        let start = start.map_err(|error| self.walk_error(base, error))?;
+        let mut walk = Walk::new(&segment.file, start, limit, FAR_BYTES);
         let flaw = loop {
             let position = walk.position();
             match walk.step() {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(u64::from(position.saturating_sub(start))),
                 Ok(Some(Ok(header))) => {
-                    tracked.bytes_since_snapshot += u64::from(header.bytes);
                     if let Some(batch) = &header.producer {
-                        let offsets = (header.base, header.last());
-                        tracked.producers.note(batch, offsets, header.max_timestamp, None);
+                        producers.note(batch, (header.base, header.last()), header.max_timestamp, None);
                         // Whatever is in the log, this much is held of it.
-                        tracked.producers.shrink(PRODUCERS_MAX);
+                        producers.shrink(PRODUCERS_MAX);
                     }
                 }
                 Ok(Some(Err(flaw))) => break WalkError::Flaw { position, flaw },

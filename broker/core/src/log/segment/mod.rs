@@ -44,6 +44,23 @@ pub(in crate::log) struct Stretch {
     pub(in crate::log) end: u32,
 }
 
+/// Where a segment is to be cut, with all that must be read to do so.
+#[derive(Debug)]
+pub(in crate::log) struct Cut {
+    offset: Offset,
+    /// How long its file is then.
+    pub(in crate::log) position: u32,
+    /// The batches that are left, from the one with the last index entry on.
+    rest: Vec<Header>,
+}
+
+impl Cut {
+    /// Where the segment ends then, given its base.
+    pub(in crate::log) fn end(&self, base: Offset) -> Offset {
+        self.rest.last().map_or(base, |last| last.end)
+    }
+}
+
 /// Why a segment's batches could not be walked.
 #[derive(Debug)]
 pub(in crate::log) enum WalkError {
@@ -198,24 +215,36 @@ impl<F: DiskFile> Segment<F> {
         Ok(end - start)
     }
 
-    /// Cuts the segment at the batch that holds `offset`: the rest of its file, and of its indexes.
-    pub(in crate::log) fn truncate(&mut self, offset: Offset) -> Result<(), WalkError> {
+    /// Prepares to cut the segment at the batch that holds `offset`: the rest of its file, and of its indexes.
+    pub(in crate::log) fn plan_cut(&mut self, offset: Offset) -> Result<Cut, WalkError> {
+        self.offsets.load()?;
+        self.times.load()?;
         let position = self.position_of(offset)?;
-        self.offsets.keep(|entry| entry.position < position)?;
-        self.times.keep(|entry| self.base.plus(i64::from(entry.relative)) < offset)?;
+        // The rest is walked again as a recovery would; nothing of it has an index entry but the first batch.
+        let entry = self.offsets.floor(|entry| entry.position < position)?;
+        let mut walk = Walk::new(&self.file, entry.map_or(0, |entry| entry.position), position, NEAR_BYTES);
+        let mut rest = Vec::new();
+        while let Some(header) = step(&mut walk)? {
+            rest.push(header);
+        }
+        Ok(Cut { offset, position, rest })
+    }
+
+    /// Cuts as planned. After an error it is as it was.
+    pub(in crate::log) fn cut(&mut self, cut: Cut) -> io::Result<()> {
+        let Cut { offset, position, rest } = cut;
         self.file.set_length(u64::from(position))?;
+        self.offsets.keep(|entry| entry.position < position);
+        self.times.keep(|entry| self.base.plus(i64::from(entry.relative)) < offset);
         self.dirty = true;
         self.index_due = true;
-        // Walk the rest again as a recovery would; nothing of it has an index entry but the first batch.
         self.size = self.offsets.last().map_or(0, |entry| entry.position);
         self.end = self.base;
         self.greatest = self.greatest_of_index();
         self.first_timestamp = self.first_timestamp.filter(|_| position > 0);
         self.bytes_since_entry = 0;
         self.tail = Vec::new();
-        let file = self.file.clone();
-        let mut walk = Walk::new(&file, self.size, position, NEAR_BYTES);
-        while let Some(header) = step(&mut walk)? {
+        for header in rest {
             // No interval is exceeded here: these batches made no entry when they came.
             self.note(&header, u32::MAX);
         }
