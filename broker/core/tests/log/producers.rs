@@ -57,7 +57,7 @@ fn producers_are_written_down_where_segments_begin_and_at_a_proper_stop() {
     check_producers(&log);
     let twice = repeat(&log).expect("it is recognised after a start");
     assert_eq!((twice.base_offset, twice.end_exclusive), (Offset(99), Offset(100)));
-    // The one in the middle of a segment gives way to the next.
+    // The one at the end of a full segment is that of the next one's beginning.
     append(&mut log, Batch::at(100));
     let start = stop(&mut log);
     Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
@@ -88,7 +88,7 @@ fn a_damaged_snapshot_is_removed_and_the_batches_are_read_instead() {
         file.write_at(&[0x7f], 6).unwrap();
     }
     let (log, _) = Log::open(disk.clone(), DIRECTORY, &config(), start).unwrap();
-    assert!(snapshots(&disk).is_empty());
+    assert_eq!(snapshots(&disk), bases(&log), "written again where segments begin");
     check_producers(&log);
     assert!(repeat(&log).is_some());
 }
@@ -114,4 +114,44 @@ fn snapshots_go_with_their_segments() {
     sync(&mut log);
     assert_eq!(snapshots(&disk).first(), Some(&kept));
     assert_eq!(log.producer_count(), 3, "producers live on without their records");
+}
+
+/// A log of one segment, of batches of a MiB.
+fn large(disk: &SimDisk, batches: i64) -> Log<SimDisk> {
+    let mut log = create(disk, &LogConfig::default());
+    (0..batches).for_each(|base| append(&mut log, Batch { value_bytes: 1 << 20, ..Batch::at(base) }));
+    log
+}
+
+#[test]
+fn a_cut_reads_no_more_than_what_lies_between_two_snapshots() {
+    let disk = disk(6);
+    let mut log = large(&disk, 140);
+    assert_eq!(snapshots(&disk), [64, 128], "every 64 MiB");
+    // Whoever reads the first batches would find this one rotten.
+    let file = disk.open(&format!("{DIRECTORY}/00000000000000000000.log"), OpenMode::Existing).unwrap();
+    file.write_at(&[9], 16).unwrap();
+    assert_eq!(log.truncate_to(Offset(100)).unwrap(), Offset(100));
+    assert_eq!(snapshots(&disk), [64]);
+    assert_eq!(repeat(&log).map(|twice| twice.base_offset), Some(Offset(99)));
+}
+
+#[test]
+fn snapshots_within_a_segment_stay_for_the_last_two_segments_and_are_no_more_than_32() {
+    let disk = disk(7);
+    let config = LogConfig { segment_bytes: 1 << 20, ..LogConfig::default() };
+    let mut log = create(&disk, &config);
+    for base in 0..50 {
+        append(&mut log, Batch::at(base));
+        let start = stop(&mut log);
+        log = Log::open(disk.clone(), DIRECTORY, &config, start).unwrap().0;
+    }
+    assert_eq!(snapshots(&disk), (19..=50).collect::<Vec<i64>>());
+    for _ in 0..2 {
+        let end = log.log_end().0;
+        append(&mut log, Batch { value_bytes: (1 << 20) - 200, ..Batch::at(end) });
+        append(&mut log, Batch::at(end + 1));
+    }
+    let kept = snapshots(&disk);
+    assert!(kept.iter().all(|at| *at >= bases(&log)[0]), "{kept:?}, segments at {:?}", bases(&log));
 }

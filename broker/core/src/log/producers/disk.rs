@@ -2,8 +2,10 @@
 //!
 //! A snapshot is written where a segment begins, every [`BYTES`] in between, and at a proper stop. It is never synced:
 //! a start that finds it missing or damaged takes the one before and reads the batches from there on, up to the whole
-//! log. It must only never be older than what it names: so those that lie behind a cut are removed, durably, before
-//! anything else is appended.
+//! log, and writes those again that it lacks where segments begin. As in Kafka those where segments begin live as long as
+//! their segments. Of the others Kafka keeps the youngest; here those of the last two segments stay, so that a cut, which
+//! removes the youngest, reads no more than [`BYTES`] either. It must only never be older than what it names: so those
+//! that lie behind a cut are removed, durably, before anything else is appended.
 
 use ottla_wire::batch::BatchHeader;
 
@@ -24,6 +26,9 @@ use crate::time::Monotonic;
 
 /// A start after a crash reads about so much, at the most, to learn what the producers did since the last snapshot.
 const BYTES: u64 = 64 << 20;
+
+/// So many snapshots that lie within segments are kept: two of Kafka's default size have no more.
+const WITHIN_MAX: usize = 32;
 
 /// What a log knows of its producers, and where that is written down.
 #[derive(Debug)]
@@ -124,8 +129,18 @@ impl<D: Disk> Log<D> {
         if end == Offset(0) || self.tracked.snapshots.last().is_some_and(|last| *last >= end) {
             return Ok(());
         }
+        if self.write_snapshot(&self.tracked.producers, end)? {
+            self.tracked.snapshots.push(end);
+            self.tracked.bytes_since_snapshot = 0;
+            self.tidy_snapshots()?;
+        }
+        Ok(())
+    }
+
+    /// Writes down who wrote what before this offset; false if there is no descriptor for it.
+    fn write_snapshot(&self, producers: &Producers, end: Offset) -> Result<bool, DiskError> {
         let path = join(&self.directory, &snapshot_file(end));
-        let bytes = self.tracked.producers.to_snapshot();
+        let bytes = producers.to_snapshot();
         let write = || {
             let file = self.disk.open(&path, OpenMode::Create)?;
             // An earlier one of that name may be left of a crash.
@@ -133,21 +148,22 @@ impl<D: Disk> Log<D> {
             file.write_at(&bytes, 0)
         };
         match write().map_err(failed("write", &path)) {
-            Ok(()) => {}
-            Err(error) if is_no_descriptor(&error) => return Ok(()),
-            Err(error) => return Err(error),
+            Ok(()) => Ok(true),
+            Err(error) if is_no_descriptor(&error) => Ok(false),
+            Err(error) => Err(error),
         }
-        self.tracked.snapshots.push(end);
-        self.tracked.bytes_since_snapshot = 0;
-        self.tidy_snapshots()
     }
 
-    /// Keeps the snapshots where segments begin, and the youngest.
+    /// Keeps the snapshots where segments begin, and the youngest of those within the last two segments.
     fn tidy_snapshots(&mut self) -> Result<(), DiskError> {
-        let (segments, youngest) = (&self.segments, self.tracked.snapshots.last().copied());
-        let is_kept = |at: &Offset| {
-            Some(*at) == youngest || segments.binary_search_by_key(at, |segment| segment.base).is_ok()
-        };
+        let segments = &self.segments;
+        let begins = |at: Offset| segments.binary_search_by_key(&at, |segment| segment.base).is_ok();
+        let last_two = segments[segments.len().saturating_sub(2)].base;
+        let youngest = self.tracked.snapshots.last().copied();
+        let within = self.tracked.snapshots.iter().rev().filter(|at| !begins(**at) && **at > last_two);
+        let oldest = within.take(WITHIN_MAX).last().copied();
+        let is_kept =
+            |at: &Offset| begins(*at) || Some(*at) == youngest || oldest.is_some_and(|oldest| *at >= oldest);
         let spare: Vec<Offset> = self.tracked.snapshots.extract_if(.., |at| !is_kept(at)).collect();
         self.remove_snapshots(&spare)
     }
@@ -250,7 +266,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Reads the youngest whole snapshot of no more than is wanted, and the batches after it; also how many bytes those
-    /// were. Damaged snapshots on the way are removed.
+    /// were. Damaged snapshots on the way are removed, and where segments begin missing ones are written.
     fn read_producers(&mut self, until: Until) -> Result<(Producers, u64), ReadError> {
         let mut from = self.segments.first().map_or(Offset(0), |first| first.base);
         let mut producers = Producers::default();
@@ -268,6 +284,13 @@ impl<D: Disk> Log<D> {
         let mut bytes = 0;
         for at in self.segment_index(from)..=until.segment {
             let limit = if at == until.segment { until.position } else { self.segments[at].size };
+            let base = self.segments[at].base;
+            if let Err(missing) = self.tracked.snapshots.binary_search(&base)
+                && base > from
+                && self.write_snapshot(&producers, base)?
+            {
+                self.tracked.snapshots.insert(missing, base);
+            }
             bytes += self.note_segment(&mut producers, at, from, limit)?;
         }
         Ok((producers, bytes))
