@@ -6,6 +6,10 @@
 //! the last accepted heartbeat was sent, which is never later than from when the controller got it. One that was over
 //! goes on when a heartbeat was accepted and all metadata fetched that was committed by then: the reply to a heartbeat
 //! leaves after everything that was decided before it is committed.
+//!
+//! It lasts half as long as the controller's own. A controller that is cut off from the others, with the broker of its own
+//! node, say, takes heartbeats until it sees that nobody follows it, which takes up to two election time-outs; by then its
+//! successor may have counted for as long.
 
 use std::time::Duration;
 
@@ -14,7 +18,6 @@ use crate::time::Monotonic;
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// `broker.session.timeout.ms`
     length: Duration,
     /// When the last heartbeat was sent that was accepted.
     accepted: Option<Monotonic>,
@@ -23,9 +26,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// None yet.
-    pub(super) fn new(length: Duration) -> Self {
-        Self { length, accepted: None, lacks_metadata_of: None }
+    /// None yet. `timeout`: `broker.session.timeout.ms`, which is the controller's own setting in Kafka; here it is taken
+    /// from this node's file, so that the two have to agree.
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { length: timeout / 2, accepted: None, lacks_metadata_of: None }
     }
 
     /// A heartbeat, or a registration, was accepted that was sent at that time.
@@ -72,7 +76,7 @@ mod tests {
     const OVER: Monotonic = Monotonic(0);
 
     fn session() -> Session {
-        let mut session = Session::new(Duration::from_secs(4));
+        let mut session = Session::new(Duration::from_secs(8));
         session.accepted(Monotonic(1_000), Monotonic(1_010));
         session.knows_metadata_of(Monotonic(1_020));
         session
@@ -146,7 +150,7 @@ mod tests {
             let calls = asks(&mut broker, now);
             answer(&mut broker, now, &calls, 0);
         }
-        assert_eq!(broker.session_ends(), Monotonic(6_000));
+        assert_eq!(broker.session_ends(), Monotonic(4_000));
         // The process stands still, and meanwhile another leads.
         let heartbeat = asks(&mut broker, 9_000);
         assert!(broker.session_ends() < Monotonic(9_000));
@@ -157,6 +161,6 @@ mod tests {
         assert_eq!(broker.session_ends(), OVER, "and this is not all");
         let rest = asks(&mut broker, 9_200);
         answer(&mut broker, 9_210, &rest, 0);
-        assert_eq!(broker.session_ends(), Monotonic(13_000));
+        assert_eq!(broker.session_ends(), Monotonic(11_000));
     }
 }
