@@ -27,6 +27,8 @@ pub struct Attached {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    /// Where it complains, if not in its log.
+    errors: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -43,7 +45,14 @@ impl Attached {
     /// A process that will write both outputs to `log`; it does not run yet.
     #[must_use]
     pub fn new(name: &str, program: PathBuf, arguments: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), program, arguments, log, child: None }
+        Self { name: name.to_owned(), program, arguments, log, errors: None, child: None }
+    }
+
+    /// The same, but what it writes to its standard error goes elsewhere, so that no line of the log is broken by it.
+    #[must_use]
+    pub fn with_errors_in(mut self, path: PathBuf) -> Self {
+        self.errors = Some(path);
+        self
     }
 
     /// What it has written since its first start.
@@ -61,9 +70,15 @@ impl Attached {
     /// Starts it.
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "{} runs already", self.name);
-        let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.with_context(|| format!("open {}", self.log.display()))?;
-        let errors = log.try_clone().context("share the log")?;
+        let open = |path: &PathBuf| {
+            let file = File::options().create(true).append(true).open(path);
+            file.with_context(|| format!("open {}", path.display()))
+        };
+        let log = open(&self.log)?;
+        let errors = match &self.errors {
+            Some(path) => open(path)?,
+            None => log.try_clone().context("share the log")?,
+        };
         // setpriv: if this process dies without a chance to clean up, the kernel kills this one.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])

@@ -1,9 +1,10 @@
 //! External programs: run to the end with their output in a log, or captured.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,16 @@ pub fn kill(signal: &str, ids: impl IntoIterator<Item = u32>) -> Result<()> {
 }
 
 impl Program {
+    /// Starts it, with both outputs in a file, and does not wait.
+    pub fn spawn(mut self, output: File) -> Result<Child> {
+        let errors = output.try_clone().context("share a log")?;
+        self.command
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("start {}", self.describe()))
+    }
+
     /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

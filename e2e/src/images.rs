@@ -4,10 +4,11 @@
 //! its cache), and Debian's buildah puts the ready binaries in the place of that stage; what the Dockerfile
 //! says about the final images holds in both ways.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::cache;
 use crate::command::{Program, program};
@@ -58,10 +59,38 @@ pub fn binaries(steps: &Steps) -> Result<[PathBuf; 2]> {
     Ok([BROKER, OPERATOR].map(|(_, binary)| context.join("out").join(binary)))
 }
 
-/// Compiles both binaries with what other work leaves of the processors, so that later nobody waits for it.
-pub fn compile_meanwhile(steps: &Steps) -> Result<()> {
-    let cargo = || program("nice").args(["-n", "19"]).arg(repository::cargo());
-    steps.run("compile broker and operator meanwhile", |log| build(cargo(), &BINARIES, log).map(drop))
+/// A compilation of both binaries with what other work leaves of processors and disks, so that later nobody waits for it.
+/// Dropping it ends it.
+#[derive(Debug)]
+pub struct Compilation {
+    cargo: Child,
+    log: PathBuf,
+}
+
+impl Compilation {
+    /// Begins it.
+    pub fn begin(log_directory: &Path) -> Result<Self> {
+        fs::create_dir_all(log_directory).with_context(|| format!("create {}", log_directory.display()))?;
+        let path = log_directory.join("compile-meanwhile.log");
+        let log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        let low = program("nice").args(["-n", "19", "ionice", "-c", "3"]).arg(repository::cargo());
+        Ok(Self { cargo: cargo_build(low, &BINARIES).spawn(log)?, log: path })
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Result<()> {
+        let status = self.cargo.wait().context("wait for cargo")?;
+        ensure!(status.success(), "the images do not compile; read {}", self.log.display());
+        Ok(())
+    }
+}
+
+impl Drop for Compilation {
+    fn drop(&mut self) {
+        // It has ended, or is of no use any more.
+        let _ended = self.cargo.kill();
+        let _ended = self.cargo.wait();
+    }
 }
 
 /// Compiles the broker alone, as it is in its image, and returns where it lies.
@@ -96,19 +125,24 @@ fn compile(log: &Log) -> Result<PathBuf> {
 /// Builds static binaries and returns the directory where cargo leaves them. Both packages are named whichever binary
 /// is wanted, so that their dependencies are compiled once, with the same features.
 fn build(cargo: Program, binaries: &[&str], log: &Log) -> Result<PathBuf> {
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target = repository::target();
+    cargo_build(cargo, binaries).log(log)?;
+    Ok(repository::target().join(triple()).join("release"))
+}
+
+fn triple() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+fn cargo_build(cargo: Program, binaries: &[&str]) -> Program {
     // The target is named although it is the host's: only then are the flags kept away from build scripts
     // and procedural macros, which cannot be static.
     cargo
-        .args(["build", "--locked", "--release", "--target", &triple])
+        .args(["build", "--locked", "--release", "--target", &triple()])
         .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
         .args(BINARIES.iter().flat_map(|package| ["--package", package]))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", repository::target())
         .directory(&repository::root())
-        .log(log)?;
-    Ok(target.join(&triple).join("release"))
 }
 
 fn ensure_image(context: &Path, (stage, binary): (&str, &str), prefix: &str, log: &Log) -> Result<Image> {

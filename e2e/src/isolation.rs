@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn a_program_whose_file_was_removed_is_run() {
         let program = env::temp_dir().join(format!("ottla-isolation-{}", std::process::id()));
-        fs::copy("/bin/sh", &program).unwrap();
+        // Another process writes it: a child that another test starts meanwhile would keep it open for writing.
+        assert!(Command::new("cp").arg("/bin/sh").arg(&program).status().unwrap().success());
         let open = File::open(&program).unwrap();
         fs::remove_file(&program).unwrap();
         let words = ["sh", "-c", "echo \"$1\"; exit 7", "program", "a b"];

@@ -1,11 +1,9 @@
 //! `cargo xtask test`: everything CI runs.
 
-use std::thread;
-
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::command::program;
-use crate::images;
+use crate::images::Compilation;
 use crate::kube::teardown;
 use crate::repository;
 use crate::site::{self, Site};
@@ -34,17 +32,14 @@ pub fn run() -> Result<()> {
     check::source(&steps)?;
     sim::step(&steps)?;
     site::require_root()?;
-    thread::scope(|scope| {
-        // The first lanes wait more than they compute.
-        let mut images = Some(scope.spawn(|| images::compile_meanwhile(&steps)));
-        for lane in LANES {
-            if let Some(images) = images.take_if(|_| lane.needs_images) {
-                images.join().map_err(|_| anyhow!("the compilation of the images panicked"))??;
-            }
-            run_lane(lane)?;
+    // The first lanes wait more than they compute.
+    let mut images = Some(Compilation::begin(&repository::target().join("xtask-logs"))?);
+    for lane in LANES {
+        if let Some(images) = images.take_if(|_| lane.needs_images) {
+            steps.run("wait for the compilation of the images", |_| images.finish())?;
         }
-        Ok::<_, anyhow::Error>(())
-    })?;
+        run_lane(lane)?;
+    }
     faults::short()?;
     say("everything passed");
     Ok(())

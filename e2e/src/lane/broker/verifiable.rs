@@ -35,7 +35,8 @@ impl<'a> VerifiableProducer<'a> {
         words.extend(["--bootstrap-server", bootstrap, "--topic", topic, "--acks", "-1"].map(Into::into));
         words.extend(["--max-messages", "-1", "--throughput", &per_second.to_string()].map(Into::into));
         words.extend(["--command-config".into(), file.into()]);
-        let mut process = bench.beside(NAME, "java", words);
+        let errors = bench.path(&format!("{NAME}.err"));
+        let mut process = bench.beside(NAME, "java", words).with_errors_in(errors);
         process.spawn()?;
         Ok(Self { bench, process })
     }
