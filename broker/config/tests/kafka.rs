@@ -12,6 +12,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("broker.id", "Kafka writes \"not set\" as -1"),
     ("broker.session.timeout.ms", "a silent broker is out of service in 5 s"),
     ("controller.listener.names", "a missing one is reported with the rules between keys"),
+    ("cordoned.log.dirs", "changed for all brokers, too, and whole brokers only"),
     ("flush.messages", "an acknowledged record is on disk"),
     ("listener.security.protocol.map", "it is a list, and is read at the start only"),
     ("listeners", "read at the start only"),
