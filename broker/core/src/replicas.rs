@@ -87,6 +87,8 @@ pub struct Held {
     pub shard: usize,
     /// The topic's settings as this broker resolves them; `None` for a log that the metadata has not named yet.
     pub config: Option<Arc<TopicConfig>>,
+    /// Whether this process has given it to its shard; not so for a log that was found and not named yet.
+    pub assigned: bool,
 }
 
 /// The replicas of a broker. A clone costs nothing: handlers get one with every image.
@@ -141,7 +143,7 @@ impl Replicas {
         for partition in partitions {
             match self.held.get(&partition).map(|held| held.shard) {
                 Some(other) => self.copies.entry(partition).or_default().extend([other, shard]),
-                None => self.hold(partition, shard, None),
+                None => self.hold(partition, Held { shard, config: None, assigned: false }),
             }
         }
     }
@@ -304,6 +306,7 @@ impl Replicas {
     ) {
         let chosen = self.chosen(registration);
         let mut copies = self.copies.remove(&partition).unwrap_or_default();
+        let assigned = self.held.get(&partition).is_some_and(|held| held.assigned);
         let held = self.held.get(&partition).map(|held| held.shard);
         copies.extend(held);
         let shard = match (held, chosen) {
@@ -313,7 +316,7 @@ impl Replicas {
                 orders.extend(others.map(|shard| Order::SetAside { shard, partition }));
                 chosen
             }
-            (Some(_), Some(chosen)) if self.is_obsolete(registration) => {
+            (Some(_), Some(chosen)) if !assigned && self.is_obsolete(registration) => {
                 orders.extend(copies.into_iter().map(|shard| Order::Remove { shard, partition }));
                 chosen
             }
@@ -324,25 +327,28 @@ impl Replicas {
                 None => return,
             },
         };
-        self.hold(partition, shard, Some(Arc::clone(&config)));
+        self.hold(partition, Held { shard, config: Some(Arc::clone(&config)), assigned: true });
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
         let config = *config;
         let assignment = Box::new(Assignment { partition, topic, registration, config });
         orders.push(Order::Assign { shard, assignment });
     }
 
-    /// Whether a log that lies elsewhere than the controller chose is that of an earlier replica, which was taken from
-    /// this broker before it was given another: a failure of the chosen directory is what the controller would take for
-    /// the loss of this one, and the other way about. Not while it is in sync or eligible, since then the log is
-    /// what the partition consists of, nor while nobody leads, since then there may be no better one.
+    /// Whether a log that was found elsewhere than the controller chose is that of an earlier replica, which was taken
+    /// from this broker before it was given another: a failure of the chosen directory is what the controller would take
+    /// for the loss of this one, and the other way about. Not while it is in sync or eligible, since then the log is
+    /// what the partition consists of, nor while nobody leads, since then there may be no better one. Never asked about
+    /// a replica that this process serves: a leader may have proposed it for the ISR for what it fetched, and would
+    /// learn from no epoch that it lost that.
     fn is_obsolete(&self, registration: &Partition) -> bool {
         registration.leader.is_some_and(|leader| leader != self.me)
             && !registration.isr.contains(&self.me)
             && !registration.elr.contains(&self.me)
     }
 
-    fn hold(&mut self, partition: TopicPartition, shard: usize, config: Option<Arc<TopicConfig>>) {
-        let before = self.held.insert(partition, Held { shard, config });
+    fn hold(&mut self, partition: TopicPartition, held: Held) {
+        let shard = held.shard;
+        let before = self.held.insert(partition, held);
         if let Some(before) = before {
             self.loads[before.shard] -= 1;
         }

@@ -206,11 +206,33 @@ fn a_log_elsewhere_than_the_controller_chose_makes_way_unless_it_may_be_the_best
     let anew = [(0, id(1, 0), None), (1, id(1, 0), Some(1))];
     assert_eq!(orders(&mut replicas, &world), anew);
     assert_eq!(replicas.routes()[&id(1, 0)].shard, 1);
-    // The same within one image, and as soon as a log that was kept is no longer what counts.
+    // What this process serves stays, whatever is registered: what an ISR is about to be changed for rests on it.
     world.replicas(id(1, 0), &[ME, OTHER], directory(1), Some(OTHER), &[OTHER, ME], &[]);
     assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), Some(1))]);
     world.replicas(id(1, 0), &[ME, OTHER], directory(1), Some(OTHER), &[OTHER], &[]);
-    assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), None), (0, id(1, 0), Some(1))]);
+    assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), Some(1))]);
+    // Also when its settings are about to be resolved anew.
+    world.set(ConfigResource::Topic(name(1)), "min.insync.replicas", "2");
+    world.replicas(id(1, 0), &[ME, OTHER], directory(1), Some(OTHER), &[OTHER], &[OTHER]);
+    let after = orders(&mut replicas, &world);
+    assert!(after.iter().all(|order| *order == (1, id(1, 0), Some(2))) && !after.is_empty(), "{after:?}");
+}
+
+#[test]
+fn a_replica_that_was_found_and_follows_is_never_made_anew_elsewhere() {
+    let mut replicas = replicas(&[id(1, 0)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER, ME], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1))]);
+    // It leaves the ISR, follows on, and a proposal that takes it back is on its way.
+    world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1))]);
+    // Only when it was taken from this broker, and is given back, it begins anew.
+    world.replicas(id(1, 0), &[OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), None)]);
+    world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), Some(1))]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn assign() -> Order {
 
 /// A shard that leads one partition with so many batches of a record each, of 10 KB.
 async fn filled(directory: &Path) -> Shards {
-    let held = Held { shard: 0, config: None };
+    let held = Held { shard: 0, config: None, assigned: false };
     let (_, routes) = watch::channel(Routes::unit(TOPIC, held));
     let (events, mut reports) = mpsc::unbounded_channel();
     let (follows, _nobody_follows) = mpsc::unbounded_channel();
