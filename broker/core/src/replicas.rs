@@ -42,7 +42,7 @@ pub enum Order {
         /// The replica.
         partition: TopicPartition,
     },
-    /// Take a replica from it that nobody knows of any longer, and keep its records aside.
+    /// Take a log from it that is no replica's any longer, though nobody said so, and keep its records aside.
     SetAside {
         /// Which shard.
         shard: usize,
@@ -316,8 +316,9 @@ impl Replicas {
                 orders.extend(others.map(|shard| Order::SetAside { shard, partition }));
                 chosen
             }
-            (Some(_), Some(chosen)) if !assigned && self.is_obsolete(registration) => {
-                orders.extend(copies.into_iter().map(|shard| Order::Remove { shard, partition }));
+            // Nobody said that its records are not wanted.
+            (Some(_), Some(chosen)) if !assigned && self.works(chosen) && self.is_obsolete(registration) => {
+                orders.extend(copies.into_iter().map(|shard| Order::SetAside { shard, partition }));
                 chosen
             }
             (Some(held), _) => held,
@@ -367,6 +368,10 @@ impl Replicas {
     fn chosen(&self, registration: &Partition) -> Option<usize> {
         let chosen = registration.directory_of(self.me);
         self.directories.iter().position(|directory| directory.id == chosen)
+    }
+
+    fn works(&self, shard: usize) -> bool {
+        self.opened.contains(&shard) && !self.failed.contains(&shard)
     }
 
     /// The working directory with the fewest replicas.

@@ -118,6 +118,12 @@ fn orders(replicas: &mut Replicas, world: &World) -> Vec<(usize, TopicPartition,
     step.orders.iter().map(seen).collect()
 }
 
+/// What one image comes to, in full.
+fn full_orders(replicas: &mut Replicas, world: &World) -> Vec<Order> {
+    replicas.follow(world.0.clone());
+    replicas.step(EPOCH).unwrap().orders
+}
+
 fn seen(order: &Order) -> (usize, TopicPartition, Option<u32>) {
     match order {
         Order::Assign { shard, assignment } => {
@@ -233,6 +239,20 @@ fn a_replica_that_was_found_and_follows_is_never_made_anew_elsewhere() {
     assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), None)]);
     world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
     assert_eq!(orders(&mut replicas, &world), [(1, id(1, 0), Some(1))]);
+}
+
+#[test]
+fn a_log_elsewhere_is_kept_while_the_directory_that_the_controller_chose_cannot_be_used() {
+    let mut replicas = replicas(&[id(1, 0), id(1, 1)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.replicas(id(1, 0), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    // What makes way may hold the records that somebody misses: nobody said that it is not wanted.
+    let mut aside = full_orders(&mut replicas, &world);
+    assert!(matches!(aside.remove(0), Order::SetAside { shard: 0, .. }));
+    let _metadata_log_lost = replicas.failed(1);
+    world.replicas(id(1, 1), &[ME, OTHER], directory(2), Some(OTHER), &[OTHER], &[]);
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 1), Some(1))]);
 }
 
 #[test]
