@@ -212,8 +212,11 @@ impl Replicas {
             !partition.is_some_and(|partition| partition.replicas.contains(&self.me))
         };
         let stray: Vec<TopicPartition> = self.held.keys().copied().filter(stray).collect();
-        let set_aside = |partition| Some(Order::SetAside { shard: self.release(partition)?, partition });
-        stray.into_iter().filter_map(set_aside).collect()
+        let mut orders = Vec::new();
+        for partition in stray {
+            orders.extend(self.release(partition).map(|shard| Order::SetAside { shard, partition }));
+        }
+        orders
     }
 
     fn apply(&mut self, image: &Image, orders: &mut Vec<Order>) {
@@ -245,8 +248,8 @@ impl Replicas {
                     self.assign(topic, change.partition, registration, config, orders);
                 }
                 None => {
-                    let (shard, partition) = (self.release(change.partition), change.partition);
-                    orders.extend(shard.map(|shard| Order::Remove { shard, partition }));
+                    let (shards, partition) = (self.release(change.partition), change.partition);
+                    orders.extend(shards.map(|shard| Order::Remove { shard, partition }));
                 }
             }
         }
@@ -356,11 +359,14 @@ impl Replicas {
         self.loads[shard] += 1;
     }
 
-    /// Holds it no longer; the shard that had it.
-    fn release(&mut self, partition: TopicPartition) -> Option<usize> {
-        let held = self.held.remove(&partition)?;
-        self.loads[held.shard] -= 1;
-        Some(held.shard)
+    /// Holds it no longer; the shards that have a log of it.
+    fn release(&mut self, partition: TopicPartition) -> impl Iterator<Item = usize> + use<> {
+        let mut shards = self.copies.remove(&partition).unwrap_or_default();
+        if let Some(held) = self.held.remove(&partition) {
+            self.loads[held.shard] -= 1;
+            shards.insert(held.shard);
+        }
+        shards.into_iter()
     }
 
     /// The directory that the controller chose: a replica that is not there is made in it, and in no other while

@@ -296,6 +296,25 @@ fn of_two_copies_the_one_in_the_directory_that_the_controller_named_counts() {
 }
 
 #[test]
+fn both_copies_go_when_neither_is_wanted() {
+    let mut replicas = replicas(&[id(1, 0), id(8, 0)]);
+    replicas.opened(1, [id(1, 0), id(8, 0)]);
+    let mut world = World::new();
+    world.topic(1);
+    world.partition(id(1, 0), OTHER, directory(1));
+    let removed = full_orders(&mut replicas, &world);
+    assert!(removed.iter().all(|order| matches!(order, Order::Remove { .. })), "{removed:?}");
+    let both = |topic| [(0, id(topic, 0), None), (1, id(topic, 0), None)];
+    assert_eq!(removed.iter().map(seen).collect::<Vec<_>>(), both(1));
+    let stray = replicas.set_aside_stray();
+    assert!(stray.iter().all(|order| matches!(order, Order::SetAside { .. })), "{stray:?}");
+    assert_eq!(stray.iter().map(seen).collect::<Vec<_>>(), both(8));
+    // Neither comes back when the replica does.
+    world.partition(id(1, 0), ME, directory(1));
+    assert_eq!(orders(&mut replicas, &world), [(0, id(1, 0), Some(1))]);
+}
+
+#[test]
 fn partitions_of_a_topic_share_its_settings() {
     let mut replicas = replicas(&[]);
     let mut world = World::new();
