@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::quota::THROTTLED_BACKOFF;
 use super::{FetchNumber, PROBLEM_BACKOFF, REFUSED_BACKOFF, ReplicaReply};
-use crate::ids::{Offset, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
 use crate::time::Monotonic;
 
@@ -48,6 +48,11 @@ impl Fetcher {
         let known = same.and_then(|before| before.known);
         let turn = before.map_or(0, |before| before.turn);
         self.followed.insert(partition, Followed { from, stage: Stage::Ready(at), turn, known });
+    }
+
+    /// In which epoch a replica follows.
+    pub(super) fn leader_epoch(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        self.followed.get(&partition).map(|followed| followed.from.leader_epoch)
     }
 
     pub(super) fn remove(&mut self, partition: TopicPartition) {

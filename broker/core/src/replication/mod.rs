@@ -165,6 +165,9 @@ impl Fetchers {
         partition: TopicPartition,
         from: Option<FollowFrom>,
     ) {
+        if from.is_some_and(|from| self.is_outdated(shard, partition, &from)) {
+            return;
+        }
         let pair = from.map(|from| Pair { shard, leader: from.leader });
         // What another shard says of a replica that it no longer has must not end what this one follows.
         let before =
@@ -182,6 +185,15 @@ impl Fetchers {
             self.pair_of.insert(partition, pair);
             self.fetchers.entry(pair).or_default().follow(now, partition, from);
         }
+    }
+
+    /// Whether a shard said this of a replica that it no longer has, which another one follows for. Shards report side
+    /// by side, and a replica is moved between them only after it was taken from this broker, which begins a leader epoch:
+    /// who had it before knows only earlier ones.
+    fn is_outdated(&self, shard: usize, partition: TopicPartition, from: &FollowFrom) -> bool {
+        let other = self.pair_of.get(&partition).filter(|pair| pair.shard != shard);
+        let epoch = other.and_then(|pair| self.fetchers.get(pair)?.leader_epoch(partition));
+        epoch.is_some_and(|epoch| from.leader_epoch < epoch)
     }
 
     /// What came of a request; `None` if the leader could not be reached or refused all of it.

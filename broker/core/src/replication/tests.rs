@@ -150,6 +150,31 @@ fn a_replica_that_follows_nobody_is_asked_for_no_more() {
 }
 
 #[test]
+fn what_a_shard_said_before_it_lost_a_replica_does_not_end_what_the_next_one_follows() {
+    let newer = FollowFrom { leader_epoch: LeaderEpoch(4), ..from(0) };
+    for leader in [LEADER, NodeId(3)] {
+        let mut fetchers = following(&[]);
+        // Shards report side by side: what shard 0 said first arrives after what shard 1 said.
+        fetchers.follow(Monotonic(0), 1, id(0), Some(FollowFrom { leader, ..newer }));
+        fetchers.follow(Monotonic(0), 0, id(0), Some(from(0)));
+        assert_eq!(
+            fetchers.pairs().collect::<Vec<_>>(),
+            [(1, leader)],
+            "an older epoch is of no more account"
+        );
+        fetchers.follow(Monotonic(0), 0, id(0), None);
+        let fetches = fetchers.ready(Monotonic(0)).fetches;
+        assert_eq!(fetches.len(), 1);
+        assert_eq!((fetches[0].shard, &fetches[0].partitions[0].1.leader_epoch), (1, &LeaderEpoch(4)));
+    }
+    // In the order in which the shards were told, too, also within one epoch.
+    let mut fetchers = following(&[0]);
+    fetchers.follow(Monotonic(0), 1, id(0), Some(from(0)));
+    fetchers.follow(Monotonic(0), 0, id(0), None);
+    assert_eq!(fetchers.pairs().collect::<Vec<_>>(), [(1, LEADER)]);
+}
+
+#[test]
 fn a_replica_that_could_not_take_what_it_got_pauses() {
     let mut fetchers = following(&[]);
     let problem = Some(crate::shard::FollowProblem::Full);
