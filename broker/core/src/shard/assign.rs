@@ -191,7 +191,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let (name, topic_id) = (assignment.topic.clone(), assignment.partition.topic_id);
         let recovery_point = self.recovery_point_on_disk(&(name, assignment.partition.partition));
         match Log::create(self.disk.clone(), &directory, topic_id, &config, recovery_point) {
-            Ok(log) => {
+            Ok(mut log) => {
+                log.count_producers_from(self.peers.now);
                 self.replicas.insert(assignment.partition, Replica::new(log, Offset(0)));
                 true
             }

@@ -3,6 +3,7 @@
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::Offset;
 use ottla_core::log::{Duplicate, Log, LogConfig, RecoveryStart};
+use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk};
 
 use crate::rig::{Batch, DIRECTORY, append, check_producers, create, disk, open, sync};
@@ -154,4 +155,35 @@ fn snapshots_within_a_segment_stay_for_the_last_two_segments_and_are_no_more_tha
     }
     let kept = snapshots(&disk);
     assert!(kept.iter().all(|at| *at >= bases(&log)[0]), "{kept:?}, segments at {:?}", bases(&log));
+}
+
+/// The broker is up for so long, and every batch is of just now.
+const NOW: Monotonic = Monotonic(10 * 86_400_000);
+
+#[test]
+fn a_cut_below_all_that_is_remembered_of_a_producer_does_not_make_it_idle() {
+    let mut log = create(&disk(8), &config());
+    log.tell_time(NOW);
+    // Ten batches of each of the three.
+    (0..30).for_each(|base| append(&mut log, Batch::at(base)));
+    log.truncate_to(Offset(6)).unwrap();
+    check_producers(&log);
+    assert_eq!(log.expire_producers(Monotonic(NOW.0 + 1), usize::MAX), 0);
+    assert!(repeat(&log).is_some(), "it is recognised");
+    let idle_max = u64::try_from(config().producer_idle_max.as_millis()).unwrap();
+    assert_eq!(log.expire_producers(Monotonic(NOW.0 + idle_max), usize::MAX), 3);
+}
+
+#[test]
+fn one_that_was_forgotten_and_is_found_again_by_a_cut_has_its_time_from_then_on() {
+    let mut log = create(&disk(9), &config());
+    log.tell_time(NOW);
+    (0..30).for_each(|base| append(&mut log, Batch::at(base)));
+    // There were too many in the directory.
+    log.forget_oldest_producer();
+    assert_eq!(log.producer_count(), 2);
+    log.truncate_to(Offset(6)).unwrap();
+    check_producers(&log);
+    assert_eq!(log.expire_producers(Monotonic(NOW.0 + 1), usize::MAX), 0);
+    assert_eq!(log.producer_count(), 3);
 }

@@ -75,7 +75,7 @@ impl<D: Disk> Log<D> {
         self.tracked.producers.count()
     }
 
-    /// It was just opened: the producers that it found count as idle from now on.
+    /// It was just opened or made: the producers that it found count as idle from now on.
     pub fn count_producers_from(&mut self, now: Monotonic) {
         self.tell_time(now);
         self.tracked.producers.counted_from = now;
@@ -205,7 +205,7 @@ impl<D: Disk> Log<D> {
             AfterCut::Unknown => {
                 let (mut read, _) =
                     self.read_producers(Until { end, segment: at, position: cut.position })?;
-                read.resume(&self.tracked.producers);
+                read.resume(&self.tracked.producers, self.tracked.now);
                 Ok(read)
             }
         }
@@ -220,7 +220,7 @@ impl<D: Disk> Log<D> {
     pub(in crate::log) fn forget_all_producers(&mut self) -> Result<(), DiskError> {
         self.cut_snapshots(Offset(-1))?;
         let before = std::mem::take(&mut self.tracked.producers);
-        self.tracked.producers.resume(&before);
+        self.tracked.producers.counted_from = before.counted_from;
         self.tracked.bytes_since_snapshot = 0;
         Ok(())
     }
@@ -258,9 +258,8 @@ impl<D: Disk> Log<D> {
     fn load_producers(&mut self) -> Result<(), ReadError> {
         let segment = self.segments.len() - 1;
         let until = Until { end: self.log_end(), segment, position: self.active().size };
-        let (mut read, bytes) = self.read_producers(until)?;
-        read.resume(&self.tracked.producers);
-        self.tracked.producers = read;
+        let (producers, bytes) = self.read_producers(until)?;
+        self.tracked.producers = producers;
         self.tracked.bytes_since_snapshot = bytes;
         Ok(())
     }

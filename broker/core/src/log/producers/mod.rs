@@ -280,11 +280,12 @@ impl Producers {
         forgotten
     }
 
-    /// What was learnt anew from the log takes over when its producers wrote, as far as that was known.
-    pub(super) fn resume(&mut self, before: &Self) {
+    /// What was learnt anew from the log takes over when its producers wrote. Who was forgotten meanwhile, to make room,
+    /// may have written a moment ago: it counts from `now` on.
+    pub(super) fn resume(&mut self, before: &Self, now: Monotonic) {
         self.counted_from = before.counted_from;
         for (id, producer) in &mut self.producers {
-            producer.active_at = before.producers.get(id).and_then(|before| before.active_at);
+            producer.active_at = before.producers.get(id).map_or(Some(now), |before| before.active_at);
         }
     }
 
