@@ -104,13 +104,17 @@ pub enum Happening {
     BatchAcknowledgedLate,
     /// A batch was given up, and its producer began its next epoch.
     BatchGivenUp,
+    /// A leader told the end of its partition.
+    EndTold,
+    /// One that may have been replaced did.
+    EndInDoubt,
     /// Records were read.
     Read,
 }
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -160,6 +164,8 @@ impl Happening {
         Self::BatchSentAgain,
         Self::BatchAcknowledgedLate,
         Self::BatchGivenUp,
+        Self::EndTold,
+        Self::EndInDoubt,
         Self::Read,
     ];
 
@@ -215,6 +221,8 @@ impl Happening {
             Self::BatchSentAgain => "batch sent again",
             Self::BatchAcknowledgedLate => "batch acknowledged when sent again",
             Self::BatchGivenUp => "batch given up",
+            Self::EndTold => "end of a partition told",
+            Self::EndInDoubt => "end told in doubt",
             Self::Read => "records read",
         }
     }

@@ -5,6 +5,9 @@
 //! earliest pending upload (none: offset −1), 0 or more the first record whose timestamp is at least that.
 //! A partition that is in the request twice is INVALID_REQUEST, once, as in Kafka.
 //! While the high watermark of a new leader lies before its epoch, what lies beyond is OFFSET_NOT_AVAILABLE.
+//! A leader whose session may be over, so that there may be another, answers NOT_LEADER_OR_FOLLOWER to −3 and where it
+//! finds no record that late: the other may have one. Kafka answers both. −1 it answers, as Kafka does, with the end it
+//! knows: otherwise no consumer could begin at the end while the controllers are away. It may be an old one.
 //! Authorization: Describe on each topic.
 //! Version notes: 2 isolation level; 4 leader epochs (rule 50); 5 OFFSET_NOT_AVAILABLE, before it
 //! LEADER_NOT_AVAILABLE; 7 brings −3, 8 −4, 9 −5, 11 −6; 10 a time-out, which nothing here needs. A special

@@ -67,6 +67,27 @@ pub struct OffsetFound {
     pub epoch: Option<LeaderEpoch>,
 }
 
+impl OffsetFound {
+    /// The same from a leader that may have been replaced without having heard of it, as
+    /// [`PartitionError::of_doubtful_leader`]: that none of its records is so late means nothing, nor which of them has the
+    /// greatest timestamp. Its high watermark it still tells, as Kafka does: while no controller answers every leader is in
+    /// doubt, and consumers go on.
+    ///
+    /// # Errors
+    /// [`PartitionError::NotLeader`] if it may be wrong.
+    pub fn of_doubtful_leader(self, target: OffsetTarget) -> Result<Self, PartitionError> {
+        let may_be_elsewhere = match target {
+            OffsetTarget::MaxTimestamp => true,
+            OffsetTarget::Timestamp(_) => self.offset.is_none(),
+            OffsetTarget::Latest
+            | OffsetTarget::Earliest
+            | OffsetTarget::EarliestLocal
+            | OffsetTarget::None => false,
+        };
+        if may_be_elsewhere { Err(PartitionError::NotLeader) } else { Ok(self) }
+    }
+}
+
 /// Where a log last agrees with a consumer whose record before `offset` is of this epoch, if they differ. As in
 /// Kafka an offset before the log's start is out of range whatever the epochs say (KAFKA-12996), and so is one
 /// after an epoch that this log never heard of.

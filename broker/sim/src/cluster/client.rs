@@ -299,7 +299,11 @@ impl Client {
             (Doing::Fetch { partition, offset }, ClientReply::Fetched { records, high_watermark }) => {
                 self.fetched(partition, offset, &records, high_watermark, time_ms, checks)?;
             }
-            (Doing::ListOffsets { partition }, ClientReply::End { offset }) => {
+            // As Kafka's does, a leader that may have been replaced still tells the end that it knows: that claims nothing.
+            (doing @ Doing::ListOffsets { .. }, ClientReply::End { in_doubt: true, .. }) => {
+                self.write_down(&doing, Stage::Info, time_ms, checks);
+            }
+            (Doing::ListOffsets { partition }, ClientReply::End { offset, in_doubt: false }) => {
                 let operation = Operation::ListOffsets { end_exclusive: Some(offset.0) };
                 self.history(partition, Stage::Ok, operation, time_ms, checks);
             }

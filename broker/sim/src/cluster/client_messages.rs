@@ -41,6 +41,8 @@ pub(crate) enum ClientReply {
     },
     End {
         offset: Offset,
+        /// Whether the broker may have been replaced as the leader, and this be an old end.
+        in_doubt: bool,
     },
     /// It did not work. `certain`: and it will not have happened later either.
     Refused {
@@ -66,7 +68,8 @@ impl ClientReply {
             Self::Fetched { records, high_watermark } => {
                 format!("fetched {} bytes of {high_watermark:?}", records.len())
             }
-            Self::End { offset } => format!("end {offset}"),
+            Self::End { offset, in_doubt: false } => format!("end {offset}"),
+            Self::End { offset, in_doubt: true } => format!("end {offset}, in doubt"),
             Self::Refused { certain, reason } => format!("refused ({certain}): {reason}"),
         }
     }

@@ -248,9 +248,11 @@ impl Shards {
         target: OffsetTarget,
     ) -> Result<OffsetFound, PartitionError> {
         let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
+        let doubtful = self.is_doubtful();
         let (answer, answered) = oneshot::channel();
         self.send(shard, Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer });
-        answered.await.unwrap_or(Err(PartitionError::Storage))
+        let found = answered.await.unwrap_or(Err(PartitionError::Storage))?;
+        if doubtful || self.is_doubtful() { found.of_doubtful_leader(target) } else { Ok(found) }
     }
 
     /// What each directory holds, with its path, in the order of `log.dirs`; none of one that has failed.

@@ -150,6 +150,32 @@ async fn a_leader_that_may_have_been_replaced_does_not_say_what_it_does_not_have
 }
 
 #[tokio::test]
+async fn a_leader_that_may_have_been_replaced_does_not_say_that_no_record_is_so_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let shards = filled(directory.path()).await;
+    let last = Offset(BATCHES - 1);
+    for (target, offset, may_be_elsewhere) in [
+        (OffsetTarget::Timestamp(BATCHES), None, true),
+        (OffsetTarget::MaxTimestamp, Some(last), true),
+        (OffsetTarget::Timestamp(BATCHES - 1), Some(last), false),
+        (OffsetTarget::Earliest, Some(Offset(0)), false),
+        (OffsetTarget::EarliestLocal, Some(Offset(0)), false),
+        (OffsetTarget::Latest, Some(Offset(BATCHES)), false),
+        (OffsetTarget::None, None, false),
+    ] {
+        let ask = || async { shards.list_offset(TOPIC, None, target).await.map(|found| found.offset) };
+        let in_doubt = if may_be_elsewhere { Err(PartitionError::NotLeader) } else { Ok(offset) };
+        shards.session_ends(Monotonic(0));
+        assert_eq!(ask().await, in_doubt, "{target:?}");
+        let hears = async { shards.session_ends(Monotonic(u64::MAX)) };
+        let (asked_before, ()) = tokio::join!(biased; ask(), hears);
+        assert_eq!(asked_before, in_doubt, "{target:?}, asked before it heard from a controller");
+        assert_eq!(ask().await, Ok(offset), "{target:?}");
+    }
+    shards.close(None).await;
+}
+
+#[tokio::test]
 async fn a_log_that_goes_while_it_is_read_fails_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let shards = filled(directory.path()).await;

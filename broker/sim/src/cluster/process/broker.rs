@@ -293,7 +293,12 @@ impl Broker {
             }
             ClientRequest::ListOffsets { partition, epoch } => {
                 match self.shard.list_offset(partition, Some(epoch), OffsetTarget::Latest) {
-                    Ok(found) => ClientReply::End { offset: found.offset.unwrap_or_default() },
+                    Ok(found) => {
+                        let in_doubt = self.is_doubtful(now);
+                        let told = if in_doubt { Happening::EndInDoubt } else { Happening::EndTold };
+                        observations.push(Observation::Happened(told));
+                        ClientReply::End { offset: found.offset.unwrap_or_default(), in_doubt }
+                    }
                     Err(error) => refused(true, &error.to_string()),
                 }
             }
@@ -307,10 +312,14 @@ impl Broker {
         self.call(&to, operation, Purpose::Admin { client, number }, FORWARD_TIMEOUT_MS, outputs);
     }
 
+    /// Whether it may have been replaced as a leader without having heard of it.
+    fn is_doubtful(&self, now: Now) -> bool {
+        now.monotonic >= self.lifecycle.session_ends()
+    }
+
     /// What this broker may say of an error, as the binary does.
     fn known(&self, now: Now, error: PartitionError) -> PartitionError {
-        let doubtful = now.monotonic >= self.lifecycle.session_ends();
-        if doubtful { error.of_doubtful_leader() } else { error }
+        if self.is_doubtful(now) { error.of_doubtful_leader() } else { error }
     }
 
     fn fetch(
