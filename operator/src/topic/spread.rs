@@ -3,8 +3,8 @@
 //!
 //! A partition keeps what it has as far as it can. Replicas are added on brokers in service, in racks that hold the
 //! fewest replicas of the partition, then where the fewest replicas and preferred leaders lie. They are removed where they are not in
-//! sync, never from the leader while another one can go, then where another replica is in the same rack, and of those
-//! that are alike the last goes.
+//! sync, of those first where the broker is out of service, never from the leader while another one can go, then where
+//! another replica in service is in the same rack, and of those that are alike the last goes.
 //!
 //! Not done: a broker that is cordoned (`cordoned.log.dirs`) counts as any other, since only that broker tells of it.
 
@@ -50,11 +50,13 @@ pub fn count_move(partition: &PartitionFacts, target: &[NodeId], census: &mut Ce
 }
 
 fn to_remove(partition: &PartitionFacts, kept: &[NodeId], census: &Census) -> Option<usize> {
+    let serves = |id: &NodeId| census.brokers.get(id).is_some_and(|broker| broker.in_service);
+    let in_service: Vec<NodeId> = kept.iter().copied().filter(serves).collect();
     let goes_first = |(position, id): &(usize, &NodeId)| {
         let in_sync = partition.isr.contains(id);
         let leads = partition.leader == Some(**id);
-        let in_same_rack = in_rack_of(**id, kept, census) > 1;
-        (!in_sync, !leads, in_same_rack, *position)
+        let in_same_rack = in_rack_of(**id, &in_service, census) > 1;
+        (!in_sync, !in_service.contains(id), !leads, in_same_rack, *position)
     };
     kept.iter().enumerate().max_by_key(goes_first).map(|(position, _)| position)
 }
@@ -145,6 +147,17 @@ mod tests {
         let alone = PartitionFacts { isr: ids(&[2]), leader: Some(NodeId(2)), ..partition(&[0, 1, 2]) };
         assert_eq!(of(&alone, 1, &["", "", ""]), Ok(vec![2]));
         assert_eq!(of(&alone, 2, &["", "", ""]), Ok(vec![0, 2]));
+    }
+
+    #[test]
+    fn replicas_on_brokers_out_of_service_go_before_those_that_catch_up() {
+        let mut brokers = census(&["a", "b", "b"]);
+        brokers.brokers.get_mut(&NodeId(1)).unwrap().in_service = false;
+        let behind = PartitionFacts { isr: ids(&[0]), ..partition(&[0, 1, 2]) };
+        assert_eq!(target(&behind, 2, &brokers), Ok(ids(&[0, 2])));
+        let mut brokers = census(&["a", "b", "a", "b"]);
+        brokers.brokers.get_mut(&NodeId(3)).unwrap().in_service = false;
+        assert_eq!(target(&partition(&[0, 1, 2, 3]), 2, &brokers), Ok(ids(&[0, 1])));
     }
 
     #[test]
