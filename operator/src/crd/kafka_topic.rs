@@ -161,7 +161,11 @@ pub struct ReplicasChange {
     pub state: ReplicasChangeState,
     /// The replication factor that it leads to.
     pub target_replicas: i16,
-    /// How many partitions have it.
+    /// The replication factors that the operator leads partitions to, or is about to: the one above, and earlier ones
+    /// while a partition is still on its way there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_targets: Vec<i16>,
+    /// How many partitions have as many replicas as it leads to.
     pub done: i32,
     /// How many partitions the topic has.
     pub total: i32,

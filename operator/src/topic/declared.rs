@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::{
-    crd::{DeletionPolicy, KafkaTopic},
+    crd::{DeletionPolicy, KafkaTopic, ReplicasChange},
     kafka::{NewTopic, uuid_of},
     names::FINALIZER_TOPIC,
 };
@@ -44,11 +44,18 @@ impl Declared {
         uuid_of(self.object.status.as_ref()?.topic_id.as_deref()?)
     }
 
-    /// The number of replicas that the operator wrote down before it began to lead the topic there.
+    /// What the operator wrote down of a change of replicas.
     #[must_use]
-    pub fn recorded_replicas(&self) -> Option<i16> {
-        let change = self.object.status.as_ref()?.replicas_change.as_ref()?;
-        Some(change.target_replicas)
+    pub fn recorded(&self) -> Option<&ReplicasChange> {
+        self.object.status.as_ref()?.replicas_change.as_ref()
+    }
+
+    /// Whether the operator wrote down that it leads partitions to this number of replicas, before it began to.
+    #[must_use]
+    pub fn leads_to(&self, replicas: i16) -> bool {
+        self.recorded().is_some_and(|change| {
+            change.target_replicas == replicas || change.own_targets.contains(&replicas)
+        })
     }
 
     /// The topic to delete so that the object may go. None where the topic stays: by the object's wish, because

@@ -21,7 +21,7 @@ use crate::{
         CONFIG_SET, Events, PARTITIONS_ADDED, REPLICAS_CHANGED, REPLICAS_CHANGING, TOPIC_CREATED,
         TOPIC_DELETED, TOPIC_KEPT,
     },
-    kafka::{Census, Kafka, KafkaError, TopicFacts, uuid_text},
+    kafka::{Census, Kafka, KafkaError, PartitionFacts, TopicFacts, uuid_text},
     names::ClusterName,
     status::{self, Kind, Now, Why},
 };
@@ -185,7 +185,7 @@ impl Pass {
             return Ok(Ended::Silent);
         }
         Ok(if is_moving(declared, found) {
-            Ended::Moving { began: !plan.moves.is_empty() }
+            Ended::Moving { began: outcome.began_moves() }
         } else {
             Ended::Settled
         })
@@ -201,14 +201,14 @@ impl Pass {
             Verdict::AsDeclared(facts) => {
                 let message = format!("topic \"{}\" is as declared", one.topic.name);
                 let ready = Now::new(Kind::Ready, true, Why::AsDeclared, message);
-                self.report(one, ready, Some((&facts, change))).await
+                self.report_with(one, ready, Some(&facts), change).await
             }
             Verdict::Not(why, message, facts) => {
                 let not = Now::new(Kind::Ready, false, why, message);
-                self.report(one, not, facts.as_ref().map(|facts| (facts, change))).await
+                self.report_with(one, not, facts.as_ref(), change).await
             }
             Verdict::Later(why, message) if self.silences >= SILENCES_MAX => {
-                self.report(one, Now::new(Kind::Ready, false, why, message), None).await
+                self.report(one, Now::new(Kind::Ready, false, why, message)).await
             }
             Verdict::LetGo => self.let_go(one).await,
             Verdict::Later(..) => Ok(()),
@@ -291,7 +291,7 @@ impl Pass {
                 let message = format!(
                     "KafkaCluster \"{cluster}\" is paused: its topics are left alone until spec.paused is false"
                 );
-                self.report(one, Now::new(Kind::Ready, false, Why::ClusterPaused, message), None).await?;
+                self.report(one, Now::new(Kind::Ready, false, Why::ClusterPaused, message)).await?;
             }
         }
         Ok(())
@@ -308,7 +308,7 @@ impl Pass {
             let message = format!(
                 "spec.clusterRef.name: \"{cluster}\": there is no such KafkaCluster in this namespace"
             );
-            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotFound, message), None).await?;
+            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotFound, message)).await?;
         }
         Ok(Ended::Settled)
     }
@@ -317,26 +317,27 @@ impl Pass {
         for one in declared {
             let cluster = &one.object.spec.cluster_ref.name;
             let message = format!("KafkaCluster \"{cluster}\" does not answer: {why}");
-            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotReady, message), None).await?;
+            self.report(one, Now::new(Kind::Ready, false, Why::ClusterNotReady, message)).await?;
         }
         Ok(())
     }
 
-    async fn report(
+    /// Reports what is known without the cluster.
+    async fn report(&self, one: &Declared, now: Now) -> Result<(), ApplyError> {
+        self.report_with(one, now, None, one.recorded().cloned()).await
+    }
+
+    async fn report_with(
         &self,
         one: &Declared,
         now: Now,
-        known: Option<(&TopicFacts, Option<ReplicasChange>)>,
+        facts: Option<&TopicFacts>,
+        change: Option<ReplicasChange>,
     ) -> Result<(), ApplyError> {
         let object = &*one.object;
         let before = object.status.as_ref();
         let generation = object.metadata.generation;
         let conditions_before = before.map_or(&[][..], |status| &status.conditions);
-        let change_before = before.and_then(|status| status.replicas_change.as_ref());
-        let (facts, change) = match known {
-            Some((facts, change)) => (Some(facts), change),
-            None => (None, change_before.cloned()),
-        };
         let after = KafkaTopicStatus {
             conditions: status::conditions(conditions_before, vec![now], generation, Timestamp::now()),
             observed_generation: generation,
@@ -349,7 +350,7 @@ impl Pass {
         if status::write(&self.client, object, before, &after).await? {
             let changed = status::transitions(conditions_before, &after.conditions);
             self.events.tell_transitions(object, &changed).await;
-            if let Some((reason, note)) = told_of_replicas(one, change_before, &after) {
+            if let Some((reason, note)) = told_of_replicas(one, facts, after.replicas_change.as_ref()) {
                 self.events.tell(object, reason, note).await;
             }
         }
@@ -360,12 +361,13 @@ impl Pass {
 /// What to tell of a change of replicas that began, or is over.
 fn told_of_replicas(
     one: &Declared,
-    before: Option<&ReplicasChange>,
-    after: &KafkaTopicStatus,
+    facts: Option<&TopicFacts>,
+    after: Option<&ReplicasChange>,
 ) -> Option<(&'static str, String)> {
     let name = &one.topic.name;
     let is_ongoing = |change: &&ReplicasChange| change.state == ReplicasChangeState::Ongoing;
-    match &after.replicas_change {
+    let before = one.recorded();
+    match after {
         Some(change) if is_ongoing(&change) => {
             let target = change.target_replicas;
             let is_known = before.filter(is_ongoing).is_some_and(|before| before.target_replicas == target);
@@ -375,7 +377,8 @@ fn told_of_replicas(
         Some(_) => None,
         None => {
             let target = before?.target_replicas;
-            let is_reached = after.replicas == Some(i32::from(target));
+            let is_at_rest = |facts: &TopicFacts| !facts.layout.iter().any(PartitionFacts::is_moving);
+            let is_reached = facts.is_some_and(|facts| facts.has_replicas(target) && is_at_rest(facts));
             let note = || format!("topic \"{name}\" now has {target} replicas of each partition");
             is_reached.then(|| (REPLICAS_CHANGED, note()))
         }
@@ -397,4 +400,38 @@ fn accepts_topics(cluster: &KafkaCluster) -> bool {
 
 fn cause(error: &KafkaError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::names::NodeId;
+
+    #[test]
+    fn a_change_is_told_to_be_over_only_where_all_partitions_have_the_number_and_none_moves() {
+        let object: KafkaTopic = serde_json::from_value(json!({
+            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "t"},
+            "spec": {"clusterRef": {"name": "my"}},
+            "status": {"replicasChange": {"state": "ongoing", "targetReplicas": 3, "done": 0, "total": 2}},
+        }))
+        .unwrap();
+        let one = declared(vec![Arc::new(object)]).remove(0);
+        let partition = |replicas: i32, adding: &[i32]| PartitionFacts {
+            replicas: (0..replicas).map(NodeId).collect(),
+            adding: adding.iter().map(|id| NodeId(*id)).collect(),
+            ..PartitionFacts::default()
+        };
+        let is_told = |replicas, layout: [PartitionFacts; 2]| {
+            let config = std::collections::BTreeMap::new();
+            let facts =
+                TopicFacts { id: uuid::Uuid::nil(), partitions: 2, replicas, config, layout: layout.into() };
+            told_of_replicas(&one, Some(&facts), None).is_some()
+        };
+        assert!(is_told(3, [partition(3, &[]), partition(3, &[])]));
+        assert!(!is_told(3, [partition(3, &[]), partition(4, &[])]), "one of them has more");
+        assert!(!is_told(3, [partition(3, &[]), partition(4, &[3])]), "one of them moves");
+        assert!(told_of_replicas(&one, None, None).is_none(), "nothing is known of the topic");
+    }
 }

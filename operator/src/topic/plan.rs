@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     declared::Declared,
-    replicas::{MOVING_MAX, Survey, may_be_moving, needs_census, survey},
+    replicas::{MOVING_MAX, Survey, left_over, may_be_moving, needs_census, survey},
 };
 use crate::{
     crd::ReplicasChange,
@@ -65,6 +65,14 @@ pub struct Outcome {
     pub deleted: BTreeMap<Uuid, Result<(), Answer>>,
     /// Of asking the controller whether it knows a topic of this name, where a broker did not know the one to delete.
     pub free: Answers<()>,
+}
+
+impl Outcome {
+    /// Whether a move began. Those that the cluster refused are no reason to look again at once.
+    #[must_use]
+    pub fn began_moves(&self) -> bool {
+        self.moved.values().any(Result::is_ok)
+    }
 }
 
 /// What becomes of an object.
@@ -264,19 +272,26 @@ fn refused_moves<'a>(one: &'a Declared, outcome: &'a Outcome) -> Option<&'a Answ
     moved(one, outcome).find_map(|answer| answer.as_ref().err())
 }
 
-/// What to write down about the replicas of an object's own topic, whose partitions the cluster told of.
+/// What is to be written down about the replicas of an object's own topic. What was stays where the cluster told nothing.
 #[must_use]
 pub fn replicas_change(one: &Declared, found: &Found, outcome: &Outcome) -> Option<ReplicasChange> {
     match course(one, found) {
-        Course::Keep { survey: Some(survey), .. } => {
+        Course::Keep { survey: Some(survey), facts, .. } => {
             let message = match refused_moves(one, outcome) {
                 Some(answer) => answer.to_string(),
                 None => survey.told(one, &found.census).1,
             };
             let begun = moved(one, outcome).filter(|answer| answer.is_ok()).count();
-            Some(survey.progress(one, begun, message))
+            Some(survey.progress(one, &facts, begun, message))
         }
-        Course::Keep { survey: None, .. } | Course::Create | Course::Delete(_) | Course::Nothing(_) => None,
+        Course::Keep { survey: None, facts, .. } | Course::Nothing(Verdict::Not(_, _, Some(facts))) => {
+            left_over(one, &facts)
+        }
+        // The topic is not, or no more, the object's own.
+        Course::Create | Course::Nothing(Verdict::Not(Why::TopicExists | Why::ResourceConflict, _, None)) => {
+            None
+        }
+        Course::Delete(_) | Course::Nothing(_) => one.recorded().cloned(),
     }
 }
 

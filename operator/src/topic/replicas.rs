@@ -1,9 +1,11 @@
 //! How far a topic is on its way to another number of replicas, what to say of that, and which moves to ask for. Pure.
 //!
-//! Nothing about a change is kept but `status.replicasChange`, written before the first move is asked for: moves that
-//! lead to the number that is recorded there are the operator's own, and are led elsewhere when another number is declared.
-//! Those of others are waited for. The rest is seen anew in each pass, so that any operator goes on where another one was
-//! killed.
+//! Nothing about a change is kept but `status.replicasChange`, written before a move is asked for: moves that lead to a
+//! number that is recorded there are the operator's own, and are led elsewhere when another number is declared. A number
+//! stays recorded until the active controller shows no partition on its way there. Moves of others are waited for. The
+//! rest is seen anew in each pass, so that any operator goes on where another one was killed.
+
+use std::collections::BTreeSet;
 
 use super::{
     declared::Declared,
@@ -80,19 +82,37 @@ pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
 
 /// Whether replicas of a topic may be on the move, by what a broker knows of it: where one partition has another number of
 /// replicas than is declared, or one that is not in sync. A move with neither is over.
+///
+/// While a change is recorded the active controller is asked in any case: a broker that lags behind shows a topic at rest.
 #[must_use]
 pub fn may_be_moving(one: &Declared, facts: &TopicFacts) -> bool {
     let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
-    let moves = |partition: &PartitionFacts, wanted| {
-        partition.replicas.len() != wanted || partition.isr.len() != partition.replicas.len()
+    let moves = |partition: &PartitionFacts| {
+        wanted.is_some_and(|wanted| partition.replicas.len() != wanted)
+            || partition.isr.len() != partition.replicas.len()
     };
-    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| moves(partition, wanted)))
+    one.recorded().is_some() || facts.layout.iter().any(moves)
 }
 
 /// Whether a move is one that the operator asked for, by what it wrote down before.
 fn is_own(one: &Declared, partition: &PartitionFacts) -> bool {
-    let recorded = one.recorded_replicas();
-    recorded.and_then(|replicas| usize::try_from(replicas).ok()) == Some(partition.replicas_then())
+    i16::try_from(partition.replicas_then()).is_ok_and(|replicas| one.leads_to(replicas))
+}
+
+/// The recorded numbers that partitions are still on their way to.
+fn targets_under_way(one: &Declared, facts: &TopicFacts) -> Vec<i16> {
+    let own = facts.layout.iter().filter(|partition| partition.is_moving() && is_own(one, partition));
+    let targets: BTreeSet<i16> =
+        own.filter_map(|partition| i16::try_from(partition.replicas_then()).ok()).collect();
+    targets.into_iter().collect()
+}
+
+/// What stays written down of a topic that asks for no change: what was, while own moves go on.
+#[must_use]
+pub fn left_over(one: &Declared, facts: &TopicFacts) -> Option<ReplicasChange> {
+    let own_targets = targets_under_way(one, facts);
+    let recorded = one.recorded()?;
+    (!own_targets.is_empty()).then(|| ReplicasChange { own_targets, ..recorded.clone() })
 }
 
 /// The topic's own `min.insync.replicas` would be more than there are replicas. Ottla then asks for all of them, Kafka for more than
@@ -100,12 +120,13 @@ fn is_own(one: &Declared, partition: &PartitionFacts) -> bool {
 fn below_minimum(one: &Declared, facts: &TopicFacts) -> Option<String> {
     let wanted = one.topic.replicas?;
     let declared = one.topic.config.get("min.insync.replicas")?;
-    let is_shrinking = facts.replicas > i32::from(wanted);
+    let has = facts.layout.iter().map(PartitionFacts::replicas_now).max()?;
+    let is_shrinking = usize::try_from(wanted).is_ok_and(|wanted| has > wanted);
     let is_above = declared.trim().parse::<i16>().is_ok_and(|minimum| minimum > wanted);
     (is_shrinking && is_above).then(|| {
         format!(
-            "spec.replicas: \"{wanted}\": topic \"{}\" keeps its {} replicas, since spec.config asks for min.insync.replicas {declared}: set that to {wanted} at most, or remove it",
-            one.topic.name, facts.replicas
+            "spec.replicas: \"{wanted}\": topic \"{}\" keeps its {has} replicas, since spec.config asks for min.insync.replicas {declared}: set that to {wanted} at most, or remove it",
+            one.topic.name
         )
     })
 }
@@ -124,11 +145,13 @@ impl Survey {
             return Vec::new();
         }
         // What is about to be done is written down first, by which it is known for our own afterwards.
-        let is_recorded = one.recorded_replicas() == one.topic.replicas;
+        if !one.topic.replicas.is_some_and(|wanted| one.leads_to(wanted)) {
+            return Vec::new();
+        }
         let mut moves = Vec::new();
         for partition in facts.layout.iter().filter(|partition| self.open.contains(&partition.index)) {
             let is_new = !partition.is_moving();
-            if is_new && (!is_recorded || *room == 0) {
+            if is_new && *room == 0 {
                 continue;
             }
             if let Ok(replicas) = target(partition, self.wanted, census) {
@@ -202,11 +225,22 @@ impl Survey {
 
     /// What to write down. `moves` were asked for.
     #[must_use]
-    pub fn progress(&self, one: &Declared, moves_count: usize, message: String) -> ReplicasChange {
+    pub fn progress(
+        &self,
+        one: &Declared,
+        facts: &TopicFacts,
+        moves_count: usize,
+        message: String,
+    ) -> ReplicasChange {
         let begun = self.moving + moves_count > 0;
+        let target = one.topic.replicas.unwrap_or_default();
+        let mut own_targets = targets_under_way(one, facts);
+        own_targets.retain(|earlier| *earlier != target);
+        own_targets.push(target);
         ReplicasChange {
             state: if begun { ReplicasChangeState::Ongoing } else { ReplicasChangeState::Pending },
-            target_replicas: one.topic.replicas.unwrap_or_default(),
+            target_replicas: target,
+            own_targets,
             done: i32::try_from(self.done).unwrap_or(i32::MAX),
             total: i32::try_from(self.total).unwrap_or(i32::MAX),
             message: Some(message),

@@ -162,6 +162,10 @@ impl World {
         self.ask().0
     }
 
+    fn own_targets(&self) -> Vec<i16> {
+        self.recorded.as_ref().unwrap().own_targets.clone()
+    }
+
     fn replicas(&self) -> Vec<Vec<i32>> {
         let all = |partition: &PartitionFacts| partition.replicas.iter().map(|id| id.0).collect();
         self.layout.iter().map(all).collect()
@@ -230,8 +234,11 @@ fn another_mind_in_the_middle_leads_moves_elsewhere_or_back() {
         World::end_where_in_sync(&mut world.layout[0]);
         world.declare(then);
         let (plan, _) = world.pass();
+        assert!(plan.is_empty(), "the new number is written down first: {plan:?}");
+        assert_eq!(world.own_targets(), [3, then]);
+        let (plan, _) = world.pass();
         let moved: Vec<i32> = plan.moves.iter().map(|one| one.partition).collect();
-        assert_eq!(moved, [1, 2], "what is the operator's own is led elsewhere at once");
+        assert_eq!(moved, [0, 1, 2], "what is the operator's own is led elsewhere");
         world.settle();
         assert!(world.replicas().iter().all(|replicas| replicas.len() == expected), "{:?}", world.replicas());
     }
@@ -254,11 +261,89 @@ fn another_operator_goes_on_where_one_was_killed() {
     assert_eq!(world.recorded.as_ref().unwrap().state, ReplicasChangeState::Pending);
     let (plan, _) = world.pass();
     assert!(plan.is_empty(), "the moves of the other one are its own: {plan:?}");
-    // Killed again, and another number is declared meanwhile.
+    // Killed again after it led the moves elsewhere, and yet another number is declared meanwhile.
     world.declare(2);
-    world.pass_and_die();
+    world.pass();
+    assert_eq!(world.pass_and_die().moves.len(), 2);
+    world.declare(1);
+    world.pass();
+    assert_eq!(world.own_targets(), [2, 1]);
+    assert_eq!(world.pass().0.moves.len(), 2, "the moves of the other one are its own");
     world.settle();
-    assert!(world.replicas().iter().all(|replicas| replicas.len() == 2), "{:?}", world.replicas());
+    assert!(world.replicas().iter().all(|replicas| replicas.len() == 1), "{:?}", world.replicas());
+}
+
+#[test]
+fn a_number_that_cannot_be_reached_makes_no_stranger_of_what_is_under_way() {
+    let mut world = World::new(3, &[&[0], &[1]]);
+    world.declare(3);
+    world.pass();
+    world.pass();
+    world.declare(5);
+    for _ in 0..3 {
+        let (plan, verdict) = world.pass();
+        assert!(plan.is_empty());
+        told(verdict, Why::NotEnoughBrokers);
+        assert_eq!(world.own_targets(), [3, 5]);
+    }
+    world.declare(1);
+    world.pass();
+    let (plan, _) = world.pass();
+    assert_eq!(plan.moves.len(), 2, "they are led back");
+    assert_eq!(world.settle(), 1);
+    assert_eq!(world.replicas(), [[0], [1]]);
+}
+
+#[test]
+fn what_is_under_way_stays_written_down_while_the_declaration_asks_for_nothing() {
+    for what in ["partitions", "replicas"] {
+        let mut world = World::new(3, &[&[0], &[1]]);
+        world.declare(3);
+        world.pass();
+        world.pass();
+        let before = world.spec[what].clone();
+        world.spec[what] = if what == "partitions" { json!(1) } else { Value::Null };
+        world.pass();
+        assert_eq!(world.own_targets(), [3], "{what}");
+        world.spec[what] = before;
+        world.declare(2);
+        world.pass();
+        assert_eq!(world.pass().0.moves.len(), 2, "{what}: they are the operator's own");
+        world.settle();
+        world.spec[what] = if what == "partitions" { json!(1) } else { Value::Null };
+        world.pass();
+        assert_eq!(world.recorded, None, "{what}");
+    }
+}
+
+#[test]
+fn the_controller_is_asked_while_a_change_is_recorded() {
+    let mut world = World::new(3, &[&[0]]);
+    world.declare(3);
+    world.pass();
+    world.pass();
+    // One number and back again, seen through a broker that has not heard of the move.
+    world.declare(1);
+    let lagging = World::new(3, &[&[0]]).found().topics;
+    assert!(asks_for_moves(&[world.object()], &lagging));
+}
+
+#[test]
+fn a_record_goes_with_the_topic_it_is_about() {
+    let mut world = World::new(3, &[&[0]]);
+    world.declare(3);
+    world.pass();
+    let mut found = world.found();
+    let Some(Ok(facts)) = found.topics.get_mut("t") else { panic!() };
+    facts.id = Uuid::from_u128(8);
+    assert_eq!(replicas_change(&world.object(), &found, &Outcome::default()), None, "somebody else's topic");
+    let overruled = Declared { overruled_by: Some("older".to_owned()), ..world.object() };
+    assert_eq!(replicas_change(&overruled, &world.found(), &Outcome::default()), None);
+    found.topics.insert(
+        "t".to_owned(),
+        Err(Answer { error: ResponseError::TopicAuthorizationFailed, message: None }),
+    );
+    assert_eq!(replicas_change(&world.object(), &found, &Outcome::default()), world.recorded);
 }
 
 #[test]
@@ -356,6 +441,7 @@ fn only_so_many_partitions_move_at_the_same_time() {
     assert_eq!(world.pass().0.moves.len(), 7);
     // All that is under way can be led back at once.
     world.declare(1);
+    world.pass();
     assert_eq!(world.pass().0.moves.len(), MOVING_MAX);
     world.settle();
 }
@@ -377,7 +463,7 @@ fn the_new_replicas_of_many_topics_are_spread_together() {
 
 #[test]
 fn fewer_replicas_than_the_topics_own_minimum_in_sync_are_refused() {
-    let mut world = World::new(3, &[&[0, 1, 2]]);
+    let mut world = World::new(3, &[&[0, 1, 2], &[0]]);
     world.spec["config"] = json!({"min.insync.replicas": 2});
     world.declare(1);
     for _ in 0..2 {
@@ -402,6 +488,8 @@ fn topics_at_rest_are_judged_without_the_active_controller() {
     world.layout[1].isr = ids(&[1]);
     assert!(asks_for_moves(&[world.object()], &world.found().topics));
     world.spec["replicas"] = Value::Null;
+    assert!(asks_for_moves(&[world.object()], &world.found().topics), "what is being added does not count");
+    world.layout[1].isr = ids(&[1, 2]);
     assert!(!asks_for_moves(&[world.object()], &world.found().topics));
 }
 
@@ -430,6 +518,8 @@ fn what_the_cluster_refuses_is_told_and_asked_again() {
     world.declare(2);
     world.refuses = Some(ResponseError::InvalidReplicaAssignment);
     world.pass();
+    let (_, outcome, _) = world.ask();
+    assert!(!outcome.moved.is_empty() && !outcome.began_moves(), "{outcome:?}");
     let (_, verdict) = world.pass();
     assert_eq!(told(verdict, Why::RefusedByCluster), "InvalidReplicaAssignment: why");
     assert_eq!(world.recorded.as_ref().unwrap().state, ReplicasChangeState::Pending);
