@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     declared::Declared,
-    replicas::{MOVING_MAX, Survey, left_over, may_be_moving, needs_census, survey},
+    replicas::{Survey, left_over, may_be_moving, needs_census, room, survey},
 };
 use crate::{
     crd::ReplicasChange,
@@ -177,7 +177,7 @@ pub fn plan(declared: &[Declared], found: &Found) -> Plan {
     let mut plan = Plan::default();
     let mut census = found.census.clone();
     let partitions = found.topics.values().flatten().flat_map(|facts| &facts.layout);
-    let mut room = MOVING_MAX.saturating_sub(partitions.filter(|partition| partition.is_moving()).count());
+    let mut room = room(partitions, &census);
     for one in declared {
         let wanted = &one.topic;
         match course(one, found) {
@@ -255,7 +255,8 @@ pub fn judge(one: &Declared, found: &Found, outcome: &Outcome) -> Verdict {
                 (None, _) => Verdict::AsDeclared(facts),
                 (Some(_), Some(answer)) => refused(answer, Some(facts)),
                 (Some(survey), None) => {
-                    let (why, message) = survey.told(one, &found.census);
+                    let asked = moved(one, outcome).count();
+                    let (why, message) = survey.told(one, &found.census, asked);
                     Verdict::Not(why, message, Some(facts))
                 }
             }
@@ -279,7 +280,7 @@ pub fn replicas_change(one: &Declared, found: &Found, outcome: &Outcome) -> Opti
         Course::Keep { survey: Some(survey), facts, .. } => {
             let message = match refused_moves(one, outcome) {
                 Some(answer) => answer.to_string(),
-                None => survey.told(one, &found.census).1,
+                None => survey.told(one, &found.census, moved(one, outcome).count()).1,
             };
             let begun = moved(one, outcome).filter(|answer| answer.is_ok()).count();
             Some(survey.progress(one, &facts, begun, message))

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     crd::{ReplicasChange, ReplicasChangeState},
     kafka::{Census, Move, PartitionFacts, TopicFacts},
+    names::NodeId,
     status::Why,
 };
 
@@ -42,6 +43,8 @@ pub struct Survey {
     leaderless: Vec<i32>,
     /// Those that somebody else moves elsewhere.
     moved_by_others: Vec<i32>,
+    /// Brokers that get replicas and are out of service, or gone: moves to them do not get on.
+    awaited: BTreeSet<NodeId>,
     /// Why nothing may be done.
     refused: Option<String>,
 }
@@ -57,6 +60,7 @@ pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Sur
             survey.done += 1;
         } else if reaches {
             survey.moving += 1;
+            survey.awaited.extend(awaited(partition, census));
         } else if partition.is_moving() && !is_own(one, partition) {
             survey.moved_by_others.push(partition.index);
         } else {
@@ -77,7 +81,25 @@ pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Sur
 #[must_use]
 pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
     let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
-    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| partition.replicas_then() != wanted))
+    let asks =
+        |partition: &PartitionFacts, wanted| partition.replicas_then() != wanted || partition.is_moving();
+    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| asks(partition, wanted)))
+}
+
+/// The brokers that a move brings replicas to and that are out of service, or not registered any more.
+fn awaited(partition: &PartitionFacts, census: &Census) -> Vec<NodeId> {
+    let arrives = |id: &&NodeId| !partition.removing.contains(id);
+    let serves = |id: &NodeId| census.brokers.get(id).is_some_and(|broker| broker.in_service);
+    partition.adding.iter().filter(arrives).copied().filter(|id| !serves(id)).collect()
+}
+
+/// For how many more partitions there is room on the move. Moves that wait for a broker hold up no others: nothing is
+/// copied for them.
+#[must_use]
+pub fn room<'a>(partitions: impl Iterator<Item = &'a PartitionFacts>, census: &Census) -> usize {
+    let takes_room =
+        |partition: &&PartitionFacts| partition.is_moving() && awaited(partition, census).is_empty();
+    MOVING_MAX.saturating_sub(partitions.filter(takes_room).count())
 }
 
 /// Whether replicas of a topic may be on the move, by what a broker knows of it: where one partition has another number of
@@ -169,9 +191,9 @@ impl Survey {
         self.refused.is_none() && (self.moving > 0 || !self.open.is_empty())
     }
 
-    /// Why the topic is not as declared.
+    /// Why the topic is not as declared. `asked` moves of it were asked for in this pass.
     #[must_use]
-    pub fn told(&self, one: &Declared, census: &Census) -> (Why, String) {
+    pub fn told(&self, one: &Declared, census: &Census, asked: usize) -> (Why, String) {
         if let Some(refused) = &self.refused {
             return (Why::NotSupported, refused.clone());
         }
@@ -188,6 +210,13 @@ impl Survey {
         if self.moving > 0 {
             message += &format!("; {} are on their way", self.moving);
         }
+        if let Some(waits) = self.told_of_awaited() {
+            message += &format!("; {waits}");
+        }
+        let waiting = self.open.len().saturating_sub(asked);
+        if waiting > 0 && one.topic.replicas.is_some_and(|wanted| one.leads_to(wanted)) {
+            message += &format!("; {waiting} wait until others have moved (at most {MOVING_MAX} at a time)");
+        }
         if !self.moved_by_others.is_empty() {
             let partitions = list(&self.moved_by_others);
             message += &format!("; partitions {partitions}: somebody else moves them, which is waited for");
@@ -203,6 +232,15 @@ impl Survey {
             message += &self.too_few(one, census);
         }
         (Why::ChangingReplicas, message)
+    }
+
+    fn told_of_awaited(&self) -> Option<String> {
+        let ids: Vec<i32> = self.awaited.iter().map(|id| id.0).collect();
+        match ids.as_slice() {
+            [] => None,
+            [id] => Some(format!("waits for broker {id}, which is out of service")),
+            ids => Some(format!("waits for brokers {}, which are out of service", list(ids))),
+        }
     }
 
     fn too_few(&self, one: &Declared, census: &Census) -> String {

@@ -432,7 +432,10 @@ fn only_so_many_partitions_move_at_the_same_time() {
     world.declare(2);
     world.pass();
     assert_eq!(world.pass().0.moves.len(), MOVING_MAX);
-    assert_eq!(world.pass().0.moves.len(), 0);
+    let (plan, verdict) = world.pass();
+    assert_eq!(plan.moves.len(), 0);
+    let message = told(verdict, Why::ChangingReplicas);
+    assert!(message.ends_with("107 wait until others have moved (at most 100 at a time)"), "{message}");
     for _ in 0..7 {
         let partition = world.layout.iter_mut().find(|partition| partition.is_moving()).unwrap();
         partition.isr = partition.replicas.clone();
@@ -444,6 +447,32 @@ fn only_so_many_partitions_move_at_the_same_time() {
     world.pass();
     assert_eq!(world.pass().0.moves.len(), MOVING_MAX);
     world.settle();
+}
+
+#[test]
+fn a_broker_lost_in_the_middle_is_named_and_holds_up_no_other_moves() {
+    for is_gone in [false, true] {
+        let mut world = World::new(4, &[&[0][..]; MOVING_MAX + 7]);
+        (1..4).for_each(|id| {
+            world.census.brokers.get_mut(&NodeId(id)).unwrap().replicas = i64::from(id) * 1000
+        });
+        world.declare(2);
+        world.pass();
+        assert_eq!(world.pass().0.moves.len(), MOVING_MAX);
+        assert_eq!(world.layout[0].adding, ids(&[1]));
+        match is_gone {
+            true => drop(world.census.brokers.remove(&NodeId(1))),
+            false => world.census.brokers.get_mut(&NodeId(1)).unwrap().in_service = false,
+        }
+        let (plan, verdict) = world.pass();
+        assert_eq!(plan.moves.len(), 7);
+        let message = told(verdict, Why::ChangingReplicas);
+        assert!(message.contains("waits for broker 1, which is out of service"), "{message}");
+        // The way out: the old number takes the moves back.
+        world.declare(1);
+        world.settle();
+        assert!(world.replicas().iter().all(|replicas| *replicas == [0]));
+    }
 }
 
 #[test]
@@ -473,7 +502,7 @@ fn fewer_replicas_than_the_topics_own_minimum_in_sync_are_refused() {
     let found = world.found();
     let one = world.object();
     let survey = survey(&one, found.topics["t"].as_ref().unwrap(), &found.census).unwrap();
-    let (why, message) = survey.told(&one, &found.census);
+    let (why, message) = survey.told(&one, &found.census, 0);
     assert_eq!(why, Why::NotSupported);
     assert!(message.contains("asks for min.insync.replicas 2: set that to 1 at most"), "{message}");
     world.spec["config"] = json!({"min.insync.replicas": 1});
