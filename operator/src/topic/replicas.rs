@@ -49,10 +49,15 @@ pub struct Survey {
     refused: Option<String>,
 }
 
+/// How many replicas each partition is declared to have, if that is declared. The API server takes no number below one.
+fn wanted(one: &Declared) -> Option<usize> {
+    one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok())
+}
+
 /// Looks at a topic whose declaration names a number of replicas; none where every partition has as many.
 #[must_use]
 pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Survey> {
-    let wanted = usize::try_from(one.topic.replicas?).unwrap_or(0);
+    let wanted = wanted(one)?;
     let mut survey = Survey { wanted, total: facts.layout.len(), ..Survey::default() };
     for partition in &facts.layout {
         let reaches = partition.replicas_then() == wanted;
@@ -80,7 +85,7 @@ pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Sur
 /// brokers have to be counted.
 #[must_use]
 pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
-    let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
+    let wanted = wanted(one);
     let asks =
         |partition: &PartitionFacts, wanted| partition.replicas_then() != wanted || partition.is_moving();
     wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| asks(partition, wanted)))
@@ -108,7 +113,7 @@ pub fn room<'a>(partitions: impl Iterator<Item = &'a PartitionFacts>, census: &C
 /// While a change is recorded the active controller is asked in any case: a broker that lags behind shows a topic at rest.
 #[must_use]
 pub fn may_be_moving(one: &Declared, facts: &TopicFacts) -> bool {
-    let wanted = one.topic.replicas.and_then(|wanted| usize::try_from(wanted).ok());
+    let wanted = wanted(one);
     let moves = |partition: &PartitionFacts| {
         wanted.is_some_and(|wanted| partition.replicas.len() != wanted)
             || partition.isr.len() != partition.replicas.len()

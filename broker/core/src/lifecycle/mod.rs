@@ -11,6 +11,8 @@
 //! ```
 
 mod finder;
+#[cfg(test)]
+mod fixture;
 mod follower;
 mod proposals;
 mod registration;

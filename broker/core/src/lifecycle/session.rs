@@ -62,14 +62,11 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::config::Address;
-    use crate::controller::operation::{
-        FetchedMetadata, HeartbeatReply, Operation, RegisterBroker, RegisteredBroker, Reply,
-    };
-    use crate::ids::{BrokerEpoch, ClusterId, IncarnationId, MetadataOffset, NodeId};
+    use crate::controller::operation::{FetchedMetadata, HeartbeatReply, Operation, RegisteredBroker, Reply};
+    use crate::ids::{BrokerEpoch, MetadataOffset};
+    use crate::lifecycle::fixture::registration;
     use crate::lifecycle::{Call, Lifecycle, LifecycleConfig};
     use crate::metadata::feed::encode_feed;
 
@@ -106,18 +103,8 @@ mod tests {
     }
 
     fn broker() -> Lifecycle {
-        let registration = RegisterBroker {
-            node_id: NodeId(1),
-            cluster_id: ClusterId(Uuid::nil()),
-            incarnation_id: IncarnationId(Uuid::nil()),
-            endpoints: Vec::new(),
-            rack: None,
-            directories: Vec::new(),
-            features: Vec::new(),
-            previous_epoch: None,
-        };
         let controller = Address { host: "c0".to_owned(), port: 9090 };
-        Lifecycle::new(LifecycleConfig::new(registration, vec![controller]), Monotonic(0))
+        Lifecycle::new(LifecycleConfig::new(registration(), vec![controller]), Monotonic(0))
     }
 
     /// What it asks for by now.

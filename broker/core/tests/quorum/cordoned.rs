@@ -53,17 +53,6 @@ fn replicas(cluster: &Cluster, topic: &str) -> Vec<Vec<i32>> {
     topic.partitions.values().map(of).collect()
 }
 
-fn refused(cluster: &mut Cluster, topic: NewTopic) -> (i16, String) {
-    let request = Operation::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false });
-    match cluster.call(CONTROLLER, request) {
-        Ok(Reply::CreateTopics(results)) => {
-            let error = results[0].as_ref().unwrap_err();
-            (error.code(), error.to_string())
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 fn topic(name: &str, replication_factor: i16) -> NewTopic {
     NewTopic {
         name: name.to_owned(),
@@ -101,7 +90,7 @@ fn a_cordoned_broker_gets_no_new_replicas_and_keeps_what_it_has() {
 fn too_few_brokers_without_a_cordon_are_told_apart_from_too_few_brokers() {
     let mut cluster = cluster();
     cordon(&mut cluster, broker(2), Some("*")).unwrap();
-    let (code, message) = refused(&mut cluster, topic("t", 3));
+    let (code, message) = cluster.refusal(CONTROLLER, topic("t", 3));
     assert_eq!(code, 38);
     assert_eq!(
         message,
@@ -109,7 +98,7 @@ fn too_few_brokers_without_a_cordon_are_told_apart_from_too_few_brokers() {
          their log directories cordoned (cordoned.log.dirs)"
     );
     cordon(&mut cluster, EVERYBODY, Some("*")).unwrap();
-    assert_eq!(refused(&mut cluster, topic("t", 1)).0, 38, "nobody is left");
+    assert_eq!(cluster.refusal(CONTROLLER, topic("t", 1)).0, 38, "nobody is left");
     // One broker's own value counts before that of all.
     cordon(&mut cluster, broker(2), Some("")).unwrap();
     let made = CreateTopics { topics: vec![topic("t", 1)], validate_only: false };

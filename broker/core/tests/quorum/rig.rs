@@ -352,6 +352,18 @@ impl Cluster {
         self.members.get_mut(&id).unwrap().replies.remove(&ticket).unwrap()
     }
 
+    /// Creates a topic that must be refused; the error's code and text.
+    pub(crate) fn refusal(&mut self, id: NodeId, topic: NewTopic) -> (i16, String) {
+        let request = Operation::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false });
+        match self.call(id, request) {
+            Ok(Reply::CreateTopics(results)) => {
+                let error = results[0].as_ref().unwrap_err();
+                (error.code(), error.to_string())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Lets a disk that was held back go on.
     pub(crate) fn release_disk(&mut self, id: NodeId) {
         self.members.get_mut(&id).unwrap().hold_disk = false;

@@ -62,17 +62,6 @@ fn make(cluster: &mut Cluster, topics: Vec<NewTopic>, validate_only: bool) -> Ve
     results.into_iter().map(short).collect()
 }
 
-fn refusal(cluster: &mut Cluster, topic: NewTopic) -> (i16, String) {
-    let request = Operation::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false });
-    match cluster.call(CONTROLLER, request) {
-        Ok(Reply::CreateTopics(results)) => {
-            let error = results[0].as_ref().unwrap_err();
-            (error.code(), error.to_string())
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn the_defaults_are_one_partition_and_one_replica() {
     let mut cluster = cluster();
@@ -108,7 +97,7 @@ fn what_is_wrong_with_a_topic_is_told_with_kafkas_code() {
     ];
     let before = cluster.image(CONTROLLER).clone();
     for (topic, code, text) in table {
-        let (found, message) = refusal(&mut cluster, topic.clone());
+        let (found, message) = cluster.refusal(CONTROLLER, topic.clone());
         assert_eq!(found, code, "{topic:?}: {message}");
         assert!(message.contains(text), "{topic:?}: {message}");
     }
@@ -118,7 +107,7 @@ fn what_is_wrong_with_a_topic_is_told_with_kafkas_code() {
 #[test]
 fn without_a_live_broker_there_are_no_topics() {
     let mut cluster = Cluster::started(1);
-    let (code, message) = refusal(&mut cluster, topic("t", 1, 1));
+    let (code, message) = cluster.refusal(CONTROLLER, topic("t", 1, 1));
     assert_eq!((code, message.as_str()), (38, "no broker is registered"));
 }
 

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
 use ottla_core::log::{EpochEnd, SequenceError};
-use ottla_core::metadata::image::Partition;
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError};
 use ottla_core::shard::{
     Assignment, Batch, FetchPosition, FollowFrom, FollowProblem, Replicated, ReplicatedPart,
@@ -15,9 +14,8 @@ use ottla_core::shard::{
 use ottla_core::time::Wall;
 use ottla_wire::batch::BatchBuilder;
 
-use crate::rig::{ME, Rig, Seen, TOPIC, assignment};
+use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, assignment};
 
-const OTHER: NodeId = NodeId(2);
 const ID: ProducerId = ProducerId(7);
 
 /// One record of the producer.
@@ -35,15 +33,7 @@ fn led(epoch: i16, sequence: i32, base: i64, leader_epoch: i32) -> Bytes {
 }
 
 fn replicated(leader: NodeId, epoch: i32) -> Assignment {
-    let mut assignment = assignment(TOPIC, Some(leader), epoch);
-    let registration = Partition {
-        replicas: vec![ME, OTHER],
-        directories: vec![Default::default(); 2],
-        isr: vec![ME, OTHER],
-        ..(*assignment.registration).clone()
-    };
-    assignment.registration = Arc::new(registration);
-    assignment
+    rig::replicated(TOPIC, leader, &[ME, OTHER], epoch)
 }
 
 impl Rig {

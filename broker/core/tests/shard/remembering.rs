@@ -1,20 +1,16 @@
 //! How long idempotent producers are remembered, and who is forgotten when there are too many.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::ids::{NodeId, Offset, PartitionIndex, ProducerId, TopicPartition};
-use ottla_core::metadata::image::Partition;
+use ottla_core::ids::{Offset, PartitionIndex, ProducerId, TopicPartition};
 use ottla_core::partition::AckLevel;
-use ottla_core::shard::{Assignment, Batch, Replicated, ReplicatedPart};
+use ottla_core::shard::{Batch, Replicated, ReplicatedPart};
 use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::CrashKind;
 use ottla_wire::batch::BatchBuilder;
 
-use crate::rig::{ME, Rig, Seen, TOPIC, assignment};
-
-const OTHER: NodeId = NodeId(2);
+use crate::rig::{ME, OTHER, Rig, Seen, TOPIC, replicated};
 
 /// What a log, a directory and one tick are bounded by.
 const LOG_MAX: i64 = 10_000;
@@ -44,22 +40,10 @@ fn partition(index: i32) -> TopicPartition {
     TopicPartition { partition: PartitionIndex(index), ..TOPIC }
 }
 
-fn followed(id: TopicPartition) -> Assignment {
-    let mut assignment = assignment(id, Some(OTHER), 1);
-    let registration = Partition {
-        replicas: vec![ME, OTHER],
-        directories: vec![Default::default(); 2],
-        isr: vec![ME, OTHER],
-        ..(*assignment.registration).clone()
-    };
-    assignment.registration = Arc::new(registration);
-    assignment
-}
-
 impl Rig {
     /// A follower's log takes a batch of each of these producers.
     fn fill(&mut self, index: i32, ids: std::ops::Range<i64>) {
-        self.shard.assign(followed(partition(index)));
+        self.shard.assign(replicated(partition(index), OTHER, &[ME, OTHER], 1));
         self.sync();
         let (bytes, from) = (of_each(ids), Offset(0));
         let given = Replicated::Records { bytes, high_watermark: from, log_start: from };

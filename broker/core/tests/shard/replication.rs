@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use ottla_core::config::{Durability, Limit};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
-use ottla_core::metadata::image::Partition;
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome};
 use ottla_core::shard::{
     Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
@@ -17,21 +16,11 @@ use ottla_sim::disk::{CrashKind, SimDisk};
 use ottla_sim::rng::Rng;
 use uuid::Uuid;
 
-use crate::rig::{ME, Rig, Seen, TOPIC, assignment, batch};
-
-const OTHER: NodeId = NodeId(2);
+use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch};
 
 /// Both are replicas; the ISR is as given.
 fn replicated(leader: NodeId, isr: &[NodeId], epoch: i32) -> Assignment {
-    let mut assignment = assignment(TOPIC, Some(leader), epoch);
-    let registration = Partition {
-        replicas: vec![ME, OTHER],
-        directories: vec![Default::default(); 2],
-        isr: isr.to_vec(),
-        ..(*assignment.registration).clone()
-    };
-    assignment.registration = Arc::new(registration);
-    assignment
+    rig::replicated(TOPIC, leader, isr, epoch)
 }
 
 /// A batch as a leader of this epoch would give it.

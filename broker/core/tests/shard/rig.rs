@@ -19,6 +19,7 @@ use ottla_wire::batch::BatchBuilder;
 use uuid::Uuid;
 
 pub(crate) const ME: NodeId = NodeId(1);
+pub(crate) const OTHER: NodeId = NodeId(2);
 pub(crate) const TOPIC: TopicPartition =
     TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(0) };
 
@@ -67,6 +68,19 @@ pub(crate) fn assignment(topic: TopicPartition, leader: Option<NodeId>, epoch: i
         registration: registration(leader, epoch),
         config: TopicConfig::resolve(&Settings::default(), &Layers::default()),
     }
+}
+
+/// A replica of this broker's beside one of broker `OTHER`; the ISR is as given.
+pub(crate) fn replicated(topic: TopicPartition, leader: NodeId, isr: &[NodeId], epoch: i32) -> Assignment {
+    let mut assignment = assignment(topic, Some(leader), epoch);
+    let registration = Partition {
+        replicas: vec![ME, OTHER],
+        directories: vec![DirectoryId::default(); 2],
+        isr: isr.to_vec(),
+        ..(*assignment.registration).clone()
+    };
+    assignment.registration = Arc::new(registration);
+    assignment
 }
 
 pub(crate) fn batch(values: &[&str]) -> Batch {

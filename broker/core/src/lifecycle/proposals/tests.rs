@@ -1,8 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::controller::operation::RegisterBroker;
-use crate::ids::{ClusterId, IncarnationId, NodeId, PartitionIndex, TopicId};
+use crate::ids::{NodeId, PartitionIndex, TopicId};
 use crate::metadata::image::LeaderRecoveryState;
 
 const LATER: Monotonic = Monotonic(500);
@@ -21,17 +20,7 @@ fn proposal(partition_epoch: i32) -> IsrProposal {
 }
 
 fn config() -> LifecycleConfig {
-    let registration = RegisterBroker {
-        node_id: NodeId(1),
-        cluster_id: ClusterId(Uuid::nil()),
-        incarnation_id: IncarnationId(Uuid::nil()),
-        endpoints: Vec::new(),
-        rack: None,
-        directories: Vec::new(),
-        features: Vec::new(),
-        previous_epoch: None,
-    };
-    LifecycleConfig::new(registration, Vec::new())
+    LifecycleConfig::new(crate::lifecycle::fixture::registration(), Vec::new())
 }
 
 /// The partitions of the request that is to be sent now.
