@@ -289,8 +289,7 @@ impl Lifecycle {
             self.registration.stop_alone();
             self.effects.events.push(LifecycleEvent::StoppedAlone);
         }
-        let offset = self.follower.image().offset;
-        if let Some(operation) = self.registration.next(now, &self.config, offset) {
+        if let Some(operation) = self.registration.next(now, &self.config, self.follower.image()) {
             let number = self.call(operation);
             self.registration.sent(number, now);
         }

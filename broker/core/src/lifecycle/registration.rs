@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{BrokerState, CallError, CallNumber, LifecycleConfig, REGISTER};
 use crate::controller::OperationError;
 use crate::controller::operation::{Heartbeat, Operation, Reply};
-use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset};
-use crate::metadata::image::{Broker, Fencing};
+use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset, NodeId};
+use crate::metadata::image::{Broker, Fencing, Image};
 use crate::time::Monotonic;
 
 /// How often a broker that wants to stop asks whether it may. Others must hear of its new leaders first, which
@@ -102,12 +102,12 @@ impl Registration {
         &mut self,
         now: Monotonic,
         config: &LifecycleConfig,
-        applied: MetadataOffset,
+        image: &Image,
     ) -> Option<Operation> {
         if self.stopped || self.waits_for.is_some() {
             return None;
         }
-        if now < self.next_at && !self.has_news(applied) {
+        if now < self.next_at && !self.has_news(config.registration.node_id, image) {
             return None;
         }
         let Some(epoch) = self.epoch else {
@@ -116,7 +116,7 @@ impl Registration {
         let heartbeat = Heartbeat {
             node_id: config.registration.node_id,
             epoch,
-            metadata_offset: applied,
+            metadata_offset: image.offset,
             want_fence: !self.logs_recovered,
             want_shutdown: self.wants_shutdown,
             offline_directories: self.offline_directories.clone(),
@@ -170,14 +170,17 @@ impl Registration {
         }
     }
 
-    /// Whether a heartbeat now would say something that the last did not, and that somebody waits for.
-    fn has_news(&self, applied: MetadataOffset) -> bool {
+    /// Whether a heartbeat now would say something that the last did not, and that somebody waits for: the controller,
+    /// or another broker that may not end before everybody knows who leads in its place.
+    fn has_news(&self, me: NodeId, image: &Image) -> bool {
         let (Some(epoch), Some(said)) = (self.epoch, &self.said) else { return false };
         let caught_up =
             |offset: MetadataOffset| i64::try_from(offset.0).is_ok_and(|offset| offset >= epoch.0);
+        let stops = |broker: &Broker| broker.node_id != me && broker.fencing == Fencing::InControlledShutdown;
         said.want_fence == self.logs_recovered
             || said.want_shutdown != self.wants_shutdown
             || said.offline_directories != self.offline_directories
-            || (caught_up(applied) && !caught_up(said.metadata_offset))
+            || (caught_up(image.offset) && !caught_up(said.metadata_offset))
+            || (image.offset > said.metadata_offset && image.brokers.values().any(|broker| stops(broker)))
     }
 }

@@ -176,6 +176,20 @@ fn a_broker_that_stops_in_order_leads_nothing_when_it_is_let_go() {
     assert_eq!(fencing(&cluster, active, 5), Fencing::Fenced);
 }
 
+/// A client of an old protocol looks for the new leader when its connection ends, and else a quarter of a second later.
+#[test]
+fn a_broker_that_stops_need_not_wait_for_the_next_heartbeats_of_others() {
+    let mut cluster = Cluster::started(1);
+    for id in 5..8 {
+        cluster.start_broker(NodeId(id), 1);
+    }
+    cluster.pass(500);
+    let began = cluster.now;
+    cluster.brokers.get_mut(&NodeId(5)).unwrap().shut_down(began);
+    cluster.pass_until("it may stop", |cluster| cluster.brokers[&NodeId(5)].state() == BrokerState::Stopped);
+    assert!(cluster.now.since(began).as_millis() <= 150, "{:?}", cluster.now.since(began));
+}
+
 #[test]
 fn a_broker_that_no_controller_can_let_go_stops_alone_after_a_while() {
     let mut cluster = Cluster::started(1);
