@@ -14,7 +14,7 @@ use crate::command::{Answer, wait_until};
 use crate::faults::catalogue::{Durability, Storage};
 use crate::faults::cluster::{self, Cluster, NODES, TOPIC, Template};
 use crate::faults::history::{self, Event, What};
-use crate::faults::load::{LIBRDKAFKA, Load, PARTITIONS};
+use crate::faults::load::{JAVA, LIBRDKAFKA, Load, PARTITIONS};
 use crate::faults::network::{self, Cut, From};
 use crate::figures::mebi;
 use crate::kafka::Kafka;
@@ -22,6 +22,8 @@ use crate::kcat::Kcat;
 
 /// How long the load runs before and after what is measured.
 const CALM: Duration = Duration::from_secs(3);
+/// What belongs to a restart before it: the last acknowledgement there is where its stall may begin.
+const BEFORE_MS: u64 = 1_000;
 /// How long an acknowledgement may be on its way.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long it may take until every partition acknowledges again.
@@ -145,19 +147,22 @@ impl Stand<'_> {
 
     fn restarts(&self) -> Result<Vec<(Figure, f64)>> {
         let mut figures = Vec::new();
-        let (mut cluster, mut load) = self.under_load()?;
+        let mut cluster = self.cluster(PARTITIONS, Durability::PageCache)?;
+        let mut load = Load::start(&cluster, self.kafka, false)?;
+        thread::sleep(CALM);
         for id in NODES {
+            let stopped_ms = now_ms()?;
             cluster.stop(id)?;
             cluster.spawn(id)?;
             cluster.wait_until_whole(LIMIT)?;
             load.wait_for_acknowledgements(LIMIT)?;
             thread::sleep(CALM);
-            let events = load.stop()?;
+            let mut events = load.events()?;
+            events.retain(|event| event.time_ms + BEFORE_MS >= stopped_ms);
             figures.push((Figure::RestartStall, seconds(gap_ms(&events))));
+            figures.push((Figure::RestartStallOfJava, seconds(pause_ms(&events, JAVA))));
             let errors = events.iter().filter(|event| matches!(event.what, What::Unknown { .. })).count();
             figures.push((Figure::RestartErrors, f64::from(u32::try_from(errors)?)));
-            load = Load::start_alone(&cluster, false)?;
-            thread::sleep(CALM);
         }
         load.stop()?;
         Ok(figures)
@@ -258,6 +263,14 @@ fn now_ms() -> Result<u64> {
 
 fn gap_ms(events: &[Event]) -> u64 {
     history::gaps_ms(events, LIBRDKAFKA).into_values().max().unwrap_or_default()
+}
+
+/// The longest time without an acknowledgement of any partition: a client that stays with one partition for many
+/// records, as Kafka's does without keys, has gaps in each of the others that nobody waited for.
+fn pause_ms(events: &[Event], client: &str) -> u64 {
+    let acknowledged = events.iter().filter(|event| event.process == client && acknowledged(event).is_some());
+    let times: Vec<u64> = acknowledged.map(|event| event.time_ms).collect();
+    times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
 }
 
 /// How long it takes from `started` until clients that know nothing yet have a record acknowledged in each partition.

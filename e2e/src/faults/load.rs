@@ -19,7 +19,7 @@ pub const LAST_READER: &str = "last";
 /// The producer of librdkafka. It sends to every partition in turn.
 pub const LIBRDKAFKA: &str = "c";
 /// The Java producer: VerifiableProducer takes a number as the prefix of its values.
-const JAVA: &str = "7";
+pub const JAVA: &str = "7";
 const WATCHER: &str = "watcher";
 /// Of the topic of a run: each broker leads one.
 pub const PARTITIONS: u32 = 3;
