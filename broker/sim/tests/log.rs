@@ -62,9 +62,15 @@ impl Run {
         run
     }
 
-    fn recovery_point(&self) -> Option<Offset> {
+    fn start(&self) -> Option<RecoveryStart> {
         let offsets = Checkpoint::RecoveryPoint.read(&self.disk).ok()?;
-        Some(offsets.get(&key()).copied().unwrap_or_default())
+        let recovery_point = offsets.get(&key()).copied();
+        Some(RecoveryStart {
+            clean_shutdown: false,
+            established: recovery_point.is_some(),
+            recovery_point: recovery_point.unwrap_or_default(),
+            log_start: Offset(0),
+        })
     }
 
     /// Opens or makes the log, through as many crashes as it takes.
@@ -83,8 +89,7 @@ impl Run {
         if self.rng.permille(200) {
             self.disk.crash_after(self.rng.below(20));
         }
-        let recovery_point = self.recovery_point()?;
-        let start = RecoveryStart { clean_shutdown: false, recovery_point, log_start: Offset(0) };
+        let start = self.start()?;
         let found = ottla_core::disk::Disk::list(&self.disk, "").ok()?;
         if found.iter().any(|name| name == DIRECTORY) {
             match Log::open(self.disk.clone(), DIRECTORY, &CONFIG, start) {
@@ -197,6 +202,9 @@ impl Run {
     }
 
     fn checkpoint(&mut self, log: &mut Log<SimDisk>) -> bool {
+        if !log.is_established() {
+            return true;
+        }
         let recovery_point = log.take_recovery_point();
         let offsets = Offsets::from([(key(), recovery_point)]);
         Checkpoint::RecoveryPoint.write(&self.disk, &offsets).is_ok()

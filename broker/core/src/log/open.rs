@@ -17,6 +17,9 @@ use crate::ids::{Offset, TopicId};
 pub struct RecoveryStart {
     /// The node was shut down properly, and wrote all it had.
     pub clean_shutdown: bool,
+    /// A checkpoint of the directory names the log, which none does before the log's first sync: what
+    /// that one made durable, its name and whose it is, needs no second time.
+    pub established: bool,
     /// Everything below is durable.
     pub recovery_point: Offset,
     /// The first offset that clients may read.
@@ -91,26 +94,27 @@ impl<D: Disk> Log<D> {
         log.open_producers()?;
         log.pending.epochs = written_epochs.unwrap_or_default() != log.epochs;
         if !clean {
-            log.resync()?;
+            // The checkpoint may speak of an earlier log of the name, as long as this one takes it back.
+            log.resync(start.established && truncation.is_none())?;
         }
         log.flushed_end = log.log_end();
         Ok((log, report))
     }
 
-    /// Makes durable what recovery has kept and changed, and the directory's own name. All other names are
-    /// durable since recovery looked at them. Small files are written over themselves before they are synced:
-    /// after a failed sync the page cache may show what never reached the disk, and take it for clean.
-    fn resync(&mut self) -> Result<(), OpenError> {
-        let mut names = vec![METADATA];
-        names.extend(self.truncation.map(|_| TRUNCATION));
-        for name in names {
+    /// Makes durable what recovery has kept and changed, and unless they are `established`, the directory's own
+    /// name and whose log it is. All other names are durable since recovery looked at them. Small files are written over
+    /// themselves before they are synced: after a failed sync the page cache may show what never reached the disk, and
+    /// take it for clean.
+    fn resync(&mut self, established: bool) -> Result<(), OpenError> {
+        let names = [(!established).then_some(METADATA), self.truncation.map(|_| TRUNCATION)];
+        for name in names.into_iter().flatten() {
             let path = join(&self.directory, name);
             let file = self.disk.open(&path, OpenMode::Existing).map_err(failed("open", &path))?;
             text_file::rewrite(&file).map_err(failed("write", &path))?;
             self.pending.files.push(file);
         }
-        self.pending.parent = true;
-        let job = self.take_sync().expect("a name is to be synced");
+        self.pending.parent = !established;
+        let job = self.take_sync().expect("recovery leaves the last segment to be synced");
         let result = job.run();
         self.sync_finished(job.number(), result)?;
         Ok(())

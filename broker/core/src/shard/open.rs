@@ -59,6 +59,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             let offset = |offsets: &Offsets| offsets.get(&name).copied();
             let start = RecoveryStart {
                 clean_shutdown: clean.is_some(),
+                established: recovery_points.contains_key(&name),
                 recovery_point: offset(&recovery_points).unwrap_or(Offset(0)),
                 log_start: offset(&log_starts).unwrap_or(Offset(0)),
             };

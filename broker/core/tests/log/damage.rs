@@ -29,8 +29,12 @@ fn ten(disk: &SimDisk) -> Vec<Bytes> {
 }
 
 fn open_error(disk: &SimDisk, recovery_point: i64) -> OpenError {
-    let start =
-        RecoveryStart { clean_shutdown: false, recovery_point: Offset(recovery_point), log_start: Offset(0) };
+    let start = RecoveryStart {
+        clean_shutdown: false,
+        established: recovery_point > 0,
+        recovery_point: Offset(recovery_point),
+        log_start: Offset(0),
+    };
     Log::open(disk.clone(), DIRECTORY, &LogConfig::default(), start).unwrap_err()
 }
 

@@ -213,6 +213,9 @@ impl Model {
     }
 
     fn checkpoint(&mut self) -> Result<(), Crashed> {
+        if !self.log().is_established() {
+            return Ok(());
+        }
         let recovery_point = self.log().take_recovery_point();
         let log_start = self.log().log_start();
         let disk = self.disk.clone();
@@ -272,7 +275,8 @@ impl Model {
         let before = contents(self.log());
         let (start, end) = (self.log().log_start(), self.log().log_end());
         self.log = None;
-        let start = RecoveryStart { clean_shutdown: true, recovery_point: end, log_start: start };
+        let start =
+            RecoveryStart { clean_shutdown: true, established: true, recovery_point: end, log_start: start };
         let opened = Log::open(self.disk.clone(), DIRECTORY, &config(), start);
         let (log, report) = ok(&self.disk, opened)?;
         assert_eq!((report.cut_bytes, report.removed_segments), (0, 0));
@@ -288,12 +292,14 @@ impl Model {
         self.log = None;
         let read = |checkpoint: Checkpoint| {
             let offsets = ok(&self.disk, checkpoint.read(&self.disk))?;
-            Ok(offsets.get(&key()).copied().unwrap_or_default())
+            Ok(offsets.get(&key()).copied())
         };
+        let recovery_point = read(Checkpoint::RecoveryPoint)?;
         let start = RecoveryStart {
             clean_shutdown: false,
-            recovery_point: read(Checkpoint::RecoveryPoint)?,
-            log_start: read(Checkpoint::LogStart)?,
+            established: recovery_point.is_some(),
+            recovery_point: recovery_point.unwrap_or_default(),
+            log_start: read(Checkpoint::LogStart)?.unwrap_or_default(),
         };
         let nothing_promised = self.promised == 0;
         if !self.disk.list("").unwrap().contains(&DIRECTORY.to_owned()) {

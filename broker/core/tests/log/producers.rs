@@ -34,7 +34,12 @@ fn stop(log: &mut Log<SimDisk>) -> RecoveryStart {
     while let Some(job) = log.take_sync() {
         log.sync_finished(job.number(), job.run()).unwrap();
     }
-    RecoveryStart { clean_shutdown: true, recovery_point: log.log_end(), log_start: log.log_start() }
+    RecoveryStart {
+        clean_shutdown: true,
+        established: true,
+        recovery_point: log.log_end(),
+        log_start: log.log_start(),
+    }
 }
 
 /// The last batch comes again.

@@ -92,8 +92,12 @@ pub(crate) fn open(
     config: &LogConfig,
     recovery_point: i64,
 ) -> (Log<SimDisk>, RecoveryReport) {
-    let start =
-        RecoveryStart { clean_shutdown: false, recovery_point: Offset(recovery_point), log_start: Offset(0) };
+    let start = RecoveryStart {
+        clean_shutdown: false,
+        established: recovery_point > 0,
+        recovery_point: Offset(recovery_point),
+        log_start: Offset(0),
+    };
     Log::open(disk.clone(), DIRECTORY, config, start).unwrap()
 }
 

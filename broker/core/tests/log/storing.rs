@@ -139,7 +139,12 @@ fn a_closed_log_opens_with_nothing_to_recover() {
     let recovery_point = log.take_recovery_point();
     log.recovery_point_written(recovery_point).unwrap();
     drop(log);
-    let start = RecoveryStart { clean_shutdown: true, recovery_point: Offset(200), log_start: Offset(0) };
+    let start = RecoveryStart {
+        clean_shutdown: true,
+        established: true,
+        recovery_point: Offset(200),
+        log_start: Offset(0),
+    };
     let changes = disk.counts().changes;
     let (log, report) = Log::open(disk.clone(), DIRECTORY, &small(), start).unwrap();
     assert_eq!(report, Default::default());

@@ -3,6 +3,7 @@ use std::time::Duration;
 use ottla_core::config::{Durability, Limit};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use ottla_core::log::checkpoints::Checkpoint;
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::shard::{Effect, FetchPosition, OffsetFound, OffsetTarget, ReadsTo};
 use ottla_core::time::Monotonic;
@@ -382,4 +383,20 @@ fn only_the_leader_says_where_an_epoch_ends_and_only_to_who_knows_its_own() {
     assert_eq!(ends(&rig, Some(6), 3), Err(unknown));
     rig.shard.assign(assignment(TOPIC, None, 6));
     assert_eq!(ends(&rig, None, 3), Err(PartitionError::NotLeader));
+}
+
+/// A start after a crash trusts that the name of a log in a checkpoint, and whose it is, are durable.
+#[test]
+fn a_log_is_in_no_checkpoint_before_its_first_sync() {
+    let mut rig = Rig::new();
+    let named = |rig: &Rig| Checkpoint::RecoveryPoint.read(&rig.disk).unwrap().len();
+    rig.shard.assign(assignment(TOPIC, Some(ME), 0));
+    rig.begin();
+    rig.shard.tick(Monotonic(6_000));
+    rig.effects();
+    assert_eq!(named(&rig), 0);
+    rig.finish();
+    rig.shard.tick(Monotonic(12_000));
+    rig.effects();
+    assert_eq!(named(&rig), 1);
 }

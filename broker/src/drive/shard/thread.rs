@@ -8,6 +8,7 @@ use std::time::Duration;
 use ottla_core::disk::is_no_descriptor;
 use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::lifecycle::ProposalAnswer;
+use ottla_core::log::OpenError;
 use ottla_core::partition::{IsrProposal, PartitionError};
 use ottla_core::replicas::Routes;
 use ottla_core::shard::{Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, Produced, Shard};
@@ -158,6 +159,9 @@ fn report_opened(directory: &Path, opened: Opened<RealDisk, Answer, Weak<Notify>
                 warn!(log = %log.directory, cut_bytes = report.cut_bytes, flaw = ?report.flaw, "torn tail cut");
             }
             Ok(_) => {}
+            Err(error @ OpenError::Unfinished { .. }) => {
+                info!(log = %log.directory, %error, "log holds nothing; it is made anew where it is assigned");
+            }
             Err(error) => error!(log = %log.directory, %error, "log cannot be opened and is left alone"),
         }
     }
