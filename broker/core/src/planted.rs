@@ -27,13 +27,17 @@ pub enum Bug {
     StaleLeader,
     /// A replica that may have lost the end of its log in a crash stays an eligible leader.
     EligibleAfterLoss,
+    /// A damaged log is replaced by an empty one though its partition counts on what it holds.
+    ReplaceEligible,
+    /// The controller lets a replica lead whose log is damaged.
+    LeadWithDamage,
     /// A controller writes down the term that it voted in, and not for whom.
     ForgetVote,
 }
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("vote_before_sync", Self::VoteBeforeSync),
         ("ack_before_followers", Self::AckBeforeFollowers),
@@ -44,6 +48,8 @@ impl Bug {
         ("no_partition_epoch_check", Self::NoPartitionEpochCheck),
         ("stale_leader", Self::StaleLeader),
         ("eligible_after_loss", Self::EligibleAfterLoss),
+        ("replace_eligible", Self::ReplaceEligible),
+        ("lead_with_damage", Self::LeadWithDamage),
         ("forget_vote", Self::ForgetVote),
     ];
 }

@@ -345,9 +345,7 @@ impl Replicas {
     /// a replica that this process serves: a leader may have proposed it for the ISR for what it fetched, and would
     /// learn from no epoch that it lost that.
     fn is_obsolete(&self, registration: &Partition) -> bool {
-        registration.leader.is_some_and(|leader| leader != self.me)
-            && !registration.isr.contains(&self.me)
-            && !registration.elr.contains(&self.me)
+        registration.does_without(self.me)
     }
 
     fn hold(&mut self, partition: TopicPartition, held: Held) {

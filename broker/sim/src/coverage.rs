@@ -54,6 +54,10 @@ pub enum Happening {
     FailedSync,
     /// A write found no room.
     DiskFull,
+    /// A bit of a log was another when its node started.
+    BitRot,
+    /// And the log was copied anew.
+    CopiedAnew,
     /// A process ended itself over its disk.
     EndedItself,
     /// A vote was cast.
@@ -114,7 +118,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 54] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -139,6 +143,8 @@ impl Happening {
         Self::TornWrite,
         Self::FailedSync,
         Self::DiskFull,
+        Self::BitRot,
+        Self::CopiedAnew,
         Self::EndedItself,
         Self::Vote,
         Self::Election,
@@ -196,6 +202,8 @@ impl Happening {
             Self::TornWrite => "write torn",
             Self::FailedSync => "sync failed",
             Self::DiskFull => "disk full",
+            Self::BitRot => "bit of a log rotted",
+            Self::CopiedAnew => "damaged log copied anew",
             Self::EndedItself => "ended itself over its disk",
             Self::Vote => "vote cast",
             Self::Election => "term with a leader",

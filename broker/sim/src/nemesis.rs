@@ -134,6 +134,7 @@ impl Nemesis {
             unsynced_power_loss,
             // Aimed, not drawn.
             late_request: _,
+            bit_rot: _,
         } = options.faults;
         let kinds = [
             (process_crash, Kind::ProcessCrash),

@@ -77,8 +77,42 @@ pub struct Faults {
     /// A machine loses power though acknowledgements do not wait for disks: one at a time, while every partition has
     /// another replica in sync that keeps running.
     pub unsynced_power_loss: bool,
+    /// A bit of what was durable is another when its node starts again.
+    pub bit_rot: bool,
     /// A request for another ISR comes once more, late: its connection broke, and the leader asked over another one.
     pub late_request: bool,
+}
+
+/// What of a seed's options says how many copies hold what was acknowledged.
+struct Copies {
+    synced: bool,
+    replication_factor: i16,
+    min_insync_replicas: i16,
+    may_move: bool,
+}
+
+impl Faults {
+    /// Faults that came later, drawn apart from the others: a seed without them does what it did before.
+    fn with_those_drawn_apart(self, seed: u64, copies: &Copies) -> Self {
+        let mut late = Rng::new(seed).fork("late requests");
+        Self {
+            // Two copies must be there whenever one is lost: with a minimum of one a single one may count as all.
+            unsynced_power_loss: !copies.synced
+                && copies.replication_factor > 1
+                && copies.min_insync_replicas > 1
+                && !copies.may_move
+                && late.permille(700),
+            late_request: copies.replication_factor > 1 && late.permille(400),
+            // Somebody else must hold what was committed, whatever becomes of the rest: nobody who needs no disk, has lost
+            // his volume, or is alone where a move ends.
+            bit_rot: copies.synced
+                && copies.min_insync_replicas > 1
+                && !self.lost_volume
+                && !copies.may_move
+                && Rng::new(seed).fork("bit rot").permille(800),
+            ..self
+        }
+    }
 }
 
 impl Options {
@@ -119,6 +153,7 @@ impl Options {
             membership,
             unsynced_power_loss: false,
             late_request: false,
+            bit_rot: false,
         };
         // Drawn apart, so that a seed without moves does what it did before there were any.
         let mut moves = Rng::new(seed).fork("moves");
@@ -127,18 +162,13 @@ impl Options {
             && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
         let reassignment_interval_ms =
             (may_move && moves.permille(350)).then(|| *moves.pick(&[100, 400, 1_000, 3_000]));
-        // Drawn apart, too.
-        let mut late = Rng::new(seed).fork("late requests");
-        let faults = Faults {
-            // Two copies must be there whenever one is lost: with a minimum of one a single one may count as all.
-            unsynced_power_loss: !synced
-                && replication_factor > 1
-                && min_insync_replicas > 1
-                && reassignment_interval_ms.is_none()
-                && late.permille(700),
-            late_request: replication_factor > 1 && late.permille(400),
-            ..faults
+        let copies = Copies {
+            synced,
+            replication_factor,
+            min_insync_replicas,
+            may_move: reassignment_interval_ms.is_some(),
         };
+        let faults = faults.with_those_drawn_apart(seed, &copies);
         Self {
             seed,
             reassignment_interval_ms,
@@ -177,6 +207,7 @@ impl Options {
             membership: false,
             unsynced_power_loss: false,
             late_request: false,
+            bit_rot: false,
         };
         Self {
             combined_count: 3,

@@ -152,3 +152,13 @@ fn staying_eligible_after_losing_records_is_caught_by_the_checker_of_eligible_le
 fn forgetting_a_vote_is_caught_by_the_checker_of_votes() {
     catches(Bug::ForgetVote, Rule::OneVote);
 }
+
+#[test]
+fn replacing_a_damaged_log_that_counts_is_caught_by_the_checker_of_eligible_leaders() {
+    catches(Bug::ReplaceEligible, Rule::EligibleLeader);
+}
+
+#[test]
+fn leading_with_a_damaged_log_is_caught_by_the_checker_of_the_isr() {
+    catches(Bug::LeadWithDamage, Rule::InSync);
+}

@@ -7,11 +7,12 @@
 
 mod call;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_core::ids::DirectoryId;
+use ottla_core::ids::{DirectoryId, TopicPartition};
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
@@ -80,6 +81,7 @@ pub(crate) async fn run(parts: BrokerParts) {
         routes: parts.routes,
         shard_events: parts.shard_events,
         directories: parts.directories,
+        damaged: BTreeMap::new(),
         images: parts.images,
         status: parts.status,
         active: parts.active,
@@ -99,6 +101,8 @@ struct Driver {
     shards: Shards,
     routes: watch::Sender<Routes>,
     directories: Vec<Directory>,
+    /// The damaged logs of each shard.
+    damaged: BTreeMap<usize, BTreeSet<TopicPartition>>,
     shard_events: mpsc::UnboundedReceiver<ShardEvent>,
     images: watch::Sender<Arc<Image>>,
     status: watch::Sender<BrokerStatus>,
@@ -140,10 +144,12 @@ impl Driver {
 
     fn shard_event(&mut self, event: ShardEvent) {
         match event {
-            ShardEvent::Opened { shard, partitions } => {
+            ShardEvent::Opened { shard, partitions, damaged } => {
                 self.metrics.log_directory(&self.directories[shard].path, true);
                 self.replicas.opened(shard, partitions);
+                self.damaged(shard, damaged);
             }
+            ShardEvent::Damaged { shard, damaged } => self.damaged(shard, damaged),
             ShardEvent::Failed { shard } => {
                 let directory = &self.directories[shard];
                 self.metrics.log_directory(&directory.path, false);
@@ -160,6 +166,12 @@ impl Driver {
         if self.replicas.are_known() {
             self.lifecycle.recovered();
         }
+    }
+
+    /// Before the logs count as recovered: the controller is to know it when it takes the broker into service.
+    fn damaged(&mut self, shard: usize, damaged: BTreeSet<TopicPartition>) {
+        self.damaged.insert(shard, damaged);
+        self.lifecycle.damaged(self.damaged.values().flatten().copied().collect());
     }
 
     /// True when the broker has stopped.

@@ -12,6 +12,7 @@
 //! [`batch`] is about what Produce and Fetch carry.
 
 pub mod batch;
+pub mod broker_heartbeat;
 pub mod error;
 pub mod fetch_response;
 pub mod frame;

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::damaged::DamagedLogs;
 use super::error::OperationError;
 use super::features::check_features;
 use super::operation::{Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker, Reply};
@@ -46,8 +47,8 @@ impl State {
         }
         // It begins fenced. The registration comes last, as in `change`.
         let before = self.image.brokers.get(&id);
-        let without = self.with(before.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
-        let partitions = Partitions::of(&without, config);
+        let without = with(&self.image, before.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
+        let partitions = Partitions::of(&without, config, &self.damaged);
         // The same process that registers again has lost nothing. Of one that was unregistered nobody can say any more
         // how it stopped.
         let crashed = before.is_none_or(|before| {
@@ -97,7 +98,7 @@ impl State {
             }
             (Fencing::InControlledShutdown, _) => Fencing::InControlledShutdown,
         };
-        let records = self.change(config, broker, next, &offline_of(broker, request));
+        let records = self.follow_heartbeat(config, broker, next, request);
         let fenced = next == Fencing::Fenced;
         let reply = Reply::Heartbeat(HeartbeatReply { caught_up, fenced, should_shut_down });
         Ok(Outcome { records, reply })
@@ -111,9 +112,9 @@ impl State {
         id: NodeId,
     ) -> Result<Outcome, OperationError> {
         let broker = self.image.brokers.get(&id).ok_or(OperationError::BrokerIdNotRegistered(id))?;
-        let after = self.with([change_of(broker, Fencing::Fenced, None)]);
+        let after = with(&self.image, [change_of(broker, Fencing::Fenced, None)]);
         // The end of the registration comes last, as in `change`.
-        let mut records = Partitions::of(&after, config).broker_leaves(id);
+        let mut records = Partitions::of(&after, config, &self.damaged).broker_leaves(id);
         records.push(Record::UnregisterBroker(record::UnregisterBroker { node_id: id, epoch: broker.epoch }));
         Ok(Outcome { records, reply: Reply::UnregisterBroker })
     }
@@ -129,8 +130,8 @@ impl State {
         let silent: Vec<&Arc<Broker>> =
             serving.filter(|broker| !self.has_session(now, broker.node_id)).collect();
         let first = silent.first()?;
-        let after = self.with(silent.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
-        let mut records = Partitions::of(&after, config).broker_leaves(first.node_id);
+        let after = with(&self.image, silent.iter().map(|broker| change_of(broker, Fencing::Fenced, None)));
+        let mut records = Partitions::of(&after, config, &self.damaged).broker_leaves(first.node_id);
         records.push(change_of(first, Fencing::Fenced, None));
         Some((first.node_id, records))
     }
@@ -168,47 +169,30 @@ impl State {
         }
     }
 
-    /// What it takes to make a broker this, with these directories failed.
-    ///
-    /// It may take more than one entry (see `Controller::write`), and be cut short there. A broker that goes is
-    /// therefore out of service only with the last record: until then its session, its heartbeat or its registration
-    /// leads here again, and does what is left. One that comes is in service with the first record, so that at no time
-    /// somebody leads who is not; what is left is then done with all else that nobody leads, see `Controller::tick`.
-    fn change(
+    /// What a heartbeat leads to. Of damaged logs it comes first who counts on them no more: none of them must lead when
+    /// the broker comes into service.
+    fn follow_heartbeat(
         &self,
         config: &ControllerConfig,
         broker: &Broker,
         next: Fencing,
-        offline: &[DirectoryId],
+        request: &Heartbeat,
     ) -> Vec<Record> {
-        let id = broker.node_id;
-        let directories_fail_too = broker.offline_directories != offline;
-        if broker.fencing == next && !directories_fail_too {
-            return Vec::new();
+        let (id, offline) = (broker.node_id, offline_of(broker, request));
+        if request.damaged_logs.is_empty() && self.damaged.of(id).next().is_none() {
+            return change(&self.image, config, &self.damaged, broker, next, &offline);
         }
-        let change = change_of(broker, next, directories_fail_too.then(|| offline.to_vec()));
-        let after = self.with([change.clone()]);
-        let partitions = Partitions::of(&after, config);
-        let mut records = match (broker.fencing, next) {
-            (before, after) if before == after => partitions.directories_fail(id, offline),
-            (_, Fencing::Fenced | Fencing::InControlledShutdown) => partitions.broker_leaves(id),
-            (_, Fencing::Unfenced) => {
-                let mut records = vec![change];
-                records.extend(partitions.elect_leaders());
-                return records;
-            }
-        };
-        records.push(change);
+        let mut damaged = self.damaged.clone();
+        damaged.told(id, &request.damaged_logs);
+        let mut records = Partitions::of(&self.image, config, &damaged).logs_are_damaged(id);
+        let image = with(&self.image, records.clone());
+        records.extend(change(&image, config, &damaged, broker, next, &offline));
+        if self.damaged.of(id).any(|at| !damaged.contains(id, at)) {
+            // What it could not lead it may be the only one to.
+            let image = with(&self.image, records.clone());
+            records.extend(Partitions::of(&image, config, &damaged).elect_leaders());
+        }
         records
-    }
-
-    /// The image after changes of brokers that are in it.
-    fn with(&self, changes: impl IntoIterator<Item = Record>) -> Image {
-        let mut image = self.image.clone();
-        for change in changes {
-            image.replay(image.offset, &change).expect("the broker is registered with this epoch");
-        }
-        image
     }
 
     /// A broker may stop when it leads nothing and every other broker in service knows so.
@@ -219,6 +203,50 @@ impl State {
         });
         others_know && !leads_anything(&self.image, id)
     }
+}
+
+/// What it takes to make a broker this, with these directories failed.
+///
+/// It may take more than one entry (see `Controller::write`), and be cut short there. A broker that goes is
+/// therefore out of service only with the last record: until then its session, its heartbeat or its registration
+/// leads here again, and does what is left. One that comes is in service with the first record, so that at no time
+/// somebody leads who is not; what is left is then done with all else that nobody leads, see `Controller::tick`.
+fn change(
+    image: &Image,
+    config: &ControllerConfig,
+    damaged: &DamagedLogs,
+    broker: &Broker,
+    next: Fencing,
+    offline: &[DirectoryId],
+) -> Vec<Record> {
+    let id = broker.node_id;
+    let directories_fail_too = broker.offline_directories != offline;
+    if broker.fencing == next && !directories_fail_too {
+        return Vec::new();
+    }
+    let change = change_of(broker, next, directories_fail_too.then(|| offline.to_vec()));
+    let after = with(image, [change.clone()]);
+    let partitions = Partitions::of(&after, config, damaged);
+    let mut records = match (broker.fencing, next) {
+        (before, after) if before == after => partitions.directories_fail(id, offline),
+        (_, Fencing::Fenced | Fencing::InControlledShutdown) => partitions.broker_leaves(id),
+        (_, Fencing::Unfenced) => {
+            let mut records = vec![change];
+            records.extend(partitions.elect_leaders());
+            return records;
+        }
+    };
+    records.push(change);
+    records
+}
+
+/// An image after changes that fit it.
+fn with(image: &Image, changes: impl IntoIterator<Item = Record>) -> Image {
+    let mut image = image.clone();
+    for change in changes {
+        image.replay(image.offset, &change).expect("it was decided on this image");
+    }
+    image
 }
 
 fn change_of(broker: &Broker, fencing: Fencing, offline_directories: Option<Vec<DirectoryId>>) -> Record {

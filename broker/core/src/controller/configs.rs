@@ -47,11 +47,12 @@ impl State {
         }
         let mut records = Vec::new();
         if changed(MIN_INSYNC_REPLICAS) {
-            let (before, after) = (Partitions::of(&self.image, config), Partitions::of(&after, config));
+            let of = |image| Partitions::of(image, config, &self.damaged);
+            let (before, after) = (of(&self.image), of(&after));
             records.extend(self.forget_eligible(&before, &after));
         }
         if changed(UNCLEAN_ELECTIONS) {
-            records.extend(Partitions::of(&after, config).elect_leaders());
+            records.extend(Partitions::of(&after, config, &self.damaged).elect_leaders());
         }
         records
     }

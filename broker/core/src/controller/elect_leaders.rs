@@ -12,7 +12,7 @@ use crate::metadata::record::{LeaderChange, PartitionChange, Record};
 impl State {
     /// ElectLeaders.
     pub(super) fn elect_leaders(&self, config: &ControllerConfig, request: &ElectLeaders) -> Outcome {
-        let partitions = Partitions::of(&self.image, config);
+        let partitions = Partitions::of(&self.image, config, &self.damaged);
         let all: Vec<TopicPartition>;
         let asked = match &request.partitions {
             Some(asked) => asked,

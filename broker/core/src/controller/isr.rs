@@ -31,7 +31,7 @@ impl State {
         }
         let repeated = repeated(request.partitions.iter().map(|asked| &asked.partition));
         // No partition is in it twice, so that each can be decided on what there was before.
-        let partitions = Partitions::of(&self.image, config);
+        let partitions = Partitions::of(&self.image, config, &self.damaged);
         let mut image = self.image.clone();
         let mut records = Vec::new();
         let mut results = Vec::new();

@@ -12,6 +12,7 @@
 
 mod brokers;
 mod configs;
+mod damaged;
 mod directories;
 mod draft;
 mod elect_leaders;

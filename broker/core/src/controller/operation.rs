@@ -134,6 +134,14 @@ pub struct Heartbeat {
     pub want_shutdown: bool,
     /// Those of its log directories that have failed, all of them each time (KIP-858).
     pub offline_directories: Vec<DirectoryId>,
+    /// Those of its replicas whose logs are damaged and still in their place: all of them each time, but for those beyond
+    /// [`Heartbeat::DAMAGED_MAX`].
+    pub damaged_logs: Vec<TopicPartition>,
+}
+
+impl Heartbeat {
+    /// So many damaged logs are told at once: 20 KiB. Where there are more the first ones go first, as they are repaired.
+    pub const DAMAGED_MAX: usize = 1_000;
 }
 
 /// Reply to [`Heartbeat`].

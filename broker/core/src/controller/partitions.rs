@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::damaged::DamagedLogs;
 use super::directories::DirectoryLoads;
 use super::election::{Election, ElectionRules, Loss, Wish, plan_change};
 use super::state::ControllerConfig;
@@ -15,6 +16,7 @@ use crate::planted::{self, Bug};
 #[derive(Debug)]
 pub(super) struct Partitions<'a> {
     image: &'a Image,
+    damaged: &'a DamagedLogs,
     layers: Layers,
     /// Of every topic without a configuration of its own. Most have none, and there may be ten thousand.
     inherited: ElectionRules,
@@ -66,11 +68,11 @@ fn is_active(partition: &Partition, replica: NodeId) -> bool {
 }
 
 impl<'a> Partitions<'a> {
-    /// Those of an image, as the controller sees their configuration.
-    pub(super) fn of(image: &'a Image, config: &ControllerConfig) -> Self {
+    /// Those of an image, as the controller sees their configuration. Who has one of these damaged logs does not lead it.
+    pub(super) fn of(image: &'a Image, config: &ControllerConfig, damaged: &'a DamagedLogs) -> Self {
         let layers = config.layers(image);
         let inherited = ElectionRules::of(&Settings::new(), &layers);
-        Self { image, layers, inherited }
+        Self { image, damaged, layers, inherited }
     }
 
     /// The rules of a topic.
@@ -96,6 +98,22 @@ impl<'a> Partitions<'a> {
             |partition| is_active(partition, broker) && failed.contains(&partition.directory_of(broker)),
             |_, partition| Wish::without(partition, broker),
         )
+    }
+
+    /// What changes because logs of a broker are damaged: these replicas lead nothing, and are neither in sync nor
+    /// eligible where somebody else is. The last one of a partition stays eligible.
+    pub(super) fn logs_are_damaged(&self, broker: NodeId) -> Vec<Record> {
+        let change = |at: TopicPartition| {
+            let partition = self.image.partition(at.topic_id, at.partition)?;
+            let holders = || partition.isr.iter().chain(&partition.elr);
+            if !holders().any(|id| *id == broker) {
+                return None;
+            }
+            let mut wish = Wish::without(partition, broker);
+            wish.lost = holders().any(|id| *id != broker).then_some((broker, Loss::Log));
+            self.change(at, wish)
+        };
+        self.damaged.of(broker).filter_map(change).map(Record::PartitionChange).collect()
     }
 
     /// What changes when a broker, which this image has out of service already, begins anew with these directories. Its
@@ -162,7 +180,8 @@ impl<'a> Partitions<'a> {
         rules: ElectionRules,
         wish: Wish,
     ) -> Option<PartitionChange> {
-        plan_change(at, partition, rules, wish, |id| serves(self.image, partition, id))
+        let can_lead = |id| serves(self.image, partition, id) && !self.damaged.contains(id, at);
+        plan_change(at, partition, rules, wish, can_lead)
     }
 
     fn changes(

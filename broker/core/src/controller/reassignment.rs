@@ -32,7 +32,7 @@ impl State {
         // No partition is in it twice, so that each can be decided on what there was before.
         let mut planner = Planner {
             image: &self.image,
-            partitions: Partitions::of(&self.image, config),
+            partitions: Partitions::of(&self.image, config, &self.damaged),
             loads: None,
             allow_replication_factor_change: request.allow_replication_factor_change,
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::damaged::DamagedLogs;
 use super::operation::{RestartObstacle, RestartSafety, RestartVerdict};
 use super::partitions::{Partitions, serves};
 use super::state::ControllerConfig;
@@ -73,7 +74,9 @@ fn partition_obstacles(
 ) -> Vec<RestartObstacle> {
     let in_service = |id: &&NodeId| image.brokers.get(*id).is_some_and(|it| it.fencing != Fencing::Fenced);
     let stopping: BTreeSet<NodeId> = nodes.iter().filter(in_service).copied().collect();
-    let partitions = Partitions::of(image, config);
+    // Nobody is elected here.
+    let damaged = DamagedLogs::default();
+    let partitions = Partitions::of(image, config, &damaged);
     let (mut stranded, mut too_few) = (Vec::new(), Vec::new());
     for topic in image.topics.values() {
         let mut min = None;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::damaged::DamagedLogs;
 use super::partitions::Partitions;
 use super::state::ControllerConfig;
 use crate::metadata::image::Image;
@@ -36,10 +37,11 @@ impl ElectionSchedule {
         self,
         image: &Image,
         config: &ControllerConfig,
+        damaged: &DamagedLogs,
         now: Monotonic,
     ) -> (Vec<Record>, Self) {
         if self.elections_due <= now {
-            let records = Partitions::of(image, config).elect_leaders();
+            let records = Partitions::of(image, config, damaged).elect_leaders();
             return (records, Self { elections_due: now.plus(ELECTION_INTERVAL), ..self });
         }
         if self.rebalance_due > now {
@@ -47,7 +49,7 @@ impl ElectionSchedule {
         }
         let mut records = Vec::new();
         if config.auto_leader_rebalance {
-            records = Partitions::of(image, config).elect_preferred_leaders(ELECTIONS_PER_TICK_MAX);
+            records = Partitions::of(image, config, damaged).elect_preferred_leaders(ELECTIONS_PER_TICK_MAX);
         }
         // With so many there may be more, for the next tick.
         let next = match records.len() {

@@ -53,6 +53,7 @@ impl State {
     pub(super) fn heard(&mut self, now: Monotonic, ends: Monotonic, request: &Heartbeat) {
         let id = request.node_id;
         self.failures.heard(now, id);
+        self.damaged.told(id, &request.damaged_logs);
         self.sessions.insert(id, Session { ends, metadata_offset: request.metadata_offset });
         let stopping = self.image.brokers.get(&id).map(|broker| broker.fencing);
         if stopping == Some(Fencing::InControlledShutdown) {
@@ -76,6 +77,7 @@ impl State {
     /// Takes a registration, which is a sign of life, too.
     pub(super) fn registered(&mut self, now: Monotonic, ends: Monotonic, id: NodeId) {
         self.failures.heard(now, id);
+        self.damaged.forget(id);
         self.sessions.insert(id, Session { ends, metadata_offset: MetadataOffset(0) });
         self.shutdowns.remove(&id);
     }

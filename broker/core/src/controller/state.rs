@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::damaged::DamagedLogs;
 use super::error::OperationError;
 use super::failures::{FailureDetector, Probe, ProbeOutcome};
 use super::features::first_features;
@@ -87,6 +88,7 @@ pub struct State {
     /// Where in the log each broker that is stopping said so.
     pub(super) shutdowns: BTreeMap<NodeId, MetadataOffset>,
     pub(super) failures: FailureDetector,
+    pub(super) damaged: DamagedLogs,
     pub(super) seen: Monotonic,
     schedule: ElectionSchedule,
 }
@@ -147,6 +149,7 @@ impl State {
             sessions,
             shutdowns,
             failures: FailureDetector::default(),
+            damaged: DamagedLogs::default(),
             seen: now,
             schedule: ElectionSchedule::new(config, now),
         }
@@ -323,7 +326,7 @@ impl Controller {
     /// Elects leaders that no request asks for. What cannot be written now is tried again with the next tick.
     fn elect_in_turn(&mut self, now: Monotonic, propose: &mut Propose<'_>) {
         let Some(state) = &self.state else { return };
-        let (records, schedule) = state.schedule.elect(&state.image, &self.config, now);
+        let (records, schedule) = state.schedule.elect(&state.image, &self.config, &state.damaged, now);
         if self.write(&records, propose)
             && let Some(state) = &mut self.state
         {
@@ -360,6 +363,7 @@ impl Controller {
             (Operation::Heartbeat(request), _) => state.heard(now, ends, request),
             (Operation::UnregisterBroker(id), _) => {
                 state.sessions.remove(id);
+                state.damaged.forget(*id);
                 state.shutdowns.remove(id);
             }
             _ => {}

@@ -18,7 +18,7 @@ mod proposals;
 mod registration;
 mod session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::finder::Finder;
@@ -30,6 +30,8 @@ use self::registration::Registration;
 use self::session::Session;
 use crate::config::Address;
 use crate::controller::OperationError;
+#[cfg(doc)]
+use crate::controller::operation::Heartbeat;
 use crate::controller::operation::{Operation, RegisterBroker, Reply};
 use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicPartition};
 use crate::metadata::image::Image;
@@ -239,6 +241,12 @@ impl Lifecycle {
     /// every later one.
     pub fn directory_failed(&mut self, directory: DirectoryId) {
         self.registration.directory_failed(directory);
+    }
+
+    /// These logs of its replicas are damaged, in place of what was said before: the controller is told with a heartbeat at
+    /// once, and with every later one, of [`Heartbeat::DAMAGED_MAX`] at most.
+    pub fn damaged(&mut self, logs: BTreeSet<TopicPartition>) {
+        self.registration.damaged(logs);
     }
 
     /// Stops in order: the controller moves what this broker leads, then [`BrokerState::Stopped`] is reached. It

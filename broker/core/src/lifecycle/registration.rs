@@ -1,11 +1,12 @@
 //! Registering, heartbeats, and stopping in order.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{BrokerState, CallError, CallNumber, LifecycleConfig, REGISTER};
 use crate::controller::OperationError;
 use crate::controller::operation::{Heartbeat, Operation, Reply};
-use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset, NodeId};
+use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset, NodeId, TopicPartition};
 use crate::metadata::image::{Broker, Fencing, Image};
 use crate::time::Monotonic;
 
@@ -20,6 +21,8 @@ pub(super) struct Registration {
     wants_shutdown: bool,
     /// Log directories that have failed, sorted.
     offline_directories: Vec<DirectoryId>,
+    /// Replicas whose logs are damaged: the first of them.
+    damaged_logs: Vec<TopicPartition>,
     stopped: bool,
     /// What the last heartbeat said.
     said: Option<Heartbeat>,
@@ -40,6 +43,10 @@ impl Registration {
         if let Err(place) = self.offline_directories.binary_search(&directory) {
             self.offline_directories.insert(place, directory);
         }
+    }
+
+    pub(super) fn damaged(&mut self, logs: BTreeSet<TopicPartition>) {
+        self.damaged_logs = logs.into_iter().take(Heartbeat::DAMAGED_MAX).collect();
     }
 
     pub(super) fn shut_down(&mut self) {
@@ -120,6 +127,7 @@ impl Registration {
             want_fence: !self.logs_recovered,
             want_shutdown: self.wants_shutdown,
             offline_directories: self.offline_directories.clone(),
+            damaged_logs: self.damaged_logs.clone(),
         };
         self.said = Some(heartbeat.clone());
         Some(Operation::Heartbeat(heartbeat))
@@ -180,6 +188,7 @@ impl Registration {
         said.want_fence == self.logs_recovered
             || said.want_shutdown != self.wants_shutdown
             || said.offline_directories != self.offline_directories
+            || said.damaged_logs != self.damaged_logs
             || (caught_up(image.offset) && !caught_up(said.metadata_offset))
             || (image.offset > said.metadata_offset && image.brokers.values().any(|broker| stops(broker)))
     }

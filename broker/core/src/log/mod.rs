@@ -25,7 +25,8 @@
 //! leader epochs and index entries. Nothing else may. So recovery trusts what lies below, and refuses the
 //! replica if it is damaged (it was acknowledged, and silently cutting it would lose it); what lies above
 //! is scanned with its checksums and cut at the first byte that is not a good batch (a torn tail looks the
-//! same as rot there, and the replicas of the ISR hold what was acknowledged).
+//! same as rot there, and the replicas of the ISR hold what was acknowledged). What it has to walk below, up to an index
+//! interval, is tested too; nothing looks for rot further down.
 
 mod append;
 pub mod checkpoints;
@@ -56,9 +57,9 @@ pub use self::error::{
     AppendError, BatchFlaw, ChangeError, CreateError, DiskError, LookupError, OpenError, ReadError,
 };
 pub use self::lookup::TimestampOffset;
-pub use self::names::{directory_name, parse_directory_name, removal_name};
+pub use self::names::{directory_name, parse_damaged_name, parse_directory_name, removal_name};
 pub use self::open::{RecoveryReport, RecoveryStart};
 pub use self::producers::{Duplicate, LastWrite, ProducerInfo, SequenceError};
 pub use self::read::ReadPlan;
-pub use self::replica_log::{Log, SegmentInfo, keep_aside, move_aside};
+pub use self::replica_log::{Log, SegmentInfo, keep_aside, keep_damaged, move_aside};
 pub use self::sync::{SyncJob, SyncNumber};

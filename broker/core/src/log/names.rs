@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
-use crate::ids::{Offset, PartitionIndex, TopicName};
+use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
 pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const METADATA: &str = "partition.metadata";
 pub(super) const TRUNCATION: &str = "truncation-checkpoint";
 pub(super) const SNAPSHOT: &str = "snapshot";
+const DAMAGED: &str = "-damaged";
 
 /// The name of a replica's directory: `<topic>-<partition>`.
 pub fn directory_name(topic: &TopicName, partition: PartitionIndex) -> String {
@@ -35,6 +36,23 @@ pub fn removal_name(directory: &str, unique: Uuid) -> String {
 /// No start touches it; a person looks at it and removes it.
 pub(super) fn stray_name(directory: &str, unique: Uuid) -> String {
     aside(directory, unique, "-stray")
+}
+
+/// The name that a damaged log gets while its partition is copied anew: `<topic>-<partition>.<topic id>-damaged`. A start
+/// finds it by [`parse_damaged_name`].
+pub(super) fn damaged_name(topic: &TopicName, id: TopicPartition) -> String {
+    // Of a long name the topic's is cut and not the partition, which is read again.
+    let rest = format!("-{}.{}{DAMAGED}", id.partition, id.topic_id.0.simple());
+    let topic = topic.to_string();
+    format!("{}{rest}", &topic[..topic.len().min(255 - rest.len())])
+}
+
+/// Whose log a directory holds that has [`damaged_name`]'s form.
+pub fn parse_damaged_name(name: &str) -> Option<TopicPartition> {
+    let (directory, topic_id) = name.strip_suffix(DAMAGED)?.rsplit_once('.')?;
+    let topic_id = Uuid::try_parse(topic_id).ok().filter(|id| id.simple().to_string() == topic_id)?;
+    let (_, partition) = parse_directory_name(directory)?;
+    Some(TopicPartition { topic_id: TopicId(topic_id), partition })
 }
 
 fn aside(directory: &str, unique: Uuid, suffix: &str) -> String {
@@ -94,6 +112,21 @@ mod tests {
         let name = removal_name(&long, Uuid::from_u128(7));
         assert!(name.len() <= 255 && name.ends_with("-delete"));
         assert_eq!(parse_directory_name(&name), None);
+    }
+
+    #[test]
+    fn the_name_of_a_damaged_log_fits_says_whose_it_is_and_is_no_log() {
+        let id = TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(12) };
+        for topic in ["a", "a.b-c", &"x".repeat(249)] {
+            let name = damaged_name(&TopicName::parse(topic).unwrap(), id);
+            assert!(name.len() <= 255, "{name}");
+            assert_eq!(parse_damaged_name(&name), Some(id));
+            assert_eq!(parse_directory_name(&name), None);
+        }
+        let simple = Uuid::from_u128(7).simple().to_string();
+        for bad in [format!("a-1.{simple}-stray"), "a-1-damaged".to_owned(), format!("a.{simple}-damaged")] {
+            assert_eq!(parse_damaged_name(&bad), None, "{bad}");
+        }
     }
 
     #[test]

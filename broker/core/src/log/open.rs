@@ -29,7 +29,7 @@ pub struct RecoveryStart {
 /// What opening a log has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecoveryReport {
-    /// Batches whose checksum was tested.
+    /// Batches above the recovery point whose checksum was tested.
     pub checked_batches: u64,
     /// Bytes that were cut from the segment's end.
     pub cut_bytes: u64,

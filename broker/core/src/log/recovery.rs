@@ -1,9 +1,9 @@
 //! Recovery: what of a log is still good.
 //!
 //! Segments wholly below the recovery point are taken as they are. From the one that holds it on, batches
-//! are walked and noted as an append would, from the last index entry below the recovery point; batches
-//! that reach above it have their checksums tested. The first flaw there ends the log, and so does a gap
-//! between two segments; a flaw below is [`OpenError::Corrupt`].
+//! are walked and noted as an append would, from the last index entry below the recovery point, and
+//! have their checksums tested. The first flaw above the recovery point ends the log, and so does a gap
+//! between two segments; a flaw below is [`OpenError::Corrupt`], and then no batch is touched.
 //!
 //! Every step may be cut short by another crash: segments behind the cut are removed, youngest first, before
 //! the cut is made, and whatever remains of them shows as a gap next time.
@@ -25,7 +25,7 @@ pub(super) struct Recovered {
 struct Recovery<'a, D: Disk> {
     log: &'a mut Log<D>,
     recovery_point: Offset,
-    /// Checksums need no test.
+    /// There is no torn tail.
     clean: bool,
     /// The epoch of the batch before, where it is known.
     epoch: Option<LeaderEpoch>,
@@ -75,6 +75,7 @@ impl<D: Disk> Recovery<'_, D> {
             let follows = at == 0 || self.log.log_end() == *base || self.spans_gap(*base)?;
             let whole = follows && self.segment(*base, trusted_below, &bases[at + 1..])?;
             if !whole {
+                self.check_reaches_recovery_point(self.log.log_end())?;
                 let doubtful = if follows { &bases[at + 1..] } else { &bases[at..] };
                 self.remove(doubtful)?;
                 break;
@@ -150,15 +151,15 @@ impl<D: Disk> Recovery<'_, D> {
             if header.base < segment.end || !segment.has_room(&header, 0) {
                 return Ok(Some(BatchFlaw::Offsets));
             }
-            if header.end > self.recovery_point {
-                if self.epoch.is_some_and(|before| header.epoch < before) {
-                    return Ok(Some(BatchFlaw::Epoch));
-                }
-                if !self.clean {
-                    self.report.checked_batches += 1;
-                    if !checksum_holds(&file, position, &header)? {
-                        return Ok(Some(BatchFlaw::Checksum));
-                    }
+            if header.end > self.recovery_point && self.epoch.is_some_and(|before| header.epoch < before) {
+                return Ok(Some(BatchFlaw::Epoch));
+            }
+            let is_above = header.end > self.recovery_point;
+            // After a proper shutdown nothing above is torn.
+            if !(is_above && self.clean) {
+                self.report.checked_batches += u64::from(is_above);
+                if !checksum_holds(&file, position, &header)? {
+                    return Ok(Some(BatchFlaw::Checksum));
                 }
             }
             segment.note(&header, self.log.config.index_interval_bytes);
@@ -169,11 +170,9 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// The end must have reached the recovery point, and the log start must not be beyond the end.
     fn check_end(&mut self) -> Result<(), OpenError> {
+        let end = self.log.segments.last().map_or(self.log.log_start, |last| last.end);
+        self.check_reaches_recovery_point(end)?;
         let log = &mut *self.log;
-        let end = log.segments.last().map_or(log.log_start, |last| last.end);
-        if end < self.recovery_point && log.log_start < self.recovery_point {
-            return Err(self.corrupt(end, "the log ends there".to_owned()));
-        }
         if log.segments.is_empty() || end < log.log_start {
             let bases: Vec<Offset> = log.segments.drain(..).map(|segment| segment.base).collect();
             let log_start = log.log_start;
@@ -182,6 +181,14 @@ impl<D: Disk> Recovery<'_, D> {
             log.epochs.cut_end(log_start);
             log.segments.push(Segment::create(&log.disk, &log.directory, log_start)?);
             log.pending.names = true;
+        }
+        Ok(())
+    }
+
+    /// Before anything is removed: what lies behind a gap in what was durable may be all that is left of it.
+    fn check_reaches_recovery_point(&self, end: Offset) -> Result<(), OpenError> {
+        if end < self.recovery_point && self.log.log_start < self.recovery_point {
+            return Err(self.corrupt(end, "the log ends there".to_owned()));
         }
         Ok(())
     }

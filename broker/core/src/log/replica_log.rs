@@ -7,14 +7,14 @@ use uuid::Uuid;
 use super::config::LogConfig;
 use super::epochs::{EpochEnd, Epochs};
 use super::error::{BatchFlaw, ChangeError, CreateError, DiskError, ReadError, failed};
-use super::names::{METADATA, TRUNCATION, join, removal_name, stray_name};
+use super::names::{METADATA, TRUNCATION, damaged_name, join, removal_name, stray_name};
 use super::open::{Holding, holding};
 use super::producers::Tracked;
 use super::segment::{Segment, WalkError};
 use super::sync::{Pending, Running, SyncNumber};
 use super::{partition_metadata, text_file};
-use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::ids::{LeaderEpoch, Offset, TopicId};
+use crate::disk::{Disk, DiskFile, OpenMode, is_no_descriptor};
+use crate::ids::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
 
 /// The log of one partition replica. See the module's text for what it promises.
 #[derive(Debug)]
@@ -319,6 +319,27 @@ pub fn keep_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<St
     let mut names = numbers.map(|unique| stray_name(directory, unique));
     let name = names.find(|name| !taken.contains(name)).expect("there are more numbers than names");
     disk.rename(directory, &name).map_err(failed("keep aside", directory))?;
+    Ok(name)
+}
+
+/// Gives the directory of a damaged log another name, durably, so that a new one can take its place, and returns it. A
+/// start finds it ([`super::parse_damaged_name`]): nobody removes it before its partition is in sync again. Without a
+/// descriptor nothing has happened.
+pub fn keep_damaged<D: Disk>(
+    disk: &D,
+    directory: &str,
+    topic: &TopicName,
+    id: TopicPartition,
+) -> Result<String, DiskError> {
+    let name = damaged_name(topic, id);
+    disk.rename(directory, &name).map_err(failed("keep the damaged log", directory))?;
+    // Before anything has its old name: a crash must not leave the new log and neither name for this one.
+    if let Err(error) = disk.sync_directory("") {
+        if is_no_descriptor(&error) {
+            disk.rename(&name, directory).map_err(failed("rename back", &name))?;
+        }
+        return Err(failed("sync directory", "")(error));
+    }
     Ok(name)
 }
 

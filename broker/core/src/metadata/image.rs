@@ -127,6 +127,14 @@ impl Partition {
         place.and_then(|place| self.directories.get(place).copied()).unwrap_or_default()
     }
 
+    /// Whether another broker leads, and nothing that was committed counts on what this one holds: it is neither in sync
+    /// nor eligible. While nobody leads there may be no better log than its own.
+    pub fn does_without(&self, broker: NodeId) -> bool {
+        self.leader.is_some_and(|leader| leader != broker)
+            && !self.isr.contains(&broker)
+            && !self.elr.contains(&broker)
+    }
+
     /// Whether its replicas are being moved (KIP-455).
     pub fn is_moving(&self) -> bool {
         !self.adding.is_empty() || !self.removing.is_empty()

@@ -86,6 +86,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         self.propose(id);
         self.wake(id);
+        self.remove_kept_if_repaired(id);
     }
 
     /// The replica is no longer wanted here: its log is moved out of the way and then removed.
@@ -101,7 +102,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     fn take_out(&mut self, id: TopicPartition, stray: bool) {
         self.postponed.remove(&id);
-        let Some(mut replica) = self.replicas.remove(&id) else { return self.take_out_damaged(id, stray) };
+        self.take_out_damaged(id, stray);
+        let Some(mut replica) = self.replicas.remove(&id) else { return };
         if let Some(mut partition) = replica.partition.take() {
             let mut released = partition.fail();
             for released in &mut released {
@@ -179,11 +181,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             self.postponed.insert(assignment.partition, assignment.clone());
             return false;
         }
-        match self.is_damaged(&directory, assignment.partition) {
+        match self.is_damaged(&directory, assignment) {
             Ok(false) => {}
             Ok(true) => return false,
             Err(error) => {
-                self.fail(&error);
+                self.not_made(assignment, &error);
                 return false;
             }
         }
@@ -197,14 +199,18 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 true
             }
             Err(error) => {
-                if is_no_descriptor(&error) {
-                    // The next tick tries again.
-                    self.postponed.insert(assignment.partition, assignment.clone());
-                }
-                self.fail_if_asked(&error);
+                self.not_made(assignment, &error);
                 false
             }
         }
+    }
+
+    fn not_made(&mut self, assignment: &Assignment, error: &(dyn std::error::Error + 'static)) {
+        if is_no_descriptor(error) {
+            // The next tick tries again.
+            self.postponed.insert(assignment.partition, assignment.clone());
+        }
+        self.fail_if_asked(error);
     }
 
     pub(super) fn answer(&mut self, released: Vec<Released<Parked<T>>>) {

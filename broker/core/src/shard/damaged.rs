@@ -1,14 +1,21 @@
 //! Logs that are on the disk and cannot serve: what was durable in them is no longer whole.
 //!
-//! Such a log stays as it is, so that somebody may still save what is left of it, and so does what the directory's checkpoints say of it: without its recovery
+//! Such a log stays as it is, and so does what the directory's checkpoints say of it: without its recovery
 //! point the next start would take the damage for a torn tail and cut it. Its partition answers
-//! KAFKA_STORAGE_ERROR, and no empty log takes its place while its topic is there.
+//! KAFKA_STORAGE_ERROR, and no empty log takes its place while the partition counts on it.
+//!
+//! Once another broker leads and this one is neither in sync nor eligible, the log gets another name (`-damaged`), an
+//! empty one follows the leader in its place, and what was kept is removed when that one is in sync; not before, since
+//! until then it may be all that is left. Nothing of this is remembered: a start finds it by the names.
 
 use super::Shard;
+use super::assign::Assignment;
+use super::effect::{Damage, Effect};
 use crate::disk::Disk;
 use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
-use crate::log::{DiskError, keep_aside, move_aside};
-use crate::partition::PartitionError;
+use crate::log::{DiskError, keep_aside, keep_damaged, move_aside};
+use crate::partition::{Partition, PartitionError};
+use crate::planted::{self, Bug};
 
 /// One of them.
 pub(super) struct Damaged {
@@ -27,39 +34,116 @@ impl Damaged {
     }
 }
 
+/// One that is kept under another name until the one in its place is in sync.
+pub(super) struct Kept {
+    pub(super) id: TopicPartition,
+    pub(super) directory: String,
+}
+
 impl<D: Disk, T, W> Shard<D, T, W> {
+    /// The partitions whose logs are damaged and still in their place, as far as these say whose they are: the
+    /// controller must not count on them. [`Effect::Damage`] says what changes about them.
+    pub fn damaged(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.damaged.iter().filter_map(Damaged::partition)
+    }
+
     /// What is wrong with a partition that has no replica here.
     pub(super) fn absent(&self, id: TopicPartition) -> PartitionError {
         let damaged = self.damaged.iter().any(|damaged| damaged.partition() == Some(id));
         if damaged { PartitionError::Storage } else { PartitionError::NotLeader }
     }
 
-    /// Whether a damaged log has the place of this replica. One that does not say whose it is belongs to the
-    /// first that is wanted there; one of an earlier topic of that name makes way.
-    pub(super) fn is_damaged(&mut self, directory: &str, id: TopicPartition) -> Result<bool, DiskError> {
+    /// Whether a damaged log has the place of this replica, and keeps it for now. One that does not say whose it is
+    /// belongs to the first that is wanted there; one of an earlier topic of that name makes way.
+    pub(super) fn is_damaged(&mut self, directory: &str, wanted: &Assignment) -> Result<bool, DiskError> {
+        let id = wanted.partition;
         let Some(at) = self.damaged.iter().position(|damaged| damaged.directory == directory) else {
             return Ok(false);
         };
-        if *self.damaged[at].topic_id.get_or_insert(id.topic_id) == id.topic_id {
+        if self.damaged[at].topic_id.is_none() {
+            self.damaged[at].topic_id = Some(id.topic_id);
+            self.effects.push(Effect::Damage { partition: id, what: Damage::Found });
+        }
+        if self.damaged[at].topic_id != Some(id.topic_id) {
+            self.move_damaged(at, false)?;
+            return Ok(false);
+        }
+        if !wanted.registration.does_without(self.me) && !planted::is(Bug::ReplaceEligible) {
             return Ok(true);
         }
-        self.move_damaged(at, false)?;
+        if self.repairs_another(id) {
+            // The next tick asks again.
+            self.postponed.insert(id, wanted.clone());
+            return Ok(true);
+        }
+        self.replace_damaged(at, id)?;
         Ok(false)
+    }
+
+    /// Whether another partition is being copied anew in the place of a damaged log, as far as it has somebody to copy
+    /// from: one at a time, since as long as that lasts there are two logs on the disk.
+    fn repairs_another(&self, id: TopicPartition) -> bool {
+        self.kept.iter().filter(|kept| kept.id != id).any(|kept| {
+            let machine = self.replicas.get(&kept.id).and_then(|replica| replica.partition.as_ref());
+            machine.is_some_and(|machine| !machine.is_leader() && machine.registration().leader.is_some())
+        })
+    }
+
+    fn replace_damaged(&mut self, at: usize, id: TopicPartition) -> Result<(), DiskError> {
+        if self.kept.iter().any(|kept| kept.id == id) {
+            // It was a copy itself, and never in sync. What it was to replace may have more.
+            return self.move_damaged(at, false);
+        }
+        let Damaged { directory, name, .. } = &self.damaged[at];
+        let kept_as = keep_damaged(&self.disk, directory, &name.0, id)?;
+        self.damaged.swap_remove(at);
+        self.kept.push(Kept { id, directory: kept_as.clone() });
+        self.effects.push(Effect::Damage { partition: id, what: Damage::Replaced { kept_as } });
+        Ok(())
+    }
+
+    /// What was kept of a damaged log is not needed any more once its replica is in sync with another leader.
+    pub(super) fn remove_kept_if_repaired(&mut self, id: TopicPartition) {
+        let Some(at) = self.kept.iter().position(|kept| kept.id == id) else { return };
+        let machine = self.replicas.get(&id).and_then(|replica| replica.partition.as_ref());
+        let me = self.me;
+        let in_sync = |machine: &Partition<_>| {
+            let registered = machine.registration();
+            registered.isr.contains(&me) && registered.leader.is_some_and(|leader| leader != me)
+        };
+        if machine.is_some_and(in_sync) {
+            let Kept { directory: kept_as, .. } = self.kept.swap_remove(at);
+            self.effects
+                .push(Effect::Damage { partition: id, what: Damage::Repaired { kept_as: kept_as.clone() } });
+            self.moved(kept_as.clone(), kept_as, false);
+        }
     }
 
     /// The partition is no longer wanted here: what is left of its log goes, too, or is kept aside where
     /// nobody said that its topic is gone.
     pub(super) fn take_out_damaged(&mut self, id: TopicPartition, stray: bool) {
-        let Some(at) = self.damaged.iter().position(|damaged| damaged.partition() == Some(id)) else {
-            return;
-        };
-        if let Err(error) = self.move_damaged(at, stray) {
+        let damaged = self.damaged.iter().position(|damaged| damaged.partition() == Some(id));
+        let moved = damaged.map_or(Ok(()), |at| self.move_damaged(at, stray));
+        if let Err(error) = moved.and_then(|()| self.take_out_kept(id, stray)) {
             self.fail(&error);
         }
     }
 
+    fn take_out_kept(&mut self, id: TopicPartition, stray: bool) -> Result<(), DiskError> {
+        let Some(at) = self.kept.iter().position(|kept| kept.id == id) else { return Ok(()) };
+        let Kept { directory: from, .. } = self.kept.swap_remove(at);
+        // It is out of the way already.
+        let to = if stray { keep_aside(&self.disk, &from, id.topic_id.0)? } else { from.clone() };
+        self.moved(from, to, stray);
+        Ok(())
+    }
+
     fn move_damaged(&mut self, at: usize, stray: bool) -> Result<(), DiskError> {
-        let Damaged { directory: from, topic_id, .. } = self.damaged.swap_remove(at);
+        let damaged = self.damaged.swap_remove(at);
+        if let Some(partition) = damaged.partition() {
+            self.effects.push(Effect::Damage { partition, what: Damage::Gone });
+        }
+        let Damaged { directory: from, topic_id, .. } = damaged;
         let topic_id = topic_id.unwrap_or_default();
         let to = if stray {
             keep_aside(&self.disk, &from, topic_id.0)?

@@ -61,10 +61,37 @@ pub enum Effect<D: Disk, T, W> {
         /// The one it has, durably with the next [`RemovalJob`], and which nothing touches from then on.
         to: String,
     },
+    /// Something has become of a damaged log: tell the controller what [`super::Shard::damaged`] gives now, and people
+    /// what happened.
+    Damage {
+        /// Whose log it is.
+        partition: TopicPartition,
+        /// What has happened.
+        what: Damage,
+    },
     /// The directory has failed: report it, and expect nothing more of it.
     Failed {
         /// Why, with the name of the log where there is one.
         error: io::Error,
+    },
+}
+
+/// What becomes of a log that was found damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damage {
+    /// It said not whose it is, and has the place of this partition's.
+    Found,
+    /// An empty log follows the leader in its place.
+    Replaced {
+        /// The name of its directory from now on.
+        kept_as: String,
+    },
+    /// It makes way, since nobody wants its partition here any more.
+    Gone,
+    /// The log in its place is in sync, and what was kept of it is removed.
+    Repaired {
+        /// The name that its directory had.
+        kept_as: String,
     },
 }
 

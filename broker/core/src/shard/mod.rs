@@ -33,8 +33,8 @@ use crate::partition::{Partition, PartitionError, Peers};
 use crate::time::Monotonic;
 
 pub use assign::Assignment;
-use damaged::Damaged;
-pub use effect::{CheckpointJob, Effect, Produced, RemovalJob};
+use damaged::{Damaged, Kept};
+pub use effect::{CheckpointJob, Damage, Effect, Produced, RemovalJob};
 pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
 pub use follow::{FollowFrom, FollowProblem, Replicated, ReplicatedPart};
 pub use open::{Opened, OpenedLog};
@@ -52,6 +52,8 @@ pub struct Shard<D: Disk, T, W> {
     commit: GroupCommit<TopicPartition>,
     /// Logs that were found and cannot serve.
     damaged: Vec<Damaged>,
+    /// Those of them that are out of the way, and that others follow in the place of.
+    kept: Vec<Kept>,
     /// Logs whose removal waits for their sync to end.
     removing: Vec<Leaving<D, T, W>>,
     /// What was moved out of the way since the last [`RemovalJob`], and what of it is to be removed.
@@ -59,8 +61,9 @@ pub struct Shard<D: Disk, T, W> {
     unwanted: Vec<String>,
     /// How many logs were moved out of the way.
     removals: u64,
-    /// Replicas whose directory still belongs to a log that waits for its removal, or whose log could not be made
-    /// for want of a descriptor: what is wanted of each now, and only while it is not there.
+    /// Replicas whose directory still belongs to a log that waits for its removal or to a damaged one whose turn has not
+    /// come, or whose log could not be made for want of a descriptor: what is wanted of each now, and only while it is
+    /// not there.
     postponed: BTreeMap<TopicPartition, Assignment>,
     effects: Vec<Effect<D, T, W>>,
     checkpointed_at: Monotonic,
@@ -109,7 +112,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// The partitions it holds, with or without a registration, and able to serve or not.
     pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.replicas.keys().copied().chain(self.damaged.iter().filter_map(Damaged::partition))
+        let kept = self.kept.iter().map(|kept| kept.id);
+        let nothing_else = |id: &TopicPartition| {
+            !self.replicas.contains_key(id) && self.damaged().all(|damaged| damaged != *id)
+        };
+        self.replicas.keys().copied().chain(self.damaged()).chain(kept.filter(nothing_else))
     }
 
     /// The logs that serve, with the length of their batches.

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use super::damaged::Damaged;
+use super::damaged::{Damaged, Kept};
 use super::producers::ProducerCount;
 use super::replica::Replica;
 use crate::disk::{Disk, NoDescriptor, is_no_descriptor};
-use crate::ids::{BrokerEpoch, NodeId, Offset, TopicPartition};
+use crate::ids::{BrokerEpoch, NodeId, PartitionIndex, TopicName, TopicPartition};
 use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
-use crate::log::{DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_directory_name};
+use crate::log::{
+    DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_damaged_name,
+    parse_directory_name,
+};
 use crate::partition::Peers;
 use crate::time::Monotonic;
 
@@ -33,6 +36,33 @@ pub struct Opened<D: Disk, T, W> {
     pub clean: Option<BrokerEpoch>,
 }
 
+/// What the directory's checkpoints say.
+struct Written {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
+}
+
+impl Written {
+    fn read<D: Disk>(disk: &D) -> std::io::Result<Self> {
+        Ok(Self {
+            recovery_points: Checkpoint::RecoveryPoint.read(disk)?,
+            log_starts: Checkpoint::LogStart.read(disk)?,
+            high_watermarks: Checkpoint::HighWatermark.read(disk)?,
+        })
+    }
+
+    fn start(&self, name: &(TopicName, PartitionIndex), clean_shutdown: bool) -> RecoveryStart {
+        let recovery_point = self.recovery_points.get(name).copied();
+        RecoveryStart {
+            clean_shutdown,
+            established: recovery_point.is_some(),
+            recovery_point: recovery_point.unwrap_or_default(),
+            log_start: self.log_starts.get(name).copied().unwrap_or_default(),
+        }
+    }
+}
+
 impl<D: Disk, T, W> Shard<D, T, W> {
     /// Opens every log of a directory; blocks on the disk. A log that is corrupt below its recovery point is
     /// reported and left alone on the disk; the others are opened. Directories of removed logs are finished
@@ -43,26 +73,22 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// after a crash.
     pub fn open(me: NodeId, disk: D, now: Monotonic) -> std::io::Result<Opened<D, T, W>> {
         let clean = take_clean_shutdown(&disk)?;
-        let recovery_points = Checkpoint::RecoveryPoint.read(&disk)?;
-        let log_starts = Checkpoint::LogStart.read(&disk)?;
-        let high_watermarks = Checkpoint::HighWatermark.read(&disk)?;
+        let written = Written::read(&disk)?;
         let mut replicas = BTreeMap::new();
         let mut logs = Vec::new();
-        let mut damaged = Vec::new();
+        let (mut damaged, mut kept) = (Vec::new(), Vec::new());
         let mut producers = ProducerCount::new(now);
         for directory in disk.list("")? {
             if directory.ends_with("-delete") {
                 disk.remove(&directory)?;
                 continue;
             }
+            if let Some(id) = parse_damaged_name(&directory) {
+                kept.push(Kept { id, directory });
+                continue;
+            }
             let Some(name) = parse_directory_name(&directory) else { continue };
-            let offset = |offsets: &Offsets| offsets.get(&name).copied();
-            let start = RecoveryStart {
-                clean_shutdown: clean.is_some(),
-                established: recovery_points.contains_key(&name),
-                recovery_point: offset(&recovery_points).unwrap_or(Offset(0)),
-                log_start: offset(&log_starts).unwrap_or(Offset(0)),
-            };
+            let start = written.start(&name, clean.is_some());
             // The topic's own settings come with the metadata; recovery needs none of them.
             let opened = Log::open(disk.clone(), &directory, &LogConfig::default(), start);
             let opened = match opened {
@@ -80,7 +106,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 log.count_producers_from(now);
                 producers.opened(&log);
                 let partition = TopicPartition { topic_id: log.topic_id(), partition: name.1 };
-                let high_watermark = offset(&high_watermarks).unwrap_or(Offset(0));
+                let high_watermark = written.high_watermarks.get(&name).copied().unwrap_or_default();
                 let high_watermark =
                     log.taken_back_from().map_or(high_watermark, |from| high_watermark.min(from));
                 replicas.insert(partition, Replica::new(log, high_watermark));
@@ -104,12 +130,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             checkpointed_at: now,
             ticked_at: now,
             checkpoint_running: false,
-            written: recovery_points,
+            written: written.recovery_points,
             writing: Offsets::new(),
             unflushed_bytes: 0,
             room: u64::MAX,
             producers,
             damaged,
+            kept,
         };
         Ok(Opened { shard, logs, clean })
     }

@@ -260,3 +260,25 @@ fn a_log_made_over_an_old_recovery_point_is_never_taken_for_what_that_speaks_of(
         assert!(matches!(error, OpenError::Unfinished { .. }), "seed {seed}: {error}");
     }
 }
+
+#[test]
+fn a_gap_in_what_was_durable_is_corruption_and_takes_nothing_behind_it() {
+    let disk = disk(1);
+    let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 200, ..LogConfig::default() };
+    let mut log = create(&disk, &config);
+    (0..60).for_each(|i| append(&mut log, Batch::at(i)));
+    sync(&mut log);
+    let recovery_point = log.take_recovery_point();
+    log.recovery_point_written(recovery_point).unwrap();
+    let second = log.segments().nth(1).unwrap().base;
+    disk.remove(&format!("{DIRECTORY}/{:020}.log", second.0)).unwrap();
+    disk.remove(&format!("{DIRECTORY}/leader-epoch-checkpoint")).unwrap();
+    let segments = || {
+        let names = disk.list(DIRECTORY).unwrap();
+        names.into_iter().filter(|name| name.ends_with(".log")).collect::<Vec<_>>()
+    };
+    let before = segments();
+    let error = open_error(&disk, 60);
+    assert!(matches!(error, OpenError::Corrupt { offset, .. } if offset == second), "{error}");
+    assert_eq!(segments(), before);
+}

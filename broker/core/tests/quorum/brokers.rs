@@ -147,6 +147,7 @@ fn a_broker_is_unfenced_only_after_it_applied_its_own_registration() {
             want_fence: false,
             want_shutdown: false,
             offline_directories: Vec::new(),
+            damaged_logs: Vec::new(),
         };
         match cluster.call(active, Operation::Heartbeat(heartbeat)) {
             Ok(Reply::Heartbeat(reply)) => (reply.caught_up, reply.fenced),

@@ -47,6 +47,7 @@ impl Disks {
             want_fence: false,
             want_shutdown: false,
             offline_directories: offline.iter().copied().map(directory).collect(),
+            damaged_logs: Vec::new(),
         };
         self.cluster.call(self.active, Operation::Heartbeat(heartbeat)).unwrap();
     }

@@ -6,6 +6,7 @@ mod bounds;
 mod brokers;
 mod chaos;
 mod cordoned;
+mod damaged;
 mod directories;
 mod elections;
 mod isr;

@@ -120,6 +120,7 @@ impl Story {
             want_fence: false,
             want_shutdown: false,
             offline_directories: Vec::new(),
+            damaged_logs: Vec::new(),
         };
         want(&mut heartbeat);
         self.call(Operation::Heartbeat(heartbeat)).unwrap();

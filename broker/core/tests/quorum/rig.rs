@@ -464,6 +464,7 @@ pub(crate) fn heartbeat(broker: NodeId, epoch: BrokerEpoch) -> Operation {
         want_fence: false,
         want_shutdown: false,
         offline_directories: Vec::new(),
+        damaged_logs: Vec::new(),
     })
 }
 

@@ -8,6 +8,7 @@
 
 mod producers;
 mod remembering;
+mod repair;
 mod replication;
 mod rig;
 mod stories;

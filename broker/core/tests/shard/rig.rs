@@ -11,7 +11,7 @@ use ottla_core::ids::{
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, IsrProposal, PartitionError};
-use ottla_core::shard::{Assignment, Batch, Effect, FetchPosition, FollowFrom, Produced, Shard};
+use ottla_core::shard::{Assignment, Batch, Damage, Effect, FetchPosition, FollowFrom, Produced, Shard};
 use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
@@ -43,6 +43,8 @@ pub(crate) struct Rig {
     pub(crate) proposals: Vec<IsrProposal>,
     /// From where each replica said last that it follows.
     pub(crate) follows: BTreeMap<TopicPartition, Option<FollowFrom>>,
+    /// What became of damaged logs.
+    pub(crate) damage: Vec<(TopicPartition, Damage)>,
 }
 
 pub(crate) fn registration(leader: Option<NodeId>, epoch: i32) -> Arc<Partition> {
@@ -97,7 +99,8 @@ impl Rig {
     pub(crate) fn open(disk: SimDisk) -> Self {
         let now = Monotonic(0);
         let shard = Shard::open(ME, disk.clone(), now).unwrap().shard;
-        Self { disk, shard, jobs: Vec::new(), now, proposals: Vec::new(), follows: BTreeMap::new() }
+        let (jobs, proposals, damage) = (Vec::new(), Vec::new(), Vec::new());
+        Self { disk, shard, jobs, now, proposals, follows: BTreeMap::new(), damage }
     }
 
     pub(crate) fn leading() -> Self {
@@ -130,6 +133,9 @@ impl Rig {
                     self.shard.checkpoint_finished(job.logs(), result);
                 }
                 Effect::Remove(job) => {
+                    if self.disk.is_stopped() {
+                        continue;
+                    }
                     job.sync().unwrap();
                     for (_, result) in job.remove() {
                         result.unwrap();
@@ -137,6 +143,7 @@ impl Rig {
                     }
                 }
                 Effect::SetAside { .. } => seen.push(Seen::SetAside),
+                Effect::Damage { partition, what } => self.damage.push((partition, what)),
                 Effect::Failed { .. } => seen.push(Seen::Failed),
                 Effect::AlterIsr { proposal, .. } => {
                     seen.push(Seen::Proposed(proposal.isr.iter().map(|(id, _)| id.0).collect()));

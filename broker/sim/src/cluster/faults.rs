@@ -353,10 +353,12 @@ impl Simulation {
     pub(super) fn start(&mut self, id: NodeId, life: u64) -> Result<(), Violation> {
         let now = self.events.now();
         let seed = self.rng.fork(&format!("process {id} {life}"));
-        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let node = &self.nodes[&id];
         if node.life != life || node.process.is_some() {
             return Ok(());
         }
+        self.rot(id);
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
         node.restart_clock(now);
         match process::start(node, node.now(now), seed) {
             Ok(process) => {

@@ -16,6 +16,7 @@ mod process;
 mod producer;
 mod reassignments;
 mod replication;
+mod rot;
 mod volume;
 mod watch;
 
@@ -43,6 +44,7 @@ use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 use reassignments::Reassignments;
 use replication::Watch;
+use rot::Rot;
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
 /// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
@@ -122,6 +124,8 @@ struct Simulation {
     checks: Checks,
     /// What is checked after every event.
     watch: Watch,
+    /// What has rotted, if something has.
+    rot: Option<Rot>,
     /// Numbers the cuts, so that only the last one's end mends the network.
     cuts: u64,
     calm: bool,
@@ -194,6 +198,7 @@ impl Simulation {
             clients,
             checks: Checks::default(),
             watch: Watch::new(only),
+            rot: None,
             cuts: 0,
             calm: false,
             done: false,

@@ -198,7 +198,11 @@ impl Simulation {
     ) -> Result<(), Violation> {
         // The controller is to find out when the broker registers, without a directory or after a crash.
         let volume_is_lost = self.nodes[&node].identity.directory_id != partition.directory_of(node);
-        if volume_is_lost || self.watch.in_doubt.contains_key(&node) || self.checks.excused().contains(&at) {
+        if volume_is_lost
+            || self.watch.in_doubt.contains_key(&node)
+            || self.checks.excused().contains(&at)
+            || self.may_be_rotten(node, at, &self.watch.image)
+        {
             return Ok(());
         }
         let log = self.batches(node, at, from);

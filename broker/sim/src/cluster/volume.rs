@@ -23,8 +23,7 @@ pub(crate) fn records_of(disk: &SimDisk, directory: &str) -> Result<BTreeMap<Off
 /// The batches of a topic's partition that end after `from`, as far as they are whole, read from its log's directory;
 /// none where the directory is not there, or belongs to another topic of that name.
 pub(crate) fn batches_of(disk: &SimDisk, directory: &str, topic: TopicId, from: Offset) -> Vec<BatchId> {
-    let metadata = read(disk, &format!("{directory}/partition.metadata")).unwrap_or_default();
-    if !String::from_utf8_lossy(&metadata).contains(&topic.to_string()) {
+    if !belongs_to(disk, directory, topic) {
         return Vec::new();
     }
     let Ok(names) = disk.list(directory) else { return Vec::new() };
@@ -41,7 +40,14 @@ pub(crate) fn batches_of(disk: &SimDisk, directory: &str, topic: TopicId, from: 
     found
 }
 
-fn read(disk: &SimDisk, path: &str) -> io::Result<Vec<u8>> {
+/// Whether a log's directory says that it is of this topic.
+pub(crate) fn belongs_to(disk: &SimDisk, directory: &str, topic: TopicId) -> bool {
+    let metadata = read(disk, &format!("{directory}/partition.metadata")).unwrap_or_default();
+    String::from_utf8_lossy(&metadata).contains(&topic.to_string())
+}
+
+/// The bytes of a file.
+pub(crate) fn read(disk: &SimDisk, path: &str) -> io::Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Existing)?;
     let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
     file.read_at(&mut bytes, 0)?;

@@ -23,6 +23,7 @@ impl Simulation {
                 Observation::LeadsPartition { partition, epoch } => {
                     self.checks.leaders.leads_partition(partition, epoch, id)?;
                 }
+                Observation::Damaged(directory) => self.damage_is_found(id, &directory)?,
                 Observation::Opened(logs) => self.check_volume(id, &logs)?,
                 Observation::Event(text) => {
                     self.trace.line(self.events.now(), format_args!("{id} says {text}"));
@@ -59,6 +60,7 @@ impl Simulation {
             return Ok(());
         }
         self.done = true;
+        self.forget_rot();
         for (id, node) in &self.nodes {
             let applied = node.process.as_ref().map(Process::applied).unwrap_or_default();
             self.checks.committed.must_reach_last(*id, applied)?;
@@ -79,7 +81,7 @@ impl Simulation {
                 return Some(format!("broker {id} is not in service"));
             }
         }
-        if let Some(unfinished) = self.unfinished_move() {
+        if let Some(unfinished) = self.unfinished_move().or_else(|| self.unrepaired()) {
             return Some(unfinished);
         }
         let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;

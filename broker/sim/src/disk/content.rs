@@ -141,6 +141,18 @@ impl Content {
         }
     }
 
+    /// Flips the bits of a mask in one byte, wherever it is kept.
+    pub(super) fn flip(&mut self, position: u64, mask: u8) {
+        let (index, within) = (position / SECTOR_BYTES, position % SECTOR_BYTES);
+        let within = usize::try_from(within).expect("a rest of 512");
+        let kept = [&mut self.cached, &mut self.durable].into_iter();
+        let kept = kept.filter_map(|image| image.sectors.get_mut(&index));
+        let dirty = self.dirty.get_mut(&index).into_iter().flatten().flatten();
+        for sector in kept.chain(dirty) {
+            Arc::make_mut(sector)[within] ^= mask;
+        }
+    }
+
     /// A sync that failed: an arbitrary part became durable, and the rest counts as clean from now on, so
     /// that the next sync succeeds without having written it (what Linux does after EIO).
     pub(super) fn fail_sync(&mut self, rng: &mut Rng) {

@@ -6,6 +6,7 @@
 
 mod content;
 mod names;
+mod rot;
 #[cfg(test)]
 mod tests;
 

@@ -3,18 +3,24 @@
 //! Behaviour: rules 61 and 62. The epoch in a registration's answer is the offset of its record.
 //! Version notes (registration): 2 brings log directories, 3 the epoch before a clean shutdown, 4 features
 //! whose lowest level is 0. Our brokers always send 4.
-//! Version notes (heartbeat): 1 brings the log directories that have failed (KIP-858): all of them, each time.
+//! Version notes (heartbeat): 1 brings the log directories that have failed (KIP-858): all of them, each time. A tagged
+//! field of ours brings the replicas whose logs are damaged (`ottla_wire::broker_heartbeat`).
 //! Not done: migration from ZooKeeper (the flag is ignored).
 
 use bytes::Bytes;
 use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
 use ottla_core::controller::{self, Operation, OperationError};
-use ottla_core::ids::{BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId};
+use ottla_core::ids::{
+    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, MetadataOffset, NodeId, PartitionIndex, TopicId,
+    TopicPartition,
+};
 use ottla_core::metadata::image::{Endpoint, FeatureRange};
+use ottla_wire::broker_heartbeat::damaged_logs;
 use ottla_wire::error::DecodeError;
 use ottla_wire::messages::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
 };
+use uuid::Uuid;
 
 use super::serve;
 use crate::api::{Call, Reply, forward};
@@ -82,6 +88,7 @@ pub(crate) fn heartbeat(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
             want_fence: request.want_fence,
             want_shutdown: request.want_shut_down,
             offline_directories: request.offline_log_dirs.iter().copied().map(DirectoryId).collect(),
+            damaged_logs: damaged_logs(&request).map(partition).take(Heartbeat::DAMAGED_MAX).collect(),
         });
         match forward::ask(&call, operation).await {
             Ok(controller::Reply::Heartbeat(reply)) => BrokerHeartbeatResponse::default()
@@ -94,6 +101,10 @@ pub(crate) fn heartbeat(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     })
 }
 
+fn partition((topic_id, partition): (Uuid, i32)) -> TopicPartition {
+    TopicPartition { topic_id: TopicId(topic_id), partition: PartitionIndex(partition) }
+}
+
 fn heartbeat_refused(code: i16) -> BrokerHeartbeatResponse {
     BrokerHeartbeatResponse::default().with_error_code(code)
 }
@@ -103,7 +114,6 @@ mod tests {
     use ottla_wire::messages::BrokerId;
     use ottla_wire::messages::broker_registration_request::{Feature, Listener};
     use ottla_wire::protocol::StrBytes;
-    use uuid::Uuid;
 
     use super::*;
 

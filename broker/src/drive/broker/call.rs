@@ -14,6 +14,7 @@ use ottla_core::controller::operation::{
 use ottla_core::ids::{BrokerEpoch, MetadataOffset, NodeId, Term};
 use ottla_core::lifecycle::{Call, CallError, CallNumber};
 use ottla_core::quorum::SnapshotId;
+use ottla_wire::broker_heartbeat::with_damaged_logs;
 use ottla_wire::messages::broker_registration_request::{Feature, Listener};
 use ottla_wire::messages::{BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest};
 use ottla_wire::private::{FetchMetadataRequest, FetchMetadataSnapshotRequest, LeaderHint};
@@ -146,6 +147,8 @@ async fn heartbeat(connection: &Connection, request: Heartbeat) -> Result<Reply,
         .with_want_fence(request.want_fence)
         .with_want_shut_down(request.want_shutdown)
         .with_offline_log_dirs(request.offline_directories.iter().map(|directory| directory.0).collect());
+    let damaged = request.damaged_logs.iter().map(|log| (log.topic_id.0, log.partition.0));
+    let message = with_damaged_logs(message, damaged);
     let response = connection.request(message).await.map_err(lost)?;
     check(response.error_code, request.node_id, None)?;
     Ok(Reply::Heartbeat(HeartbeatReply {

@@ -1,5 +1,6 @@
 //! The thread that owns a shard.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -11,7 +12,7 @@ use ottla_core::lifecycle::ProposalAnswer;
 use ottla_core::log::OpenError;
 use ottla_core::partition::{IsrProposal, PartitionError};
 use ottla_core::replicas::Routes;
-use ottla_core::shard::{Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, Produced, Shard};
+use ottla_core::shard::{Damage, Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, Produced, Shard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -38,8 +39,10 @@ type RealShard = Shard<RealDisk, Answer, Weak<Notify>>;
 /// What a shard's thread tells the broker's driver.
 #[derive(Debug)]
 pub(crate) enum ShardEvent {
-    /// The directory is open; these partitions have a log in it.
-    Opened { shard: usize, partitions: Vec<TopicPartition> },
+    /// The directory is open; these partitions have a log in it, and of some of them it is damaged.
+    Opened { shard: usize, partitions: Vec<TopicPartition>, damaged: BTreeSet<TopicPartition> },
+    /// The damaged logs in it are these now.
+    Damaged { shard: usize, damaged: BTreeSet<TopicPartition> },
     /// The directory has failed, at the start or later.
     Failed { shard: usize },
     /// A leader here wants another ISR.
@@ -106,8 +109,8 @@ fn run(
             return;
         }
     };
-    let partitions = shard.partitions().collect();
-    let _gone = reports.events.send(ShardEvent::Opened { shard: number, partitions });
+    let (partitions, damaged) = (shard.partitions().collect(), shard.damaged().collect());
+    let _gone = reports.events.send(ShardEvent::Opened { shard: number, partitions, damaged });
     let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, reports };
     driver.measure_room();
     let mut batch = Vec::with_capacity(64);
@@ -162,7 +165,12 @@ fn report_opened(directory: &Path, opened: Opened<RealDisk, Answer, Weak<Notify>
             Err(error @ OpenError::Unfinished { .. }) => {
                 info!(log = %log.directory, %error, "log holds nothing; it is made anew where it is assigned");
             }
-            Err(error) => error!(log = %log.directory, %error, "log cannot be opened and is left alone"),
+            Err(error @ OpenError::Corrupt { .. }) => {
+                error!(log = %log.directory, %error, "log is damaged: it is copied anew from the partition's leader as soon as another broker leads; if no other replica has its records, restore it from a backup and restart this broker");
+            }
+            Err(error @ OpenError::Disk(_)) => {
+                error!(log = %log.directory, %error, "log cannot be opened and is left alone");
+            }
         }
     }
     info!(directory = %directory.display(), logs = opened.logs.len(), clean = opened.clean.is_some(), "log directory opened");
@@ -366,12 +374,31 @@ impl Driver<'_> {
                 Effect::SetAside { from, to } => {
                     warn!(log = %from, kept_as = %to, "no replica of this broker: its records are kept aside; remove them when nobody misses them");
                 }
+                Effect::Damage { partition, what } => self.damage(partition, what),
                 Effect::Failed { error } => {
                     log_failure(self.directory, &error);
                     let _gone = self.reports.events.send(ShardEvent::Failed { shard: self.number });
                 }
             }
         }
+    }
+}
+
+impl Driver<'_> {
+    /// Tells the controller which logs are damaged now, and whoever reads the log what has become of this one.
+    fn damage(&mut self, id: TopicPartition, what: Damage) {
+        let (topic_id, partition) = (id.topic_id, id.partition.0);
+        match what {
+            Damage::Found | Damage::Gone => {}
+            Damage::Replaced { kept_as } => {
+                warn!(%topic_id, partition, %kept_as, "damaged log is kept aside while it is copied anew from the leader");
+            }
+            Damage::Repaired { kept_as } => {
+                info!(%topic_id, partition, removed = %kept_as, "damaged log is replaced: its copy is in sync");
+            }
+        }
+        let damaged = self.shard.damaged().collect();
+        let _gone = self.reports.events.send(ShardEvent::Damaged { shard: self.number, damaged });
     }
 }
 

@@ -106,14 +106,16 @@ impl Broker {
                 }
                 // Nothing in it was ever acknowledged; the checker will say so if that is wrong.
                 Err(OpenError::Unfinished { .. }) => {}
-                Err(error @ OpenError::Corrupt { .. }) => return Err(StartError::Refused(error.to_string())),
+                Err(OpenError::Corrupt { directory, .. }) => {
+                    observations.push(Observation::Damaged(directory));
+                }
                 Err(OpenError::Disk(error)) => return Err(StartError::Disk(format!("{error:?}"))),
             }
         }
         let directory =
             LogDirectory { id: identity.directory_id, holds_metadata_log: identity.is_controller };
         let mut replicas = Replicas::new(identity.node_id, vec![directory], identity.settings.clone());
-        replicas.opened(0, found.iter().map(|(_, partition)| *partition));
+        replicas.opened(0, opened.shard.partitions());
         observations.push(Observation::Opened(found));
         let registration = RegisterBroker {
             node_id: identity.node_id,
@@ -132,6 +134,7 @@ impl Broker {
         };
         let controllers = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);
+        lifecycle.damaged(opened.shard.damaged().collect());
         lifecycle.recovered();
         Ok(Self {
             rng,

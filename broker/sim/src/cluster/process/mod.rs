@@ -72,6 +72,8 @@ pub(crate) enum Observation {
     Shows(Image),
     /// It opened its logs: directory and partition of each.
     Opened(Vec<(String, TopicPartition)>),
+    /// It found this log's directory damaged.
+    Damaged(String),
     /// It wrote a line to its log.
     Event(String),
     /// Something to be counted.

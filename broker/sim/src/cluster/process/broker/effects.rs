@@ -73,6 +73,7 @@ impl Broker {
                 }
                 Effect::Wake(token) => self.woken(now, token, outputs),
                 Effect::SetAside { .. } => {}
+                Effect::Damage { .. } => self.lifecycle.damaged(self.shard.damaged().collect()),
                 Effect::Sync(jobs) => {
                     for (partition, job) in jobs {
                         self.give_disk(ShardWork::Sync(partition, job), outputs);

@@ -1,0 +1,14 @@
+//! Bits that change by themselves.
+
+use super::SimDisk;
+
+impl SimDisk {
+    /// Flips the bits of a mask in one byte of a file, in all that is known of it: nothing was written, and no crash
+    /// brings the old byte back.
+    pub fn flip(&self, path: &str, position: u64, mask: u8) {
+        let mut state = self.lock();
+        if let Ok(inode) = state.names.file(path) {
+            state.content(inode).flip(position, mask);
+        }
+    }
+}
