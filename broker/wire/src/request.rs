@@ -119,8 +119,9 @@ pub(crate) fn skip_tagged_fields(bytes: &mut Bytes) -> Result<(), DecodeError> {
 /// Reads the body of a request as the type `R`.
 ///
 /// # Errors
-/// If the version does not exist, the bytes are not such a request, bytes are left
-/// over after it, or no schema guards the message.
+/// If the version does not exist, the bytes are not such a request, or no schema guards
+/// the message. Bytes that follow a request of Kafka's are let be; one of our own is
+/// refused with them.
 pub fn decode_body<R: Request>(api_version: i16, body: Bytes) -> Result<R, DecodeError> {
     decode_message::<R>(Direction::Request, R::KEY, api_version, body)
 }
@@ -137,7 +138,8 @@ pub(crate) fn decode_message<M: Decodable>(
     }
     let encoding = version::encoding_of(key, api_version);
     // Private messages are decoded by our own code, which believes no count.
-    if PrivateKey::from_code(key).is_none() {
+    let is_private = PrivateKey::from_code(key).is_some();
+    if !is_private {
         guard::check(direction, key, encoding, &body)?;
     }
     let message = M::decode(&mut body, encoding).map_err(|error| DecodeError::Body {
@@ -145,7 +147,9 @@ pub(crate) fn decode_message<M: Decodable>(
         version: api_version,
         source: error.into(),
     })?;
-    if body.has_remaining() {
+    // Kafka lets be what follows a request.
+    let is_refused = is_private || direction == Direction::Response;
+    if is_refused && body.has_remaining() {
         return Err(DecodeError::TrailingBytes { count: body.remaining() });
     }
     Ok(message)
@@ -224,6 +228,7 @@ mod tests {
 
     use super::*;
     use crate::frame::FrameDecoder;
+    use crate::private::FetchMetadataRequest;
 
     fn body_of(frame: Bytes) -> Bytes {
         let mut buffer = BytesMut::from(&frame[..]);
@@ -310,9 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn trailing_bytes_and_missing_versions_are_refused() {
-        let trailing = decode_body::<MetadataRequest>(1, Bytes::from_static(&[0, 0, 0, 0, 9]));
-        assert!(matches!(trailing, Err(DecodeError::TrailingBytes { count: 1 })));
+    fn librdkafkas_metadata_request_with_three_bytes_too_many_asks_for_all_topics() {
+        // The count of topics as a number of four bytes, where one byte says that there is none.
+        let body = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(decode_body::<MetadataRequest>(13, body).unwrap().topics, None);
+    }
+
+    #[test]
+    fn bytes_after_a_private_request_and_missing_versions_are_refused() {
+        let body = Bytes::from_static(&[0; 1 << 10]);
+        let trailing = decode_body::<FetchMetadataRequest>(0, body);
+        assert!(matches!(trailing, Err(DecodeError::TrailingBytes { .. })), "{trailing:?}");
         let version = decode_body::<MetadataRequest>(14, Bytes::new());
         assert!(matches!(version, Err(DecodeError::UnsupportedVersion { key: 3, version: 14 })));
         let short = decode_body::<MetadataRequest>(1, Bytes::from_static(&[0, 0]));

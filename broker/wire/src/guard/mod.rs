@@ -3,9 +3,13 @@
 //! The generated decoders allocate arrays by the count the peer states, so a frame of
 //! thirty bytes can ask for hundreds of gigabytes and end the process. This walk
 //! follows the message's schema over the same bytes, allocating nothing. It refuses a
-//! message whose arrays, strings or tagged fields are not really there, that has more
-//! elements than a message may have, or that is followed by other bytes. What it lets
-//! through, the decoder can only turn into as much memory as there are elements.
+//! message whose arrays, strings or tagged fields are not really there, or that has more
+//! elements than a message may have. What it lets through, the decoder can only turn into
+//! as much memory as there are elements.
+//!
+//! Bytes that follow a response are refused. Those that follow a request are let be, as
+//! by Kafka: librdkafka 2.12.1 ends a Metadata request for all topics with three bytes
+//! too many from version 9 on.
 //!
 //! A message without a schema in `requests` or `responses` is refused as well: to
 //! serve a new API, its two schemas are written down first. A test compares every
@@ -47,17 +51,19 @@ pub(crate) fn check(direction: Direction, key: i16, encoding: i16, body: &[u8]) 
         Direction::Response => (responses::find(key), RESPONSE_ELEMENTS_MAX),
     };
     let message = message.ok_or(DecodeError::NoSchema { key })?;
-    walk(message, encoding, body, max)
+    let left = walk(message, encoding, body, max)?;
+    if let (Direction::Response, 1..) = (direction, left) {
+        return Err(DecodeError::TrailingBytes { count: left });
+    }
+    Ok(())
 }
 
-fn walk(message: &Message, version: i16, body: &[u8], max: u32) -> Result<(), DecodeError> {
+/// Returns how many bytes follow the message.
+fn walk(message: &Message, version: i16, body: &[u8], max: u32) -> Result<usize, DecodeError> {
     let flexible = version >= message.flexible_from;
     let mut walk = Walk { rest: body, version, flexible, elements: 0, max };
     walk.fields(message.fields)?;
-    match walk.rest.len() {
-        0 => Ok(()),
-        count => Err(DecodeError::TrailingBytes { count }),
-    }
+    Ok(walk.rest.len())
 }
 
 /// The longest string of the protocol: its length was 16 bits once.
