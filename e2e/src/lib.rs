@@ -32,5 +32,6 @@ pub mod server;
 pub mod shim;
 pub mod site;
 pub mod step;
+pub mod suite;
 pub mod verb;
 pub mod wire;

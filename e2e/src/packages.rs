@@ -33,6 +33,17 @@ pub const FAULTS: &[Need] = &[
     ("/usr/bin/nbdfuse", "libnbd-bin"),
 ];
 
+/// What building librdkafka and its tests takes.
+pub const LIBRDKAFKA: &[Need] = &[
+    ("/usr/bin/gcc", "gcc"),
+    ("/usr/bin/g++", "g++"),
+    ("/usr/bin/make", "make"),
+    ("/usr/bin/python3", "python3"),
+    ("/usr/include/zlib.h", "zlib1g-dev"),
+    ("/usr/include/zstd.h", "libzstd-dev"),
+    ("/usr/include/rapidjson/schema.h", "rapidjson-dev"),
+];
+
 /// What running Kafka's own tools takes.
 pub const JAVA: &[Need] = &[("/usr/bin/java", "default-jre-headless")];
 

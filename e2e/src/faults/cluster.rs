@@ -92,14 +92,14 @@ impl Product {
             Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
             Self::Kafka(..) => {
                 "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
-                               group.initial.rebalance.delay.ms=0\n"
+                               group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n"
                     .to_owned()
             }
         };
         format!(
             "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
              advertised.listeners={listeners}\ncontroller.listener.names=CONTROLLER\n\
-             controller.quorum.bootstrap.servers={}\n{own}",
+             controller.quorum.bootstrap.servers={}\ndefault.replication.factor=3\n{own}",
             data.display(),
             voters.join(",")
         )
@@ -188,14 +188,12 @@ impl Cluster {
         NODES.map(address).join(",")
     }
 
-    /// Starts every node, makes the topic, and waits until every replica is in sync.
-    pub fn start(&mut self, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
+    /// Starts every node and waits until each sees all of them.
+    pub fn start_nodes(&mut self) -> Result<()> {
         NODES.into_iter().try_for_each(|id| self.spawn(id))?;
         wait_until("every broker is in service", START_LIMIT, INTERVAL, || {
-            for node in &mut self.nodes {
-                if let Err(error) = node.process.check_alive() {
-                    return Answer::Never(format!("{error:#}"));
-                }
+            if let Err(error) = self.check_alive() {
+                return Answer::Never(format!("{error:#}"));
             }
             let seen = NODES.iter().map(|id| Ok(self.kcat.metadata(&address(*id), None)?["brokers"].clone()));
             Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
@@ -204,10 +202,20 @@ impl Cluster {
                 ensure!(all, "they see {seen:?}");
                 Ok(())
             }))
-        })?;
+        })
+    }
+
+    /// Starts every node, makes the topic, and waits until every replica is in sync.
+    pub fn start(&mut self, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
+        self.start_nodes()?;
         let (first, replicas) = (address(NODES[0]), u16::try_from(NODES.len())?);
         broker::create_replicated_topic(&first, TOPIC, partitions, replicas, configs)?;
         self.wait_until_whole(START_LIMIT)
+    }
+
+    /// Fails unless every node runs.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.nodes.iter_mut().try_for_each(|node| node.process.check_alive())
     }
 
     /// Waits until every broker that runs says of every partition that it has a leader and all replicas in its ISR.

@@ -62,7 +62,7 @@ fn prepare(mut series: Series) -> Result<Series> {
 }
 
 /// This checkout's broker, with planted bugs in it or without, in a place where the next compilation leaves it alone.
-fn compile(steps: &Steps, planted: bool) -> Result<PathBuf> {
+pub(super) fn compile(steps: &Steps, planted: bool) -> Result<PathBuf> {
     let name = if planted { "ottla-planted" } else { "ottla" };
     let place = repository::target().join("faults").join(name);
     steps.run(&format!("compile {name}"), |log| {

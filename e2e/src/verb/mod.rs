@@ -7,6 +7,7 @@ pub mod elsewhere;
 pub mod faults;
 pub mod figures;
 pub mod sim;
+pub mod suite;
 pub mod test;
 pub mod up;
 
@@ -40,6 +41,9 @@ cargo xtask VERB
   bench cluster [--pairs N] [--only NAME]... [--warm-up SECONDS] [--binary OTTLA]
           three brokers measured beside three of Apache Kafka's, in turn; NAME is leader, silent, controller,
           restart, produce, produce-synced or cold
+  suite librdkafka [TEST...] [--kafka] [--binary OTTLA] [--record]
+          librdkafka's own tests against three brokers, and whether one fails that did not; --list names them,
+          --record writes down what came of them and docs/reference/librdkafka.md, --short is CI's part
   sim [--seeds N] [--start S] [...]
           the simulator on all cores; `cargo xtask sim --help` says the rest
   help    this text";
@@ -72,6 +76,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some((&"bench", ["cluster", options @ ..])) => bench::run(options),
         // Not for people: `bench` starts it in namespaces of its own.
         Some((&"bench-inside", options)) => bench::run_inside(options),
+        Some((&"suite", ["librdkafka", options @ ..])) => suite::run(options),
+        // Not for people: `suite` starts it in namespaces of its own.
+        Some((&"suite-inside", options)) => suite::run_inside(options),
         Some((&"faults", options)) => faults::run(options),
         // Not for people: `faults` starts it in namespaces of its own.
         Some((&"faults-inside", options)) => faults::run_inside(options),

@@ -8,7 +8,7 @@ use crate::kube::teardown;
 use crate::repository;
 use crate::site::{self, Site};
 use crate::step::{Steps, say};
-use crate::verb::{check, down, faults, sim};
+use crate::verb::{check, down, faults, sim, suite};
 
 /// A lane: the feature that turns its tests on and the site they leave behind, if they need one.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,8 @@ const LANES: [Lane; 4] = [
     Lane { feature: "node-lane", site: Some(site::TEST), needs_images: true },
 ];
 
-/// Checks the source, runs the simulator, then the lanes one after the other, and a few faults.
+/// Checks the source, runs the simulator, then the lanes one after the other, a few faults, and a few of librdkafka's
+/// tests.
 pub fn run() -> Result<()> {
     let steps = Steps::new(repository::target().join("xtask-logs"));
     check::source(&steps)?;
@@ -41,6 +42,7 @@ pub fn run() -> Result<()> {
         run_lane(lane)?;
     }
     faults::short()?;
+    suite::short()?;
     say("everything passed");
     Ok(())
 }
