@@ -9,10 +9,7 @@ use tracing::{debug, info};
 
 use super::{
     declared::{Declared, declared},
-    plan::{
-        Found, Outcome, Plan, Verdict, asks_for_census, asks_for_moves, doubtful, is_moving, judge, plan,
-        replicas_change,
-    },
+    plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_census, asks_for_moves, doubtful, plan},
 };
 use crate::{
     apply::{ApplyError, set_topic_finalizer},
@@ -91,39 +88,53 @@ impl Pass {
             return Ok(Ended::Waiting);
         }
         let declared = self.finalize(declared).await?;
-        match self.ask(cluster, &declared, kafka).await {
-            Ok((found, plan, outcome)) => {
-                let ended = self.conclude(&declared, &found, &plan, &outcome).await?;
-                if ended == Ended::Silent {
-                    // It may be cut off from the controllers, and would put us off for ever.
-                    *kafka = None;
-                }
-                Ok(ended)
-            }
-            Err(error) => {
-                *kafka = None;
-                debug!(
-                    error = &error as &dyn std::error::Error,
-                    "the cluster did not answer about its topics"
-                );
-                if self.silences >= SILENCES_MAX {
-                    self.wait_for_cluster(&declared, &format!("{error}: {}", cause(&error))).await?;
-                }
-                Ok(Ended::Silent)
-            }
-        }
+        self.with_cluster(cluster, &declared, kafka).await
     }
 
-    async fn ask(
+    async fn with_cluster(
         &self,
         cluster: &KafkaCluster,
         declared: &[Declared],
         kafka: &mut Option<Kafka>,
-    ) -> Result<(Found, Plan, Outcome), KafkaError> {
+    ) -> Result<Ended, PassError> {
+        let (connected, found) = match self.find(cluster, declared, kafka.take()).await {
+            Ok(found) => found,
+            Err(error) => return self.unanswered(declared, &error).await,
+        };
+        let asked = Asked::all(declared, &found);
+        let plan = plan(&asked, &found);
+        let outcome = match ask(&connected, declared, &plan).await {
+            Ok(outcome) => outcome,
+            Err(error) => return self.unanswered(declared, &error).await,
+        };
+        *kafka = Some(connected);
+        let ended = self.conclude(&asked, &plan, &outcome).await?;
+        if ended == Ended::Silent {
+            // It may be cut off from the controllers, and would put us off for ever.
+            *kafka = None;
+        }
+        Ok(ended)
+    }
+
+    async fn unanswered(&self, declared: &[Declared], error: &KafkaError) -> Result<Ended, PassError> {
+        debug!(error = error as &dyn std::error::Error, "the cluster did not answer about its topics");
+        if self.silences >= SILENCES_MAX {
+            self.wait_for_cluster(declared, &format!("{error}: {}", cause(error))).await?;
+        }
+        Ok(Ended::Silent)
+    }
+
+    /// Looks at the cluster, by the connection that there is or a new one.
+    async fn find(
+        &self,
+        cluster: &KafkaCluster,
+        declared: &[Declared],
+        kafka: Option<Kafka>,
+    ) -> Result<(Kafka, Found), KafkaError> {
         let metadata = &cluster.metadata;
         let name = ClusterName::new(metadata.name.clone().unwrap_or_default());
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        let connected = match kafka.take() {
+        let connected = match kafka {
             Some(kafka) => kafka,
             None => Kafka::connect(&name.bootstrap(), &namespace).await?,
         };
@@ -137,26 +148,12 @@ impl Pass {
         }
         let census =
             if asks_for_census(declared, &topics) { connected.census().await? } else { Census::default() };
-        let found = Found { topics, census };
-        let plan = plan(declared, &found);
-        // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
-        let deleted = connected.delete_topics(&plan.delete).await?;
-        let outcome = Outcome {
-            free: connected.are_free(&doubtful(declared, &deleted)).await?,
-            deleted,
-            created: connected.create_topics(&plan.create).await?,
-            raised: connected.raise_partitions(&plan.raise).await?,
-            changed: connected.change_config(&plan.change).await?,
-            moved: connected.reassign(&plan.moves).await?,
-        };
-        *kafka = Some(connected);
-        Ok((found, plan, outcome))
+        Ok((connected, Found { topics, census }))
     }
 
     async fn conclude(
         &self,
-        declared: &[Declared],
-        found: &Found,
+        asked: &[Asked<'_>],
         plan: &Plan,
         outcome: &Outcome,
     ) -> Result<Ended, PassError> {
@@ -170,13 +167,13 @@ impl Pass {
                 "asked the cluster to change topics"
             );
         }
-        let verdicts: Vec<(&Declared, Verdict)> =
-            declared.iter().map(|one| (one, judge(one, found, outcome))).collect();
+        let verdicts: Vec<(&Asked<'_>, Verdict)> =
+            asked.iter().map(|asked| (asked, asked.judge(outcome))).collect();
         let silent = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Later(..)));
-        let writes = verdicts.into_iter().map(|(one, verdict)| {
+        let writes = verdicts.into_iter().map(|(asked, verdict)| {
             let write = async move {
-                self.tell(one, outcome).await;
-                self.carry_out(one, verdict, replicas_change(one, found, outcome)).await
+                self.tell(asked.one, outcome).await;
+                self.carry_out(asked.one, verdict, asked.replicas_change(outcome)).await
             };
             write.boxed()
         });
@@ -184,7 +181,7 @@ impl Pass {
         if silent {
             return Ok(Ended::Silent);
         }
-        Ok(if is_moving(declared, found) {
+        Ok(if asked.iter().any(Asked::is_moving) {
             Ended::Moving { began: outcome.began_moves() }
         } else {
             Ended::Settled
@@ -383,6 +380,20 @@ fn told_of_replicas(
             is_reached.then(|| (REPLICAS_CHANGED, note()))
         }
     }
+}
+
+/// Asks the cluster for what is planned.
+async fn ask(kafka: &Kafka, declared: &[Declared], plan: &Plan) -> Result<Outcome, KafkaError> {
+    // Deleted before created: an object that replaces another of the same topic gets a topic of its own.
+    let deleted = kafka.delete_topics(&plan.delete).await?;
+    Ok(Outcome {
+        free: kafka.are_free(&doubtful(declared, &deleted)).await?,
+        deleted,
+        created: kafka.create_topics(&plan.create).await?,
+        raised: kafka.raise_partitions(&plan.raise).await?,
+        changed: kafka.change_config(&plan.change).await?,
+        moved: kafka.reassign(&plan.moves).await?,
+    })
 }
 
 async fn a_few_at_a_time(writes: Vec<BoxFuture<'_, Result<(), ApplyError>>>) -> Result<(), ApplyError> {

@@ -88,20 +88,37 @@ pub enum Verdict {
     Later(Why, String),
 }
 
+/// An object, and what it asks of the cluster as it was found: worked out once in a pass.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The object.
+    pub one: &'a Declared,
+    found: &'a Found,
+    course: Course<'a>,
+}
+
+impl<'a> Asked<'a> {
+    /// What each object asks.
+    #[must_use]
+    pub fn all(declared: &'a [Declared], found: &'a Found) -> Vec<Self> {
+        declared.iter().map(|one| Self { one, found, course: course(one, found) }).collect()
+    }
+}
+
 /// What an object asks of the cluster.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Course {
+#[derive(Debug)]
+enum Course<'a> {
     /// That the topic be made.
     Create,
     /// That the topic that exists be changed where it is not as declared.
-    Keep { facts: TopicFacts, raise: bool, changes: Vec<ConfigChange>, survey: Option<Survey> },
+    Keep { facts: &'a TopicFacts, raise: bool, changes: Vec<ConfigChange>, survey: Option<Survey> },
     /// That its topic be deleted.
     Delete(Uuid),
     /// Nothing.
     Nothing(Verdict),
 }
 
-fn course(one: &Declared, found: &Found) -> Course {
+fn course<'a>(one: &Declared, found: &'a Found) -> Course<'a> {
     let wanted = &one.topic;
     if one.leaving() {
         return one.to_delete().map_or(Course::Nothing(Verdict::LetGo), Course::Delete);
@@ -123,13 +140,13 @@ fn course(one: &Declared, found: &Found) -> Course {
         Some(Err(answer)) => Course::Nothing(refused(answer, None)),
         Some(Ok(facts)) if one.own() == Some(facts.id) => course_of_own(one, facts, &found.census),
         Some(Ok(facts)) => match other_than(wanted, facts) {
-            None => Course::Keep { facts: facts.clone(), raise: false, changes: Vec::new(), survey: None },
+            None => Course::Keep { facts, raise: false, changes: Vec::new(), survey: None },
             Some(difference) => Course::Nothing(Verdict::Not(Why::TopicExists, difference, None)),
         },
     }
 }
 
-fn course_of_own(one: &Declared, facts: &TopicFacts, census: &Census) -> Course {
+fn course_of_own<'a>(one: &Declared, facts: &'a TopicFacts, census: &Census) -> Course<'a> {
     let wanted = &one.topic;
     let name = &wanted.name;
     if facts.partitions > wanted.partitions {
@@ -140,7 +157,7 @@ fn course_of_own(one: &Declared, facts: &TopicFacts, census: &Census) -> Course 
         return Course::Nothing(Verdict::Not(Why::NotSupported, message, Some(facts.clone())));
     }
     Course::Keep {
-        facts: facts.clone(),
+        facts,
         raise: facts.partitions < wanted.partitions,
         changes: config_changes(&wanted.config, &facts.config),
         survey: survey(one, facts, census),
@@ -171,29 +188,29 @@ fn other_than(wanted: &NewTopic, facts: &TopicFacts) -> Option<String> {
     })
 }
 
-/// Plans what to ask.
+/// Plans what to ask of the cluster.
 #[must_use]
-pub fn plan(declared: &[Declared], found: &Found) -> Plan {
+pub fn plan(asked: &[Asked<'_>], found: &Found) -> Plan {
     let mut plan = Plan::default();
     let mut census = found.census.clone();
     let partitions = found.topics.values().flatten().flat_map(|facts| &facts.layout);
     let mut room = room(partitions, &census);
-    for one in declared {
+    for Asked { one, course, .. } in asked {
         let wanted = &one.topic;
-        match course(one, found) {
+        match course {
             Course::Create => plan.create.push(wanted.clone()),
             Course::Keep { facts, raise, changes, survey } => {
                 if let Some(survey) = survey {
-                    plan.moves.extend(survey.moves(one, &facts, &mut census, &mut room));
+                    plan.moves.extend(survey.moves(one, facts, &mut census, &mut room));
                 }
-                if raise {
+                if *raise {
                     plan.raise.push((wanted.name.clone(), wanted.partitions));
                 }
                 if !changes.is_empty() {
-                    plan.change.push((wanted.name.clone(), changes));
+                    plan.change.push((wanted.name.clone(), changes.clone()));
                 }
             }
-            Course::Delete(id) => plan.delete.push(id),
+            Course::Delete(id) => plan.delete.push(*id),
             Course::Nothing(_) => {}
         }
     }
@@ -224,83 +241,87 @@ fn same_value(left: &str, right: &str) -> bool {
     left == right || is_boolean && left.eq_ignore_ascii_case(right)
 }
 
-/// Judges an object after the cluster answered.
-#[must_use]
-pub fn judge(one: &Declared, found: &Found, outcome: &Outcome) -> Verdict {
-    let name = &one.topic.name;
-    match course(one, found) {
-        Course::Nothing(verdict) => verdict,
-        Course::Delete(id) => judge_deleted(one, id, found, outcome),
-        Course::Create => match outcome.created.get(name) {
-            Some(Ok(facts)) => Verdict::AsDeclared(facts.clone()),
-            Some(Err(answer)) => refused(answer, None),
-            None => unanswered(),
-        },
-        Course::Keep { mut facts, raise, changes, survey } => {
-            if raise {
-                match outcome.raised.get(name) {
-                    Some(Ok(())) => facts.partitions = one.topic.partitions,
-                    Some(Err(answer)) => return refused(answer, Some(facts)),
-                    None => return unanswered(),
+impl Asked<'_> {
+    /// Judges the object after the cluster answered.
+    #[must_use]
+    pub fn judge(&self, outcome: &Outcome) -> Verdict {
+        let name = &self.one.topic.name;
+        match &self.course {
+            Course::Nothing(verdict) => verdict.clone(),
+            Course::Delete(id) => judge_deleted(self.one, *id, self.found, outcome),
+            Course::Create => match outcome.created.get(name) {
+                Some(Ok(facts)) => Verdict::AsDeclared(facts.clone()),
+                Some(Err(answer)) => refused(answer, None),
+                None => unanswered(),
+            },
+            Course::Keep { facts, raise, changes, survey } => {
+                let mut facts = (*facts).clone();
+                if *raise {
+                    match outcome.raised.get(name) {
+                        Some(Ok(())) => facts.partitions = self.one.topic.partitions,
+                        Some(Err(answer)) => return refused(answer, Some(facts)),
+                        None => return unanswered(),
+                    }
                 }
-            }
-            if !changes.is_empty() {
-                match outcome.changed.get(name) {
-                    Some(Ok(())) => facts.config = one.topic.config.clone(),
-                    Some(Err(answer)) => return refused(answer, Some(facts)),
-                    None => return unanswered(),
+                if !changes.is_empty() {
+                    match outcome.changed.get(name) {
+                        Some(Ok(())) => facts.config = self.one.topic.config.clone(),
+                        Some(Err(answer)) => return refused(answer, Some(facts)),
+                        None => return unanswered(),
+                    }
                 }
-            }
-            match (survey, refused_moves(one, outcome)) {
-                (None, _) => Verdict::AsDeclared(facts),
-                (Some(_), Some(answer)) => refused(answer, Some(facts)),
-                (Some(survey), None) => {
-                    let asked = moved(one, outcome).count();
-                    let (why, message) = survey.told(one, &found.census, asked);
-                    Verdict::Not(why, message, Some(facts))
+                match (survey, self.refused_moves(outcome)) {
+                    (None, _) => Verdict::AsDeclared(facts),
+                    (Some(_), Some(answer)) => refused(answer, Some(facts)),
+                    (Some(survey), None) => {
+                        let asked = self.moved(outcome).count();
+                        let (why, message) = survey.told(self.one, &self.found.census, asked);
+                        Verdict::Not(why, message, Some(facts))
+                    }
                 }
             }
         }
     }
-}
 
-/// What the cluster said to the moves of an object's topic.
-fn moved<'a>(one: &'a Declared, outcome: &'a Outcome) -> impl Iterator<Item = &'a Result<(), Answer>> {
-    outcome.moved.iter().filter(|((topic, _), _)| *topic == one.topic.name).map(|(_, answer)| answer)
-}
-
-fn refused_moves<'a>(one: &'a Declared, outcome: &'a Outcome) -> Option<&'a Answer> {
-    moved(one, outcome).find_map(|answer| answer.as_ref().err())
-}
-
-/// What is to be written down about the replicas of an object's own topic. What was stays where the cluster told nothing.
-#[must_use]
-pub fn replicas_change(one: &Declared, found: &Found, outcome: &Outcome) -> Option<ReplicasChange> {
-    match course(one, found) {
-        Course::Keep { survey: Some(survey), facts, .. } => {
-            let message = match refused_moves(one, outcome) {
-                Some(answer) => answer.to_string(),
-                None => survey.told(one, &found.census, moved(one, outcome).count()).1,
-            };
-            let begun = moved(one, outcome).filter(|answer| answer.is_ok()).count();
-            Some(survey.progress(one, &facts, begun, message))
-        }
-        Course::Keep { survey: None, facts, .. } | Course::Nothing(Verdict::Not(_, _, Some(facts))) => {
-            left_over(one, &facts)
-        }
-        // The topic is not, or no more, the object's own.
-        Course::Create | Course::Nothing(Verdict::Not(Why::TopicExists | Why::ResourceConflict, _, None)) => {
-            None
-        }
-        Course::Delete(_) | Course::Nothing(_) => one.recorded().cloned(),
+    /// What the cluster said to the moves of the object's topic.
+    fn moved<'o>(&self, outcome: &'o Outcome) -> impl Iterator<Item = &'o Result<(), Answer>> + use<'o> {
+        let at = |partition| (self.one.topic.name.clone(), partition);
+        outcome.moved.range(at(i32::MIN)..=at(i32::MAX)).map(|(_, answer)| answer)
     }
-}
 
-/// Whether replicas are on the move, or about to be, so that the topics are to be looked at again soon.
-#[must_use]
-pub fn is_moving(declared: &[Declared], found: &Found) -> bool {
-    let moves = |one| matches!(course(one, found), Course::Keep { survey: Some(survey), .. } if survey.is_under_way());
-    declared.iter().any(moves)
+    /// Why the cluster refused to move the first of them that it refused.
+    fn refused_moves<'o>(&self, outcome: &'o Outcome) -> Option<&'o Answer> {
+        self.moved(outcome).find_map(|answer| answer.as_ref().err())
+    }
+
+    /// What is to be written down about the replicas of the object's own topic. What was stays where the cluster told
+    /// nothing.
+    #[must_use]
+    pub fn replicas_change(&self, outcome: &Outcome) -> Option<ReplicasChange> {
+        let one = self.one;
+        match &self.course {
+            Course::Keep { survey: Some(survey), facts, .. } => {
+                let message = match self.refused_moves(outcome) {
+                    Some(answer) => answer.to_string(),
+                    None => survey.told(one, &self.found.census, self.moved(outcome).count()).1,
+                };
+                let begun = self.moved(outcome).filter(|answer| answer.is_ok()).count();
+                Some(survey.progress(one, facts, begun, message))
+            }
+            Course::Keep { survey: None, facts, .. } => left_over(one, facts),
+            Course::Nothing(Verdict::Not(_, _, Some(facts))) => left_over(one, facts),
+            // The topic is not, or no more, the object's own.
+            Course::Create
+            | Course::Nothing(Verdict::Not(Why::TopicExists | Why::ResourceConflict, _, None)) => None,
+            Course::Delete(_) | Course::Nothing(_) => one.recorded().cloned(),
+        }
+    }
+
+    /// Whether replicas are on the move, or about to be, so that the topic is to be looked at again soon.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        matches!(&self.course, Course::Keep { survey: Some(survey), .. } if survey.is_under_way())
+    }
 }
 
 /// Whether the brokers have to be counted before anything can be planned.

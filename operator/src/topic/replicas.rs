@@ -36,7 +36,7 @@ pub struct Survey {
     /// How many are on their way there.
     pub moving: usize,
     /// Partitions that can be led there.
-    open: Vec<i32>,
+    open: BTreeSet<i32>,
     /// Those for which too few brokers are in service.
     too_few_brokers: Vec<i32>,
     /// Those that nobody leads.
@@ -69,12 +69,13 @@ pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Sur
         } else if partition.is_moving() && !is_own(one, partition) {
             survey.moved_by_others.push(partition.index);
         } else {
-            let list = match target(partition, wanted, census) {
-                Ok(_) => &mut survey.open,
-                Err(Held::TooFewBrokers) => &mut survey.too_few_brokers,
-                Err(Held::NoLeader) => &mut survey.leaderless,
-            };
-            list.push(partition.index);
+            match target(partition, wanted, census) {
+                Ok(_) => {
+                    survey.open.insert(partition.index);
+                }
+                Err(Held::TooFewBrokers) => survey.too_few_brokers.push(partition.index),
+                Err(Held::NoLeader) => survey.leaderless.push(partition.index),
+            }
         }
     }
     survey.refused = below_minimum(one, facts);

@@ -86,6 +86,14 @@ fn answer(error: ResponseError) -> Answer {
     Answer { error, message: Some("why".into()) }
 }
 
+fn plan(declared: &[Declared], found: &Found) -> Plan {
+    super::plan(&Asked::all(declared, found), found)
+}
+
+fn judge(one: &Declared, found: &Found, outcome: &Outcome) -> Verdict {
+    Asked::all(std::slice::from_ref(one), found)[0].judge(outcome)
+}
+
 fn verdict(declared: &[Declared], found: &Found) -> Verdict {
     judge(&declared[0], found, &Outcome::default())
 }

@@ -18,7 +18,7 @@ use crate::{
     names::NodeId,
     topic::{
         declared::declared,
-        plan::{Found, Outcome, Plan, Verdict, asks_for_moves, is_moving, judge, plan, replicas_change},
+        plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_moves, plan},
     },
 };
 
@@ -142,7 +142,8 @@ impl World {
         let known = self.found_without_moves();
         let moving = self.layout.iter().any(PartitionFacts::is_moving);
         assert!(!moving || self.spec["replicas"].is_null() || asks_for_moves(&[self.object()], &known));
-        let plan = plan(&[self.object()], &found);
+        let declared = [self.object()];
+        let plan = plan(&Asked::all(&declared, &found), &found);
         let answer = match self.refuses {
             Some(error) => Err(Answer { error, message: Some("why".to_owned()) }),
             None => Ok(()),
@@ -158,15 +159,20 @@ impl World {
 
     /// A pass over the topic: what it asked for, and what it said.
     fn pass(&mut self) -> (Plan, Verdict) {
-        let object = self.object();
+        let declared = [self.object()];
         let (plan, outcome, found) = self.ask();
-        self.recorded = replicas_change(&object, &found, &outcome);
-        (plan, judge(&object, &found, &outcome))
+        let asked = &Asked::all(&declared, &found)[0];
+        self.recorded = asked.replicas_change(&outcome);
+        (plan, asked.judge(&outcome))
     }
 
     /// A pass of an operator that is killed before it reports.
     fn pass_and_die(&mut self) -> Plan {
         self.ask().0
+    }
+
+    fn is_moving(&self) -> bool {
+        Asked::all(&[self.object()], &self.found())[0].is_moving()
     }
 
     fn own_targets(&self) -> Vec<i16> {
@@ -190,6 +196,11 @@ impl World {
         }
         panic!("it never settles: {:?} {:?}", self.layout, self.recorded);
     }
+}
+
+/// What stays written down of an object when nothing was asked.
+fn written_down(one: Declared, found: &Found) -> Option<ReplicasChange> {
+    Asked::all(&[one], found)[0].replicas_change(&Outcome::default())
 }
 
 fn told(verdict: Verdict, wanted: Why) -> String {

@@ -46,7 +46,7 @@ fn more_replicas_than_brokers_are_told_with_the_remedy_and_hold_up_nothing_else(
     assert!(message.contains("the cluster has 3 brokers"), "{message}");
     assert!(message.contains("set replicas to 3 at most, or raise spec.replicas of KafkaCluster \"my\""));
     assert_eq!(world.recorded.as_ref().unwrap().state, ReplicasChangeState::Pending);
-    assert!(!is_moving(&[world.object()], &world.found()), "nothing comes of looking again at once");
+    assert!(!world.is_moving(), "nothing comes of looking again at once");
     // The wrong value is mended.
     world.declare(3);
     world.settle();

@@ -15,7 +15,7 @@ fn a_change_is_written_down_then_begun_and_followed_to_its_end() {
     let (plan, _) = world.pass();
     assert_eq!(plan.moves.len(), 3);
     assert_eq!(world.recorded.as_ref().unwrap().state, ReplicasChangeState::Ongoing);
-    assert!(is_moving(&[world.object()], &world.found()));
+    assert!(world.is_moving());
 
     world.layout[0].isr = world.layout[0].replicas.clone();
     World::end_where_in_sync(&mut world.layout[0]);
@@ -147,12 +147,12 @@ fn a_record_goes_with_the_topic_it_is_about() {
     let mut found = world.found();
     let Some(Ok(facts)) = found.topics.get_mut("t") else { panic!() };
     facts.id = Uuid::from_u128(8);
-    assert_eq!(replicas_change(&world.object(), &found, &Outcome::default()), None, "somebody else's topic");
+    assert_eq!(written_down(world.object(), &found), None, "somebody else's topic");
     let overruled = Declared { overruled_by: Some("older".to_owned()), ..world.object() };
-    assert_eq!(replicas_change(&overruled, &world.found(), &Outcome::default()), None);
+    assert_eq!(written_down(overruled, &world.found()), None);
     found.topics.insert(
         "t".to_owned(),
         Err(Answer { error: ResponseError::TopicAuthorizationFailed, message: None }),
     );
-    assert_eq!(replicas_change(&world.object(), &found, &Outcome::default()), world.recorded);
+    assert_eq!(written_down(world.object(), &found), world.recorded);
 }
