@@ -17,7 +17,9 @@ use ottla_wire::{
 };
 use uuid::Uuid;
 
-use super::{Answer, Answers, Kafka, KafkaError, PartitionFacts, answer, configs, name, text};
+use super::{
+    Answer, Answers, Kafka, KafkaError, PartitionFacts, answer, configs, name, reassignments::Ongoing, text,
+};
 
 /// The resource type of a topic in config requests.
 const RESOURCE_TOPIC: i8 = 2;
@@ -166,22 +168,15 @@ impl Kafka {
     }
 
     /// Adds what the active controller knows of moves. It is asked after the brokers, which know less: a move that ended in
-    /// between is over.
+    /// between is over. Gives the moves of all other partitions of the cluster.
     ///
     /// # Errors
     /// When the cluster does not answer, or refuses.
-    pub async fn add_moves(&self, found: &mut Answers<TopicFacts>) -> Result<(), KafkaError> {
-        for (topic, moves) in self.ongoing().await? {
-            let Some(Ok(facts)) = found.get_mut(&topic) else { continue };
-            for ongoing in &moves {
-                let at = facts.layout.binary_search_by_key(&ongoing.partition_index, |known| known.index);
-                if let Ok(at) = at {
-                    facts.layout[at].moves(ongoing);
-                }
-            }
-            facts.replicas = least_replicas(&facts.layout);
-        }
-        Ok(())
+    pub async fn add_moves(
+        &self,
+        found: &mut Answers<TopicFacts>,
+    ) -> Result<Vec<PartitionFacts>, KafkaError> {
+        Ok(take_in(found, &self.ongoing().await?))
     }
 
     /// Creates topics.
@@ -324,6 +319,33 @@ impl Kafka {
     }
 }
 
+/// Adds moves to what is known of topics. Gives those of other topics, and of partitions that are not known yet.
+fn take_in(found: &mut Answers<TopicFacts>, ongoing: &Ongoing) -> Vec<PartitionFacts> {
+    let mut elsewhere = Vec::new();
+    for (topic, moves) in ongoing {
+        let mut facts = found.get_mut(topic).and_then(|facts| facts.as_mut().ok());
+        for one in moves {
+            let known = facts.as_mut().and_then(|facts| {
+                let at = facts.layout.binary_search_by_key(&one.partition_index, |known| known.index);
+                at.ok().map(|at| &mut facts.layout[at])
+            });
+            match known {
+                Some(partition) => partition.moves(one),
+                None => {
+                    let mut partition =
+                        PartitionFacts { index: one.partition_index, ..PartitionFacts::default() };
+                    partition.moves(one);
+                    elsewhere.push(partition);
+                }
+            }
+        }
+        if let Some(facts) = facts {
+            facts.replicas = least_replicas(&facts.layout);
+        }
+    }
+    elsewhere
+}
+
 fn least_replicas(layout: &[PartitionFacts]) -> i32 {
     let least = layout.iter().map(PartitionFacts::replicas_now).min().unwrap_or(0);
     i32::try_from(least).unwrap_or(i32::MAX)
@@ -335,6 +357,10 @@ fn timeout_ms() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use ottla_wire::messages::{
+        BrokerId, list_partition_reassignments_response::OngoingPartitionReassignment,
+    };
+
     use super::*;
 
     #[test]
@@ -343,5 +369,31 @@ mod tests {
         let error = check_cluster(Some("theirs"), "ours").unwrap_err().to_string();
         assert_eq!(error, "its address leads to cluster theirs, and its own id is ours");
         assert!(check_cluster(None, "ours").is_err());
+    }
+
+    #[test]
+    fn the_moves_of_topics_that_nobody_asked_about_are_given_too() {
+        let brokers = |ids: &[i32]| ids.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
+        let to_broker_1 = |partition| {
+            OngoingPartitionReassignment::default()
+                .with_partition_index(partition)
+                .with_replicas(brokers(&[0, 1]))
+                .with_adding_replicas(brokers(&[1]))
+        };
+        let layout = (0..2).map(|index| PartitionFacts { index, ..PartitionFacts::default() }).collect();
+        let config = BTreeMap::new();
+        let facts = TopicFacts { id: Uuid::nil(), partitions: 2, replicas: 0, config, layout };
+        let mut found = Answers::from([("declared".to_owned(), Ok(facts))]);
+        let ongoing = Ongoing::from([
+            // A broker that lags behind does not know partition 2 yet.
+            ("declared".to_owned(), vec![to_broker_1(1), to_broker_1(2)]),
+            ("other".to_owned(), vec![to_broker_1(0), to_broker_1(7)]),
+        ]);
+        let elsewhere = take_in(&mut found, &ongoing);
+        assert_eq!(elsewhere.iter().map(|one| one.index).collect::<Vec<_>>(), [2, 0, 7]);
+        assert!(elsewhere.iter().all(PartitionFacts::is_moving));
+        let facts = found["declared"].as_ref().unwrap();
+        let moving: Vec<bool> = facts.layout.iter().map(PartitionFacts::is_moving).collect();
+        assert_eq!(moving, [false, true]);
     }
 }

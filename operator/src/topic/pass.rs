@@ -143,12 +143,14 @@ impl Pass {
         names.dedup();
         let cluster_id = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
         let mut topics = connected.topics(&names, cluster_id.unwrap_or_default()).await?;
-        if asks_for_moves(declared, &topics) {
-            connected.add_moves(&mut topics).await?;
-        }
+        let elsewhere = if asks_for_moves(declared, &topics) {
+            connected.add_moves(&mut topics).await?
+        } else {
+            Vec::new()
+        };
         let census =
             if asks_for_census(declared, &topics) { connected.census().await? } else { Census::default() };
-        Ok((connected, Found { topics, census }))
+        Ok((connected, Found { topics, elsewhere, census }))
     }
 
     async fn conclude(

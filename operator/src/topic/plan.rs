@@ -14,15 +14,17 @@ use super::{
 };
 use crate::{
     crd::ReplicasChange,
-    kafka::{Answer, Answers, Census, ConfigChange, Move, Moved, NewTopic, TopicFacts},
+    kafka::{Answer, Answers, Census, ConfigChange, Move, Moved, NewTopic, PartitionFacts, TopicFacts},
     status::Why,
 };
 
 /// What was found in the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Its topics.
+    /// Its topics, as far as they are declared.
     pub topics: Answers<TopicFacts>,
+    /// What is on the move of all others, if [`asks_for_moves`].
+    pub elsewhere: Vec<PartitionFacts>,
     /// Its brokers, if [`asks_for_census`].
     pub census: Census,
 }
@@ -194,7 +196,7 @@ pub fn plan(asked: &[Asked<'_>], found: &Found) -> Plan {
     let mut plan = Plan::default();
     let mut census = found.census.clone();
     let partitions = found.topics.values().flatten().flat_map(|facts| &facts.layout);
-    let mut room = room(partitions, &census);
+    let mut room = room(partitions.chain(&found.elsewhere), &census);
     for Asked { one, course, .. } in asked {
         let wanted = &one.topic;
         match course {

@@ -18,8 +18,8 @@ use crate::{
     status::Why,
 };
 
-/// How many partitions of a cluster get replicas at the same time. Each new replica is fetched in whole: with many at
-/// once all of them take long, and none of what was copied counts before its partition is done.
+/// How many partitions of a cluster get replicas at the same time, whoever moves them. Each new replica is fetched in
+/// whole: with many at once all of them take long, and none of what was copied counts before its partition is done.
 pub const MOVING_MAX: usize = 100;
 /// How many partitions a message names.
 const NAMED_MAX: usize = 10;
@@ -99,13 +99,29 @@ fn awaited(partition: &PartitionFacts, census: &Census) -> Vec<NodeId> {
     partition.adding.iter().filter(arrives).copied().filter(|id| !serves(id)).collect()
 }
 
-/// For how many more partitions there is room on the move. Moves that wait for a broker hold up no others: nothing is
-/// copied for them.
+/// For how many more partitions there is room on the move.
 #[must_use]
 pub fn room<'a>(partitions: impl Iterator<Item = &'a PartitionFacts>, census: &Census) -> usize {
-    let takes_room =
-        |partition: &&PartitionFacts| partition.is_moving() && awaited(partition, census).is_empty();
-    MOVING_MAX.saturating_sub(partitions.filter(takes_room).count())
+    MOVING_MAX.saturating_sub(partitions.filter(|partition| takes_room(partition, census)).count())
+}
+
+/// Whether replicas of a partition are being copied. One that waits for its brokers only holds up no others.
+fn takes_room(partition: &PartitionFacts, census: &Census) -> bool {
+    let arrives = |id: &NodeId| !partition.removing.contains(id);
+    partition.adding.iter().any(|id| arrives(id) && is_copied(*id, partition, census))
+}
+
+/// Whether a replica on this broker is to be fetched, and can be.
+fn is_copied(id: NodeId, partition: &PartitionFacts, census: &Census) -> bool {
+    let serves = census.brokers.get(&id).is_some_and(|broker| broker.in_service);
+    serves && !partition.isr.contains(&id)
+}
+
+/// Whether a move takes room that its partition does not take yet. One at rest takes it even where nothing is copied,
+/// so that the controller is asked for so much at a time.
+fn needs_room(partition: &PartitionFacts, target: &[NodeId], census: &Census) -> bool {
+    let is_copied = || target.iter().any(|id| is_copied(*id, partition, census));
+    !partition.is_moving() || !takes_room(partition, census) && is_copied()
 }
 
 /// Whether replicas of a topic may be on the move, by what a broker knows of it: where one partition has another number of
@@ -160,7 +176,7 @@ fn below_minimum(one: &Declared, facts: &TopicFacts) -> Option<String> {
 }
 
 impl Survey {
-    /// The moves to ask for, of which at most `room` lead partitions that are not on the move yet. Counts them in `census`.
+    /// The moves to ask for, of which at most `room` begin to copy. Counts them in `census`.
     #[must_use]
     pub fn moves(
         &self,
@@ -178,15 +194,14 @@ impl Survey {
         }
         let mut moves = Vec::new();
         for partition in facts.layout.iter().filter(|partition| self.open.contains(&partition.index)) {
-            let is_new = !partition.is_moving();
-            if is_new && *room == 0 {
+            let Ok(replicas) = target(partition, self.wanted, census) else { continue };
+            let needs_room = needs_room(partition, &replicas, census);
+            if needs_room && *room == 0 {
                 continue;
             }
-            if let Ok(replicas) = target(partition, self.wanted, census) {
-                *room -= usize::from(is_new);
-                count_move(partition, &replicas, census);
-                moves.push(Move { topic: one.topic.name.clone(), partition: partition.index, replicas });
-            }
+            *room -= usize::from(needs_room);
+            count_move(partition, &replicas, census);
+            moves.push(Move { topic: one.topic.name.clone(), partition: partition.index, replicas });
         }
         moves
     }

@@ -69,7 +69,7 @@ fn partition(index: i32, replicas: &[i32]) -> PartitionFacts {
 }
 
 fn found(facts: TopicFacts) -> Found {
-    Found { topics: answers(facts), census: census(3) }
+    Found { topics: answers(facts), census: census(3), ..Found::default() }
 }
 
 fn answers(facts: TopicFacts) -> Answers<TopicFacts> {

@@ -34,6 +34,8 @@ struct World {
     spec: Value,
     recorded: Option<ReplicasChange>,
     layout: Vec<PartitionFacts>,
+    /// What people move of other topics.
+    elsewhere: Vec<PartitionFacts>,
     census: Census,
     refuses: Option<ResponseError>,
 }
@@ -46,6 +48,7 @@ impl World {
             spec: json!({"clusterRef": {"name": "my"}}),
             recorded: None,
             layout: Vec::new(),
+            elsewhere: Vec::new(),
             census: Census { brokers: (0..brokers).map(|id| (NodeId(id), broker.clone())).collect() },
             refuses: None,
         };
@@ -53,6 +56,10 @@ impl World {
             world.add_partition(replicas);
         }
         world
+    }
+
+    fn broker(&mut self, id: i32) -> &mut BrokerFacts {
+        self.census.brokers.get_mut(&NodeId(id)).unwrap()
     }
 
     fn add_partition(&mut self, replicas: &[i32]) {
@@ -90,7 +97,8 @@ impl World {
             config: std::collections::BTreeMap::new(),
             layout: self.layout.clone(),
         };
-        Found { topics: Answers::from([("t".to_owned(), Ok(facts))]), census: self.census.clone() }
+        let (elsewhere, census) = (self.elsewhere.clone(), self.census.clone());
+        Found { topics: Answers::from([("t".to_owned(), Ok(facts))]), elsewhere, census }
     }
 
     /// The topics as a broker knows them.

@@ -12,7 +12,7 @@ fn the_new_replicas_of_many_topics_are_spread_together() {
     other.topic.name = "u".to_owned();
     let facts = world.found().topics["t"].clone();
     let topics = Answers::from([("t".to_owned(), facts.clone()), ("u".to_owned(), facts)]);
-    let found = Found { topics, census: world.census.clone() };
+    let found = Found { topics, ..world.found() };
     let plan = plan(&Asked::all(&[one, other], &found), &found);
     let added: Vec<NodeId> = plan.moves.iter().map(|one| one.replicas[1]).collect();
     assert_eq!(added, ids(&[1, 2]));
