@@ -100,6 +100,8 @@ const BANNED_TEXT: &[(&str, &[&str], &str)] = &[
         &["kube::Client", "Api<", "Api::"],
         "the plan of topics is a pure function",
     ),
+    ("operator/src/topic/report.rs", &["kube::Client", "Api<", "Api::"], "what is said is a pure function"),
+    ("operator/src/topic/news.rs", &["kube::Client", "Api<", "Api::"], "what is news is a pure function"),
     ("operator/src/apply/drift.rs", &["kube::Client", "Api<", "Api::"], "drift is a pure function"),
     ("operator/src/apply/foreign.rs", &["kube::Client", "Api<", "Api::"], "ownership is a pure function"),
     (

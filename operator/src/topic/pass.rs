@@ -10,15 +10,13 @@ use tracing::{debug, info};
 use super::{
     declared::{Declared, declared},
     plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_census, asks_for_moves, doubtful, plan},
+    report,
 };
 use crate::{
     apply::{ApplyError, set_topic_finalizer},
-    crd::{DeletionPolicy, KafkaCluster, KafkaTopic, KafkaTopicStatus, ReplicasChange, ReplicasChangeState},
-    events::{
-        CONFIG_SET, Events, PARTITIONS_ADDED, REPLICAS_CHANGED, REPLICAS_CHANGING, TOPIC_CREATED,
-        TOPIC_DELETED, TOPIC_KEPT,
-    },
-    kafka::{Census, Kafka, KafkaError, PartitionFacts, TopicFacts, uuid_text},
+    crd::{DeletionPolicy, KafkaCluster, KafkaTopic, ReplicasChange},
+    events::{CONFIG_SET, Events, PARTITIONS_ADDED, TOPIC_CREATED, TOPIC_DELETED, TOPIC_KEPT},
+    kafka::{Census, Kafka, KafkaError, TopicFacts},
     names::ClusterName,
     status::{self, Kind, Now, Why},
 };
@@ -196,21 +194,12 @@ impl Pass {
         verdict: Verdict,
         change: Option<ReplicasChange>,
     ) -> Result<(), ApplyError> {
-        match verdict {
-            Verdict::AsDeclared(facts) => {
-                let message = format!("topic \"{}\" is as declared", one.topic.name);
-                let ready = Now::new(Kind::Ready, true, Why::AsDeclared, message);
-                self.report_with(one, ready, Some(&facts), change).await
-            }
-            Verdict::Not(why, message, facts) => {
-                let not = Now::new(Kind::Ready, false, why, message);
-                self.report_with(one, not, facts.as_ref(), change).await
-            }
-            Verdict::Later(why, message) if self.silences >= SILENCES_MAX => {
-                self.report(one, Now::new(Kind::Ready, false, why, message)).await
-            }
-            Verdict::LetGo => self.let_go(one).await,
-            Verdict::Later(..) => Ok(()),
+        let is_settled = !matches!(verdict, Verdict::Later(..));
+        match report::condition(one, &verdict) {
+            None => self.let_go(one).await,
+            Some((now, facts)) if is_settled => self.report_with(one, now, facts, change).await,
+            Some((now, _)) if self.silences >= SILENCES_MAX => self.report(one, now).await,
+            Some(_) => Ok(()),
         }
     }
 
@@ -335,52 +324,17 @@ impl Pass {
     ) -> Result<(), ApplyError> {
         let object = &*one.object;
         let before = object.status.as_ref();
-        let generation = object.metadata.generation;
         let conditions_before = before.map_or(&[][..], |status| &status.conditions);
-        let after = KafkaTopicStatus {
-            conditions: status::conditions(conditions_before, vec![now], generation, Timestamp::now()),
-            observed_generation: generation,
-            topic_name: Some(one.topic.name.clone()),
-            topic_id: facts.map(|facts| uuid_text(&facts.id)).or_else(|| before?.topic_id.clone()),
-            partitions: facts.map(|facts| facts.partitions).or_else(|| before?.partitions),
-            replicas: facts.map(|facts| facts.replicas).or_else(|| before?.replicas),
-            replicas_change: change,
-        };
+        let after = report::status(one, now, facts, change, Timestamp::now());
         if status::write(&self.client, object, before, &after).await? {
             let changed = status::transitions(conditions_before, &after.conditions);
             self.events.tell_transitions(object, &changed).await;
-            if let Some((reason, note)) = told_of_replicas(one, facts, after.replicas_change.as_ref()) {
+            if let Some((reason, note)) = report::told_of_replicas(one, facts, after.replicas_change.as_ref())
+            {
                 self.events.tell(object, reason, note).await;
             }
         }
         Ok(())
-    }
-}
-
-/// What to tell of a change of replicas that began, or is over.
-fn told_of_replicas(
-    one: &Declared,
-    facts: Option<&TopicFacts>,
-    after: Option<&ReplicasChange>,
-) -> Option<(&'static str, String)> {
-    let name = &one.topic.name;
-    let is_ongoing = |change: &&ReplicasChange| change.state == ReplicasChangeState::Ongoing;
-    let before = one.recorded();
-    match after {
-        Some(change) if is_ongoing(&change) => {
-            let target = change.target_replicas;
-            let is_known = before.filter(is_ongoing).is_some_and(|before| before.target_replicas == target);
-            let note = || format!("leading topic \"{name}\" to {target} replicas of each partition");
-            (!is_known).then(|| (REPLICAS_CHANGING, note()))
-        }
-        Some(_) => None,
-        None => {
-            let target = before?.target_replicas;
-            let is_at_rest = |facts: &TopicFacts| !facts.layout.iter().any(PartitionFacts::is_moving);
-            let is_reached = facts.is_some_and(|facts| facts.has_replicas(target) && is_at_rest(facts));
-            let note = || format!("topic \"{name}\" now has {target} replicas of each partition");
-            is_reached.then(|| (REPLICAS_CHANGED, note()))
-        }
     }
 }
 
@@ -413,38 +367,4 @@ fn accepts_topics(cluster: &KafkaCluster) -> bool {
 
 fn cause(error: &KafkaError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::names::NodeId;
-
-    #[test]
-    fn a_change_is_told_to_be_over_only_where_all_partitions_have_the_number_and_none_moves() {
-        let object: KafkaTopic = serde_json::from_value(json!({
-            "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "t"},
-            "spec": {"clusterRef": {"name": "my"}},
-            "status": {"replicasChange": {"state": "ongoing", "targetReplicas": 3, "done": 0, "total": 2}},
-        }))
-        .unwrap();
-        let one = declared(vec![Arc::new(object)]).remove(0);
-        let partition = |replicas: i32, adding: &[i32]| PartitionFacts {
-            replicas: (0..replicas).map(NodeId).collect(),
-            adding: adding.iter().map(|id| NodeId(*id)).collect(),
-            ..PartitionFacts::default()
-        };
-        let is_told = |replicas, layout: [PartitionFacts; 2]| {
-            let config = std::collections::BTreeMap::new();
-            let facts =
-                TopicFacts { id: uuid::Uuid::nil(), partitions: 2, replicas, config, layout: layout.into() };
-            told_of_replicas(&one, Some(&facts), None).is_some()
-        };
-        assert!(is_told(3, [partition(3, &[]), partition(3, &[])]));
-        assert!(!is_told(3, [partition(3, &[]), partition(4, &[])]), "one of them has more");
-        assert!(!is_told(3, [partition(3, &[]), partition(4, &[3])]), "one of them moves");
-        assert!(told_of_replicas(&one, None, None).is_none(), "nothing is known of the topic");
-    }
 }

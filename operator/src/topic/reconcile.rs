@@ -1,4 +1,5 @@
-//! When the topics of which cluster are looked at: after a change, and every half minute for what clients changed.
+//! When the topics of which cluster are looked at: after a change (`super::news`), and every half minute for what clients
+//! changed.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::pass::{Ended, Pass, PassError};
+use super::{
+    news::News,
+    pass::{Ended, Pass, PassError},
+};
 use crate::{
     apply::Owned,
     crd::{KafkaCluster, KafkaTopic},
@@ -51,6 +55,14 @@ const PASS_TIME_MAX: Duration = Duration::from_secs(300);
 struct Key {
     namespace: String,
     name: String,
+}
+
+impl Key {
+    /// The cluster of a topic.
+    fn of(topic: &KafkaTopic) -> Self {
+        let namespace = topic.namespace().unwrap_or_default();
+        Self { namespace, name: topic.spec.cluster_ref.name.clone() }
+    }
 }
 
 /// What is kept of a cluster between passes: when to look again, and a connection.
@@ -91,6 +103,7 @@ pub async fn run(
     let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
     let mut passes: JoinSet<Finished> = JoinSet::new();
     let mut listed = Listed::default();
+    let mut news = News::default();
     let mut stop = std::pin::pin!(stop);
     loop {
         let next = entries.values().filter(|entry| !entry.running).filter_map(|entry| entry.due).min();
@@ -99,15 +112,21 @@ pub async fn run(
         tokio::select! {
             () = &mut stop => break,
             Some(change) = topic_changes.next() => match change {
-                Change::Listed => listed.now(|listed| &mut listed.topics, vitals),
-                Change::Of(topic) => {
-                    let key = Key { namespace: topic.namespace().unwrap_or_default(), name: topic.spec.cluster_ref.name.clone() };
-                    entries.entry(key).or_default().soon(Instant::now() + GATHER);
+                Change::Listed => {
+                    news.keep(&topics.state());
+                    listed.now(|listed| &mut listed.topics, vitals);
+                }
+                Change::Of(topic) => if news.is_news(&topic) {
+                    entries.entry(Key::of(&topic)).or_default().soon(Instant::now() + GATHER);
+                },
+                Change::Gone(topic) => {
+                    news.forget(&topic);
+                    entries.entry(Key::of(&topic)).or_default().soon(Instant::now() + GATHER);
                 }
             },
             Some(change) = cluster_changes.next() => match change {
                 Change::Listed => listed.now(|listed| &mut listed.clusters, vitals),
-                Change::Of(cluster) => {
+                Change::Of(cluster) | Change::Gone(cluster) => {
                     let key = Key { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
                     entries.entry(key).or_default().soon(Instant::now());
                 }
@@ -239,6 +258,7 @@ fn backoff(silences: u32) -> Duration {
 enum Change<K> {
     Listed,
     Of(K),
+    Gone(K),
 }
 
 /// A store of all objects, and the stream that fills it. What the operator does not read is not kept.
@@ -256,11 +276,10 @@ where
         .reflect(writer)
         .filter_map(|event| async move {
             match event {
-                Ok(
-                    watcher::Event::Apply(object)
-                    | watcher::Event::InitApply(object)
-                    | watcher::Event::Delete(object),
-                ) => Some(Change::Of(object)),
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                    Some(Change::Of(object))
+                }
+                Ok(watcher::Event::Delete(object)) => Some(Change::Gone(object)),
                 Ok(watcher::Event::InitDone) => Some(Change::Listed),
                 Ok(watcher::Event::Init) => None,
                 Err(error) => {

@@ -7,6 +7,7 @@ mod room;
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use ottla_wire::ResponseError;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use crate::{
     topic::{
         declared::declared,
         plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_moves, plan},
+        report,
     },
 };
 
@@ -33,6 +35,12 @@ fn ids(ids: &[i32]) -> Vec<NodeId> {
 struct World {
     spec: Value,
     recorded: Option<ReplicasChange>,
+    /// The rest of what was reported last.
+    status: Value,
+    /// How many reports differed from the one before.
+    writes: usize,
+    /// Seconds since the beginning: no two passes are at the same time.
+    clock: i64,
     layout: Vec<PartitionFacts>,
     /// What people move of other topics.
     elsewhere: Vec<PartitionFacts>,
@@ -47,6 +55,9 @@ impl World {
         let mut world = Self {
             spec: json!({"clusterRef": {"name": "my"}}),
             recorded: None,
+            status: json!({"topicId": uuid_text(&ID)}),
+            writes: 0,
+            clock: 0,
             layout: Vec::new(),
             elsewhere: Vec::new(),
             census: Census { brokers: (0..brokers).map(|id| (NodeId(id), broker.clone())).collect() },
@@ -79,10 +90,12 @@ impl World {
     }
 
     fn object(&self) -> Declared {
+        let mut status = self.status.clone();
+        status["replicasChange"] = json!(self.recorded);
         let object: KafkaTopic = serde_json::from_value(json!({
             "apiVersion": "ottla.dev/v1alpha1", "kind": "KafkaTopic", "spec": self.spec,
             "metadata": {"name": "t", "namespace": "ns", "uid": "t", "finalizers": ["ottla.dev/topic"]},
-            "status": {"topicId": uuid_text(&ID), "replicasChange": self.recorded},
+            "status": status,
         }))
         .unwrap();
         declared(vec![Arc::new(object)]).remove(0)
@@ -170,8 +183,18 @@ impl World {
         let declared = [self.object()];
         let (plan, outcome, found) = self.ask();
         let asked = &Asked::all(&declared, &found)[0];
-        self.recorded = asked.replicas_change(&outcome);
-        (plan, asked.judge(&outcome))
+        let verdict = asked.judge(&outcome);
+        self.report(&declared[0], &verdict, asked.replicas_change(&outcome));
+        (plan, verdict)
+    }
+
+    fn report(&mut self, one: &Declared, verdict: &Verdict, change: Option<ReplicasChange>) {
+        self.clock += 7;
+        let at = Timestamp::from_second(self.clock).unwrap();
+        let (now, facts) = report::condition(one, verdict).unwrap();
+        let status = report::status(one, now, facts, change.clone(), at);
+        self.writes += usize::from(one.object.status.as_ref() != Some(&status));
+        (self.status, self.recorded) = (json!(status), change);
     }
 
     /// A pass of an operator that is killed before it reports.

@@ -1,4 +1,4 @@
-//! Topics of which nothing is asked, or which are spread with others.
+//! Topics that get no further, of which nothing is asked, or which are spread with others.
 
 use super::*;
 
@@ -48,4 +48,54 @@ fn partitions_that_were_added_meanwhile_get_their_replicas_too() {
     world.add_partition(&[1]);
     world.settle();
     assert!(world.replicas().iter().all(|replicas| replicas.len() == 3), "{:?}", world.replicas());
+}
+
+/// Worlds in which a topic gets no further by itself.
+fn stuck() -> Vec<(&'static str, World)> {
+    let world = |replicas: i16, layout: &[&[i32]]| {
+        let mut world = World::new(4, layout);
+        world.declare(replicas);
+        world
+    };
+    let mut below_minimum = world(1, &[&[0, 1, 2]]);
+    below_minimum.spec["config"] = json!({"min.insync.replicas": 2});
+    let mut out_of_service = world(4, &[&[0], &[1]]);
+    out_of_service.broker(2).in_service = false;
+    let mut leaderless = world(2, &[&[0, 1, 2], &[0, 1, 2]]);
+    leaderless.layout[0].leader = None;
+    let mut by_others = world(3, &[&[0, 1]]);
+    by_others.begin(&Move { topic: "t".to_owned(), partition: 0, replicas: ids(&[2, 3]) });
+    let mut lost_in_the_middle = world(4, &[&[0], &[1]]);
+    (0..2).for_each(|_| drop(lost_in_the_middle.pass()));
+    lost_in_the_middle.broker(3).in_service = false;
+    let mut refused = world(3, &[&[0], &[1]]);
+    refused.refuses = Some(ResponseError::InvalidReplicaAssignment);
+    let mut put_off = world(3, &[&[0], &[1]]);
+    put_off.refuses = Some(ResponseError::RequestTimedOut);
+    vec![
+        ("too few brokers", world(5, &[&[0]])),
+        ("no room", world(2, &[&[0][..]; MOVING_MAX + 9])),
+        ("slow", world(3, &[&[0], &[1]])),
+        ("below its minimum", below_minimum),
+        ("a broker out of service", out_of_service),
+        ("a broker lost in the middle", lost_in_the_middle),
+        ("without a leader", leaderless),
+        ("moved by others", by_others),
+        ("refused", refused),
+        ("put off", put_off),
+    ]
+}
+
+#[test]
+fn where_nothing_happens_nothing_is_written() {
+    for (name, mut world) in stuck() {
+        (0..4).for_each(|_| drop(world.pass()));
+        assert!(world.writes > 0, "{name}: it is told once");
+        let (told, writes) = (world.status.clone(), world.writes);
+        for _ in 0..10 {
+            let (plan, _) = world.pass();
+            assert!(plan.moves.is_empty() || world.refuses.is_some(), "{name}: {plan:?}");
+            assert_eq!((&world.status, world.writes), (&told, writes), "{name}");
+        }
+    }
 }
