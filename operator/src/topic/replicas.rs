@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::{
     declared::Declared,
-    spread::{Held, count_move, target},
+    spread::{Held, OfTopic, count_move, target},
 };
 use crate::{
     crd::{ReplicasChange, ReplicasChangeState},
@@ -59,6 +59,7 @@ fn wanted(one: &Declared) -> Option<usize> {
 pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Survey> {
     let wanted = wanted(one)?;
     let mut survey = Survey { wanted, total: facts.layout.len(), ..Survey::default() };
+    let of_topic = OfTopic::new(&facts.layout);
     for partition in &facts.layout {
         let reaches = partition.replicas_then() == wanted;
         if reaches && partition.replicas_now() == wanted {
@@ -69,7 +70,7 @@ pub fn survey(one: &Declared, facts: &TopicFacts, census: &Census) -> Option<Sur
         } else if partition.is_moving() && !is_own(one, partition) {
             survey.moved_by_others.push(partition.index);
         } else {
-            match target(partition, wanted, census) {
+            match target(partition, wanted, census, &of_topic) {
                 Ok(_) => {
                     survey.open.insert(partition.index);
                 }
@@ -192,15 +193,16 @@ impl Survey {
         if !one.topic.replicas.is_some_and(|wanted| one.leads_to(wanted)) {
             return Vec::new();
         }
+        let mut of_topic = OfTopic::new(&facts.layout);
         let mut moves = Vec::new();
         for partition in facts.layout.iter().filter(|partition| self.open.contains(&partition.index)) {
-            let Ok(replicas) = target(partition, self.wanted, census) else { continue };
+            let Ok(replicas) = target(partition, self.wanted, census, &of_topic) else { continue };
             let needs_room = needs_room(partition, &replicas, census);
             if needs_room && *room == 0 {
                 continue;
             }
             *room -= usize::from(needs_room);
-            count_move(partition, &replicas, census);
+            count_move(partition, &replicas, census, &mut of_topic);
             moves.push(Move { topic: one.topic.name.clone(), partition: partition.index, replicas });
         }
         moves

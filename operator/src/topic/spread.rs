@@ -2,11 +2,15 @@
 //! brokers.
 //!
 //! A partition keeps what it has as far as it can. Replicas are added on brokers in service, in racks that hold the
-//! fewest replicas of the partition, then where the fewest replicas and preferred leaders lie. They are removed where they are not in
-//! sync, of those first where the broker is out of service, never from the leader while another one can go, then where
-//! another replica in service is in the same rack, and of those that are alike the last goes.
+//! fewest replicas of the partition, then where the fewest replicas of the topic lie, then where the fewest of all topics
+//! do: a broker that is new and empty gets its share of each topic, not all of one. With them the preferred leadership goes to
+//! whoever has least of the topic's, where it was uneven. Replicas are removed where they are not in sync, of those first
+//! where the broker is out of service, never from the leader while another one can go, then where another replica in
+//! service is in the same rack, then where most of the topic lie, and of those that are alike the last goes.
 //!
 //! Not done: a broker that is cordoned (`cordoned.log.dirs`) counts as any other, since only that broker tells of it.
+
+use std::collections::BTreeMap;
 
 use crate::{
     kafka::{BrokerFacts, Census, PartitionFacts},
@@ -22,49 +26,117 @@ pub enum Held {
     NoLeader,
 }
 
+/// What of one topic lies on each broker once all moves are over.
+#[derive(Clone, Debug, Default)]
+pub struct OfTopic {
+    replicas: BTreeMap<NodeId, i64>,
+    leaders: BTreeMap<NodeId, i64>,
+}
+
+impl OfTopic {
+    /// Counts what lies where.
+    #[must_use]
+    pub fn new(layout: &[PartitionFacts]) -> Self {
+        let mut counted = Self::default();
+        layout.iter().for_each(|partition| counted.count(&stays(partition), 1));
+        counted
+    }
+
+    fn count(&mut self, replicas: &[NodeId], more: i64) {
+        for (position, id) in replicas.iter().enumerate() {
+            *self.replicas.entry(*id).or_default() += more;
+            *self.leaders.entry(*id).or_default() += if position == 0 { more } else { 0 };
+        }
+    }
+
+    fn replicas_on(&self, id: NodeId) -> i64 {
+        self.replicas.get(&id).copied().unwrap_or_default()
+    }
+
+    fn led_by(&self, id: NodeId) -> i64 {
+        self.leaders.get(&id).copied().unwrap_or_default()
+    }
+}
+
+/// The replicas that a partition keeps when its move is over.
+fn stays(partition: &PartitionFacts) -> Vec<NodeId> {
+    partition.replicas.iter().copied().filter(|id| !partition.removing.contains(id)).collect()
+}
+
 /// The brokers that are to hold a partition, the preferred leader first.
 ///
 /// # Errors
 /// Why that cannot be now.
-pub fn target(partition: &PartitionFacts, wanted: usize, census: &Census) -> Result<Vec<NodeId>, Held> {
+pub fn target(
+    partition: &PartitionFacts,
+    wanted: usize,
+    census: &Census,
+    of_topic: &OfTopic,
+) -> Result<Vec<NodeId>, Held> {
     let before = &partition.replicas;
     // The controller takes no broker that is not registered any more, and it holds nothing.
     let mut kept: Vec<NodeId> = before.iter().copied().filter(|id| census.brokers.contains_key(id)).collect();
     while kept.len() > wanted {
-        let Some(position) = to_remove(partition, &kept, census) else { break };
+        let Some(position) = to_remove(partition, &kept, census, of_topic) else { break };
         kept.remove(position);
     }
     if partition.leader.is_none() && kept.len() < before.len() {
         return Err(Held::NoLeader);
     }
+    let has = kept.len();
     while kept.len() < wanted {
-        kept.push(to_add(&kept, census).ok_or(Held::TooFewBrokers)?);
+        kept.push(to_add(&kept, census, of_topic).ok_or(Held::TooFewBrokers)?);
+    }
+    if kept.len() > has {
+        even_out_leaders(&mut kept, of_topic);
     }
     Ok(kept)
 }
 
 /// Counts what brokers hold once a partition has moved.
-pub fn count_move(partition: &PartitionFacts, target: &[NodeId], census: &mut Census) {
+pub fn count_move(
+    partition: &PartitionFacts,
+    target: &[NodeId],
+    census: &mut Census,
+    of_topic: &mut OfTopic,
+) {
     count(&partition.replicas, -1, census);
     count(target, 1, census);
+    of_topic.count(&stays(partition), -1);
+    of_topic.count(target, 1);
 }
 
-fn to_remove(partition: &PartitionFacts, kept: &[NodeId], census: &Census) -> Option<usize> {
+/// Puts first whoever is preferred least often, if that is less than the first would have without this partition.
+fn even_out_leaders(replicas: &mut [NodeId], of_topic: &OfTopic) {
+    let least = replicas.iter().enumerate().min_by_key(|(position, id)| (of_topic.led_by(**id), *position));
+    let Some((position, least)) = least else { return };
+    if of_topic.led_by(*least) + 1 < of_topic.led_by(replicas[0]) {
+        replicas[..=position].rotate_right(1);
+    }
+}
+
+fn to_remove(
+    partition: &PartitionFacts,
+    kept: &[NodeId],
+    census: &Census,
+    of_topic: &OfTopic,
+) -> Option<usize> {
     let serves = |id: &NodeId| census.brokers.get(id).is_some_and(|broker| broker.in_service);
     let in_service: Vec<NodeId> = kept.iter().copied().filter(serves).collect();
     let goes_first = |(position, id): &(usize, &NodeId)| {
         let in_sync = partition.isr.contains(id);
         let leads = partition.leader == Some(**id);
         let in_same_rack = in_rack_of(**id, &in_service, census) > 1;
-        (!in_sync, !in_service.contains(id), !leads, in_same_rack, *position)
+        (!in_sync, !in_service.contains(id), !leads, in_same_rack, of_topic.replicas_on(**id), *position)
     };
     kept.iter().enumerate().max_by_key(goes_first).map(|(position, _)| position)
 }
 
-fn to_add(kept: &[NodeId], census: &Census) -> Option<NodeId> {
+fn to_add(kept: &[NodeId], census: &Census, of_topic: &OfTopic) -> Option<NodeId> {
     let candidates = census.brokers.iter().filter(|(id, broker)| broker.in_service && !kept.contains(id));
     let least = |(id, broker): &(&NodeId, &BrokerFacts)| {
-        (in_rack_of(**id, kept, census), broker.replicas, broker.leaders, **id)
+        let of_topic = of_topic.replicas_on(**id);
+        (in_rack_of(**id, kept, census), of_topic, broker.replicas, broker.leaders, **id)
     };
     candidates.min_by_key(least).map(|(id, _)| *id)
 }
@@ -111,6 +183,11 @@ mod tests {
             replicas,
             ..PartitionFacts::default()
         }
+    }
+
+    /// Of a topic with one partition.
+    fn target(partition: &PartitionFacts, wanted: usize, census: &Census) -> Result<Vec<NodeId>, Held> {
+        super::target(partition, wanted, census, &OfTopic::new(std::slice::from_ref(partition)))
     }
 
     fn of(partition: &PartitionFacts, wanted: usize, racks: &[&str]) -> Result<Vec<i32>, Held> {
@@ -203,9 +280,10 @@ mod tests {
 
     /// All partitions of a topic go from one number of replicas to another; gives what each broker then has.
     fn change_all(topic: &mut [PartitionFacts], wanted: usize, brokers: &mut Census) -> Vec<i64> {
+        let mut of_topic = OfTopic::new(topic);
         for one in topic {
-            let replicas = target(one, wanted, brokers).unwrap();
-            count_move(one, &replicas, brokers);
+            let replicas = super::target(one, wanted, brokers, &of_topic).unwrap();
+            count_move(one, &replicas, brokers, &mut of_topic);
             let distinct: std::collections::BTreeSet<_> = replicas.iter().collect();
             assert_eq!(distinct.len(), wanted, "{replicas:?}");
             one.isr.clone_from(&replicas);
@@ -235,14 +313,50 @@ mod tests {
         }
     }
 
+    /// How many replicas of a topic, and how many preferred leaders, are on each of so many brokers.
+    fn spread(topic: &[PartitionFacts], brokers: i32) -> (Vec<i64>, Vec<i64>) {
+        let counted = OfTopic::new(topic);
+        let ids = || (0..brokers).map(NodeId);
+        (ids().map(|id| counted.replicas_on(id)).collect(), ids().map(|id| counted.led_by(id)).collect())
+    }
+
+    fn is_even(counts: &[i64]) -> bool {
+        counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1
+    }
+
     #[test]
-    fn a_new_broker_gets_the_new_replicas_of_a_full_cluster() {
+    fn a_new_broker_gets_its_share_of_a_topic_and_not_all_of_it() {
         let mut brokers = census(&["", "", "", ""]);
         for id in [0, 1, 2] {
-            brokers.brokers.get_mut(&NodeId(id)).unwrap().replicas = 100;
+            brokers.brokers.get_mut(&NodeId(id)).unwrap().replicas = 1000;
         }
         let mut topic: Vec<_> = (0..9).map(|index| partition(&[index % 3])).collect();
-        assert_eq!(change_all(&mut topic, 2, &mut brokers)[3], 9);
+        change_all(&mut topic, 2, &mut brokers);
+        let (replicas, _) = spread(&topic, 4);
+        assert!(is_even(&replicas), "{replicas:?}");
+        assert_eq!(replicas[3], 5, "where that makes no difference, the emptier one gets more: {replicas:?}");
+    }
+
+    #[test]
+    fn a_topic_that_grew_on_one_broker_is_led_by_all_that_get_it() {
+        let mut topic = vec![partition(&[0]); 9];
+        change_all(&mut topic, 3, &mut census(&["", "", ""]));
+        assert_eq!(spread(&topic, 3), (vec![9, 9, 9], vec![3, 3, 3]));
+        let mut topic: Vec<_> = (0..12).map(|index| partition(&[index % 3, (index + 1) % 3])).collect();
+        let before: Vec<_> = topic.iter().map(|one| one.replicas[0]).collect();
+        change_all(&mut topic, 3, &mut census(&["", "", ""]));
+        let after: Vec<_> = topic.iter().map(|one| one.replicas[0]).collect();
+        assert_eq!(after, before, "what is even stays");
+    }
+
+    #[test]
+    fn what_is_left_of_a_topic_is_spread_evenly() {
+        let on = |index: i32| partition(&[index % 4, (index + 1) % 4, 4]);
+        let mut topic: Vec<_> = (0..20).map(on).collect();
+        change_all(&mut topic, 2, &mut census(&["", "", "", "", ""]));
+        let (replicas, leaders) = spread(&topic, 5);
+        assert!(is_even(&replicas), "{replicas:?}");
+        assert_eq!(leaders, [5, 5, 5, 5, 0], "who leads stays");
     }
 
     #[test]
