@@ -1,15 +1,21 @@
-//! Configuration that is set while brokers run: that of all of them together, and how any is written.
+//! Configuration that is set while brokers run: that of all of them together, that of one, and how any is written.
 
+use std::time::Duration;
+
+use ottla_client::{Connection, HostPort, Options};
 use ottla_wire::messages::{
-    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
     describe_configs_request::DescribeConfigsResource,
     incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
 };
 
-use super::{Kafka, KafkaError, answer, text};
+use super::{Answer, Kafka, KafkaError, answer, options, text};
+use crate::names::NodeId;
 
 /// The resource type of brokers in config requests; the empty name is all of them.
 const RESOURCE_BROKER: i8 = 4;
+/// How long a single broker may take to tell of itself. Others wait for it.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Operations of `IncrementalAlterConfigs`.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -22,22 +28,48 @@ pub(super) fn change(key: &str, value: Option<&str>) -> AlterableConfig {
         .with_value(value.map(text))
 }
 
+/// A question about one key of a broker, by its id, or of all of them, by an empty name.
+fn question(broker: &str, key: &str) -> DescribeConfigsRequest {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(RESOURCE_BROKER)
+        .with_resource_name(text(broker))
+        .with_configuration_keys(Some(vec![text(key)]));
+    DescribeConfigsRequest::default().with_resources(vec![resource])
+}
+
+/// The value that the answer to a [`question`] gives; none if it is not set, or not known.
+fn value(response: DescribeConfigsResponse, key: &str) -> Result<Option<String>, Answer> {
+    let Some(result) = response.results.into_iter().next() else { return Ok(None) };
+    answer(result.error_code, result.error_message)?;
+    let entry = result.configs.into_iter().find(|entry| *entry.name == *key);
+    Ok(entry.and_then(|entry| entry.value).map(|value| value.to_string()))
+}
+
+/// The value of a key for one broker, which is asked itself: no other one knows its configuration.
+///
+/// # Errors
+/// When it does not answer, or refuses.
+pub(super) async fn config_of_broker(
+    address: &HostPort,
+    id: NodeId,
+    key: &str,
+) -> Result<Option<String>, KafkaError> {
+    let options = Options { request_timeout: BROKER_TIMEOUT, ..options() };
+    let connection = Connection::connect(address, &options).await?;
+    let response = connection.request(question(&id.0.to_string(), key)).await?;
+    let refused = |answer| KafkaError::Refused { what: "describe the configuration of a broker", answer };
+    value(response, key).map_err(refused)
+}
+
 impl Kafka {
     /// The value of a key that is set for all brokers; none if it is not set there.
     ///
     /// # Errors
     /// When the cluster does not answer, or refuses.
     pub async fn config_of_all_brokers(&self, key: &str) -> Result<Option<String>, KafkaError> {
-        let resource = DescribeConfigsResource::default()
-            .with_resource_type(RESOURCE_BROKER)
-            .with_configuration_keys(Some(vec![text(key)]));
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-        let Some(result) = self.0.request(request).await?.results.into_iter().next() else { return Ok(None) };
         let refused =
             |answer| KafkaError::Refused { what: "describe the configuration of all brokers", answer };
-        answer(result.error_code, result.error_message).map_err(refused)?;
-        let entry = result.configs.into_iter().find(|entry| *entry.name == *key);
-        Ok(entry.and_then(|entry| entry.value).map(|value| value.to_string()))
+        value(self.0.request(question("", key)).await?, key).map_err(refused)
     }
 
     /// Sets a key for all brokers, while they run, or takes back what was set.

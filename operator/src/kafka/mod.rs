@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use self::{
     quorum::QuorumFacts,
-    reassignments::{BrokerFacts, Census, Move, Moved, PartitionFacts},
+    reassignments::{BrokerFacts, Census, Cordon, Move, Moved, PartitionFacts},
     topics::{BATCH_MAX, ConfigChange, NewTopic, TopicFacts},
 };
 use crate::names::PORT_CLIENT;
@@ -93,14 +93,17 @@ impl Kafka {
     /// # Errors
     /// When no broker answers.
     pub async fn connect(bootstrap: &str, namespace: &str) -> Result<Self, KafkaError> {
-        let options = Options {
-            client_id: crate::names::FIELD_MANAGER.to_owned(),
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(20),
-            ..Options::default()
-        };
         let address = HostPort::new(format!("{bootstrap}.{namespace}.svc"), PORT_CLIENT);
-        Ok(Self(Admin::connect(&[address], options).await?))
+        Ok(Self(Admin::connect(&[address], options()).await?))
+    }
+}
+
+fn options() -> Options {
+    Options {
+        client_id: crate::names::FIELD_MANAGER.to_owned(),
+        connect_timeout: Duration::from_secs(3),
+        request_timeout: Duration::from_secs(20),
+        ..Options::default()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::{StreamExt as _, stream};
+use ottla_client::HostPort;
 use ottla_wire::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, DescribeClusterRequest, ListPartitionReassignmentsRequest,
     MetadataRequest,
@@ -10,13 +12,17 @@ use ottla_wire::messages::{
     metadata_response::MetadataResponsePartition,
 };
 
-use super::{Answer, Kafka, KafkaError, answer, name};
+use super::{Answer, Kafka, KafkaError, answer, configs::config_of_broker, name};
 use crate::names::NodeId;
 
 /// Partitions in one request.
 const BATCH_MAX: usize = 500;
 /// How long the cluster may take to register moves, or to list them.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Brokers that are asked at the same time.
+const ASKED_MAX: usize = 16;
+/// The key by which a broker is cordoned.
+const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 /// The kind of node that `DescribeCluster` tells of (KIP-919).
 const ENDPOINTS_OF_BROKERS: i8 = 1;
 
@@ -83,13 +89,29 @@ fn nodes(ids: &[BrokerId]) -> Vec<NodeId> {
 /// The partitions of each topic that have replicas on the move.
 pub(super) type Ongoing = BTreeMap<String, Vec<OngoingPartitionReassignment>>;
 
+/// Whether a broker is to get no new replicas, by `cordoned.log.dirs` (KIP-1066).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Cordon {
+    /// It may get some.
+    #[default]
+    Open,
+    /// It is to get none.
+    Cordoned,
+    /// It did not say, and gets none before it does.
+    Unknown,
+}
+
 /// A broker as replicas are placed on it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BrokerFacts {
     /// Its rack, if it has one.
     pub rack: Option<String>,
+    /// Where clients reach it.
+    pub address: Option<HostPort>,
     /// Whether it is not fenced.
     pub in_service: bool,
+    /// Whether it is to get no new replicas.
+    pub cordon: Cordon,
     /// How many replicas lie on it.
     pub replicas: i64,
     /// Of how many partitions it is the preferred leader.
@@ -143,8 +165,10 @@ impl Kafka {
         let refused = |answer| KafkaError::Refused { what: "list the brokers", answer };
         answer(response.error_code, response.error_message).map_err(refused)?;
         let brokers = response.brokers.into_iter().map(|broker| {
+            let port = u16::try_from(broker.port).ok();
             let facts = BrokerFacts {
                 rack: broker.rack.map(|rack| rack.to_string()),
+                address: port.map(|port| HostPort::new(broker.host.to_string(), port)),
                 in_service: !broker.is_fenced,
                 ..BrokerFacts::default()
             };
@@ -161,6 +185,21 @@ impl Kafka {
             }
         }
         Ok(census)
+    }
+
+    /// Asks each broker in service whether it is cordoned, by a connection of its own: only itself knows.
+    pub async fn add_cordons(&self, census: &mut Census) {
+        let in_service = census.brokers.iter_mut().filter(|(_, broker)| broker.in_service);
+        let asked = in_service.map(|(id, broker)| async move {
+            let value = match &broker.address {
+                Some(address) => config_of_broker(address, *id, CORDONED_LOG_DIRS).await.ok(),
+                None => None,
+            };
+            broker.cordon = cordon(value.as_ref().map(Option::as_deref));
+        });
+        // Collected first: a stream over the map itself would have to prove too much about its lifetimes.
+        let asked: Vec<_> = asked.collect();
+        stream::iter(asked).buffer_unordered(ASKED_MAX).collect::<()>().await;
     }
 
     /// Begins moves, or leads those that are under way elsewhere.
@@ -198,6 +237,28 @@ impl Kafka {
     }
 }
 
+/// What a broker's answer about [`CORDONED_LOG_DIRS`] means, if it gave one. Ottla's brokers know no single directories there.
+fn cordon(answer: Option<Option<&str>>) -> Cordon {
+    match answer {
+        Some(Some(value)) if value.split(',').any(|entry| entry.trim() == "*") => Cordon::Cordoned,
+        Some(_) => Cordon::Open,
+        None => Cordon::Unknown,
+    }
+}
+
 fn timeout_ms() -> i32 {
     i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_say_whether_it_is_cordoned_is_not_taken_for_open() {
+        assert_eq!(cordon(Some(Some("*"))), Cordon::Cordoned);
+        assert_eq!(cordon(Some(Some(""))), Cordon::Open);
+        assert_eq!(cordon(Some(None)), Cordon::Open, "a release that does not know the key");
+        assert_eq!(cordon(None), Cordon::Unknown);
+    }
 }

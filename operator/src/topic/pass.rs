@@ -9,7 +9,10 @@ use tracing::{debug, info};
 
 use super::{
     declared::{Declared, declared},
-    plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_census, asks_for_moves, doubtful, plan},
+    plan::{
+        Asked, Found, Outcome, Plan, Verdict, asks_for_census, asks_for_cordons, asks_for_moves, doubtful,
+        plan,
+    },
     report,
 };
 use crate::{
@@ -146,8 +149,11 @@ impl Pass {
         } else {
             Vec::new()
         };
-        let census =
+        let mut census =
             if asks_for_census(declared, &topics) { connected.census().await? } else { Census::default() };
+        if asks_for_cordons(declared, &topics) {
+            connected.add_cordons(&mut census).await;
+        }
         Ok((connected, Found { topics, elsewhere, census }))
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     declared::Declared,
-    replicas::{Survey, left_over, may_be_moving, needs_census, room, survey},
+    replicas::{Survey, chooses_brokers, left_over, may_be_moving, needs_census, room, survey},
 };
 use crate::{
     crd::ReplicasChange,
@@ -330,6 +330,12 @@ impl Asked<'_> {
 #[must_use]
 pub fn asks_for_census(declared: &[Declared], topics: &Answers<TopicFacts>) -> bool {
     any_own(declared, topics, needs_census)
+}
+
+/// Whether brokers have to be chosen, so that each is to be asked whether it is cordoned.
+#[must_use]
+pub fn asks_for_cordons(declared: &[Declared], topics: &Answers<TopicFacts>) -> bool {
+    any_own(declared, topics, chooses_brokers)
 }
 
 /// Whether the active controller has to be asked about moves. Topics at rest can be judged while there is none.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     crd::{ReplicasChange, ReplicasChangeState},
-    kafka::{Census, Move, PartitionFacts, TopicFacts},
+    kafka::{BrokerFacts, Census, Cordon, Move, PartitionFacts, TopicFacts},
     names::NodeId,
     status::Why,
 };
@@ -91,6 +91,13 @@ pub fn needs_census(one: &Declared, facts: &TopicFacts) -> bool {
     let asks =
         |partition: &PartitionFacts, wanted| partition.replicas_then() != wanted || partition.is_moving();
     wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| asks(partition, wanted)))
+}
+
+/// Whether some partition of a topic is not on its way to the number that is declared, so that brokers may have to be chosen.
+#[must_use]
+pub fn chooses_brokers(one: &Declared, facts: &TopicFacts) -> bool {
+    let wanted = wanted(one);
+    wanted.is_some_and(|wanted| facts.layout.iter().any(|partition| partition.replicas_then() != wanted))
 }
 
 /// The brokers that a move brings replicas to and that are out of service, or not registered any more.
@@ -268,15 +275,10 @@ impl Survey {
 
     fn too_few(&self, one: &Declared, census: &Census) -> String {
         let wanted = self.wanted;
-        let out: Vec<i32> =
-            census.brokers.iter().filter(|(_, broker)| !broker.in_service).map(|(id, _)| id.0).collect();
         let registered = census.brokers.len();
         if registered >= wanted {
-            return format!(
-                "spec.replicas: \"{wanted}\": partitions {} wait for brokers {}, which are out of service",
-                list(&self.too_few_brokers),
-                list(&out)
-            );
+            let (partitions, brokers) = (list(&self.too_few_brokers), told_of_unavailable(census));
+            return format!("spec.replicas: \"{wanted}\": partitions {partitions} wait for {brokers}");
         }
         let cluster = &one.object.spec.cluster_ref.name;
         format!(
@@ -307,6 +309,28 @@ impl Survey {
             message: Some(message),
         }
     }
+}
+
+/// The brokers that get no new replicas, and why.
+fn told_of_unavailable(census: &Census) -> String {
+    type Is = fn(&BrokerFacts) -> bool;
+    let reasons: [(Is, &str); 3] = [
+        (|broker| !broker.in_service, "which are out of service"),
+        (
+            |broker| broker.in_service && broker.cordon == Cordon::Cordoned,
+            "which are cordoned (cordoned.log.dirs)",
+        ),
+        (
+            |broker| broker.in_service && broker.cordon == Cordon::Unknown,
+            "which do not say whether they are cordoned",
+        ),
+    ];
+    let told = reasons.iter().filter_map(|(is, why)| {
+        let ids: Vec<i32> =
+            census.brokers.iter().filter(|(_, broker)| is(broker)).map(|(id, _)| id.0).collect();
+        (!ids.is_empty()).then(|| format!("brokers {}, {why}", list(&ids)))
+    });
+    told.collect::<Vec<_>>().join(", and ")
 }
 
 fn list(ids: &[i32]) -> String {

@@ -7,13 +7,12 @@
 //! whoever has least of the topic's, where it was uneven. Replicas are removed where they are not in sync, of those first
 //! where the broker is out of service, never from the leader while another one can go, then where another replica in
 //! service is in the same rack, then where most of the topic lie, and of those that are alike the last goes.
-//!
-//! Not done: a broker that is cordoned (`cordoned.log.dirs`) counts as any other, since only that broker tells of it.
+//! A broker that is cordoned (`cordoned.log.dirs`), or does not say, gets nothing and keeps what it has.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    kafka::{BrokerFacts, Census, PartitionFacts},
+    kafka::{BrokerFacts, Census, Cordon, PartitionFacts},
     names::NodeId,
 };
 
@@ -133,7 +132,8 @@ fn to_remove(
 }
 
 fn to_add(kept: &[NodeId], census: &Census, of_topic: &OfTopic) -> Option<NodeId> {
-    let candidates = census.brokers.iter().filter(|(id, broker)| broker.in_service && !kept.contains(id));
+    let may_get = |broker: &BrokerFacts| broker.in_service && broker.cordon == Cordon::Open;
+    let candidates = census.brokers.iter().filter(|(id, broker)| may_get(broker) && !kept.contains(id));
     let least = |(id, broker): &(&NodeId, &BrokerFacts)| {
         let of_topic = of_topic.replicas_on(**id);
         (in_rack_of(**id, kept, census), of_topic, broker.replicas, broker.leaders, **id)
@@ -255,6 +255,19 @@ mod tests {
         assert_eq!(target(&partition(&[1]), 3, &brokers), Ok(ids(&[1, 0, 2])));
         assert_eq!(target(&partition(&[0]), 3, &brokers), Err(Held::TooFewBrokers));
         assert_eq!(target(&partition(&[0]), 5, &brokers), Err(Held::TooFewBrokers));
+    }
+
+    #[test]
+    fn cordoned_brokers_get_nothing_and_keep_what_they_have() {
+        for cordon in [Cordon::Cordoned, Cordon::Unknown] {
+            let mut brokers = census(&["", "", "", ""]);
+            for id in [1, 3] {
+                brokers.brokers.get_mut(&NodeId(id)).unwrap().cordon = cordon;
+            }
+            assert_eq!(target(&partition(&[1]), 3, &brokers), Ok(ids(&[1, 0, 2])));
+            assert_eq!(target(&partition(&[0, 1, 2]), 3, &brokers), Ok(ids(&[0, 1, 2])));
+            assert_eq!(target(&partition(&[0]), 3, &brokers), Err(Held::TooFewBrokers));
+        }
     }
 
     #[test]

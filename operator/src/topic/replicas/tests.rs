@@ -19,7 +19,7 @@ use crate::{
     names::NodeId,
     topic::{
         declared::declared,
-        plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_moves, plan},
+        plan::{Asked, Found, Outcome, Plan, Verdict, asks_for_cordons, asks_for_moves, plan},
         report,
     },
 };

@@ -115,3 +115,37 @@ fn what_the_cluster_refuses_is_told_and_asked_again() {
     world.refuses = None;
     world.settle();
 }
+
+#[test]
+fn a_cordoned_broker_is_waited_for_and_named() {
+    let mut world = World::new(4, &[&[0]]);
+    world.broker(1).cordon = Cordon::Cordoned;
+    world.broker(2).in_service = false;
+    world.broker(3).cordon = Cordon::Unknown;
+    world.declare(3);
+    (0..2).for_each(|_| drop(world.pass()));
+    let (plan, verdict) = world.pass();
+    assert!(plan.is_empty(), "{plan:?}");
+    let message = told(verdict, Why::NotEnoughBrokers);
+    assert_eq!(
+        message,
+        "spec.replicas: \"3\": partitions 0 wait for brokers 2, which are out of service, and brokers 1, which are \
+         cordoned (cordoned.log.dirs), and brokers 3, which do not say whether they are cordoned"
+    );
+    world.broker(1).cordon = Cordon::Open;
+    world.broker(3).cordon = Cordon::Open;
+    world.settle();
+    assert_eq!(world.replicas(), [[0, 1, 3]]);
+}
+
+#[test]
+fn brokers_are_asked_whether_they_are_cordoned_while_any_are_to_be_chosen() {
+    let mut world = World::new(3, &[&[0, 1]]);
+    let asks = |world: &World| asks_for_cordons(&[world.object()], &world.found().topics);
+    world.declare(2);
+    assert!(!asks(&world));
+    world.declare(3);
+    assert!(asks(&world));
+    (0..2).for_each(|_| drop(world.pass()));
+    assert!(!asks(&world), "what is on its way is decided");
+}

@@ -61,6 +61,8 @@ fn stuck() -> Vec<(&'static str, World)> {
     below_minimum.spec["config"] = json!({"min.insync.replicas": 2});
     let mut out_of_service = world(4, &[&[0], &[1]]);
     out_of_service.broker(2).in_service = false;
+    let mut cordoned = world(4, &[&[0], &[1]]);
+    cordoned.broker(2).cordon = Cordon::Cordoned;
     let mut leaderless = world(2, &[&[0, 1, 2], &[0, 1, 2]]);
     leaderless.layout[0].leader = None;
     let mut by_others = world(3, &[&[0, 1]]);
@@ -78,6 +80,7 @@ fn stuck() -> Vec<(&'static str, World)> {
         ("slow", world(3, &[&[0], &[1]])),
         ("below its minimum", below_minimum),
         ("a broker out of service", out_of_service),
+        ("a cordoned broker", cordoned),
         ("a broker lost in the middle", lost_in_the_middle),
         ("without a leader", leaderless),
         ("moved by others", by_others),
