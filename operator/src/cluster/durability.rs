@@ -87,7 +87,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::validate::{Pinned, Verdict, validate},
+        cluster::{
+            properties::render,
+            validate::{Pinned, Verdict, validate},
+        },
+        names::Pool,
         settings::BrokerImage,
     };
 
@@ -136,6 +140,18 @@ mod tests {
         assert_eq!(wanted_live(&cluster("1"), &rolling), Some(Some("1".to_owned())));
         assert_eq!(wanted_live(&cluster("${env:NODE_ID}"), &rolling), None, "what was set holds meanwhile");
         assert_eq!(wanted_live(&cluster("${env:NODE_ID}"), &Step::Done), Some(None), "and is taken back");
+    }
+
+    #[test]
+    fn another_value_changes_no_nodes_configuration() {
+        let rendered = |config| render(&cluster(&spec(3, config), None), Pool::Nodes);
+        let unset = rendered(json!({}));
+        for value in ["1", "2", "3"] {
+            let set = rendered(json!({MIN_INSYNC_REPLICAS: value}));
+            assert_eq!(set, unset, "{value}: a node with another configuration is restarted");
+        }
+        assert_ne!(rendered(json!({MIN_INSYNC_REPLICAS: "${env:NODE_ID}"})), unset);
+        assert_ne!(rendered(json!({"log.retention.hours": 24})), unset);
     }
 
     #[test]
