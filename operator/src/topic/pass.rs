@@ -120,7 +120,7 @@ impl Pass {
     async fn unanswered(&self, declared: &[Declared], error: &KafkaError) -> Result<Ended, PassError> {
         debug!(error = error as &dyn std::error::Error, "the cluster did not answer about its topics");
         if self.silences >= SILENCES_MAX {
-            self.wait_for_cluster(declared, &format!("{error}: {}", cause(error))).await?;
+            self.wait_for_cluster(declared, &report::told_of_error(error)).await?;
         }
         Ok(Ended::Silent)
     }
@@ -369,8 +369,4 @@ fn accepts_topics(cluster: &KafkaCluster) -> bool {
     let ready = status::find(&status.conditions, Kind::Ready);
     let came_up = [Why::AllNodesReady, Why::Scaling, Why::RollingOut, Why::NodesNotReady];
     some_ready && ready.is_some_and(|ready| came_up.iter().any(|why| why.word() == ready.reason))
-}
-
-fn cause(error: &KafkaError) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use super::{declared::Declared, plan::Verdict};
 use crate::{
     crd::{KafkaTopicStatus, ReplicasChange, ReplicasChangeState},
     events::{REPLICAS_CHANGED, REPLICAS_CHANGING},
-    kafka::{PartitionFacts, TopicFacts, uuid_text},
+    kafka::{KafkaError, PartitionFacts, TopicFacts, uuid_text},
     status::{self, Kind, Now, Why},
 };
 
@@ -76,6 +76,16 @@ pub fn told_of_replicas(
     }
 }
 
+/// Why a cluster does not answer: an error and its cause, and no more. What lies behind that is another with every
+/// attempt, and each other message would be written.
+#[must_use]
+pub fn told_of_error(error: &KafkaError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -84,6 +94,15 @@ mod tests {
 
     use super::*;
     use crate::{crd::KafkaTopic, names::NodeId, topic::declared::declared};
+
+    #[test]
+    fn an_error_is_told_with_its_cause_if_it_has_one() {
+        let other = KafkaError::OtherCluster { found: "a".to_owned(), wanted: "b".to_owned() };
+        assert_eq!(told_of_error(&other), "its address leads to cluster a, and its own id is b");
+        let away = KafkaError::Client(ottla_client::ClientError::NoAddress);
+        let told = told_of_error(&away);
+        assert_eq!(told, format!("the cluster does not answer: {}", ottla_client::ClientError::NoAddress));
+    }
 
     #[test]
     fn a_change_is_told_to_be_over_only_where_all_partitions_have_the_number_and_none_moves() {
