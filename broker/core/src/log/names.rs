@@ -38,21 +38,25 @@ pub(super) fn stray_name(directory: &str, unique: Uuid) -> String {
     aside(directory, unique, "-stray")
 }
 
-/// The name that a damaged log gets while its partition is copied anew: `<topic>-<partition>.<topic id>-damaged`. A start
-/// finds it by [`parse_damaged_name`].
-pub(super) fn damaged_name(topic: &TopicName, id: TopicPartition) -> String {
+/// The name that a damaged log gets while its partition is copied anew:
+/// `<topic>-<partition>.<topic id>.<recovery point>-damaged`. A start finds it by [`parse_damaged_name`].
+pub(super) fn damaged_name(topic: &TopicName, id: TopicPartition, recovery_point: Offset) -> String {
     // Of a long name the topic's is cut and not the partition, which is read again.
-    let rest = format!("-{}.{}{DAMAGED}", id.partition, id.topic_id.0.simple());
+    let topic_id = id.topic_id.0.simple();
+    let rest = format!("-{}.{topic_id}.{:020}{DAMAGED}", id.partition, recovery_point.0);
     let topic = topic.to_string();
     format!("{}{rest}", &topic[..topic.len().min(255 - rest.len())])
 }
 
-/// Whose log a directory holds that has [`damaged_name`]'s form.
-pub fn parse_damaged_name(name: &str) -> Option<TopicPartition> {
-    let (directory, topic_id) = name.strip_suffix(DAMAGED)?.rsplit_once('.')?;
+/// Whose log a directory holds that is named `<topic>-<partition>.<topic id>.<recovery point>-damaged`, and how far it was
+/// durable.
+pub fn parse_damaged_name(name: &str) -> Option<(TopicPartition, Offset)> {
+    let (rest, point) = name.strip_suffix(DAMAGED)?.rsplit_once('.')?;
+    let recovery_point = point.parse().ok().filter(|offset: &i64| format!("{offset:020}") == point)?;
+    let (directory, topic_id) = rest.rsplit_once('.')?;
     let topic_id = Uuid::try_parse(topic_id).ok().filter(|id| id.simple().to_string() == topic_id)?;
     let (_, partition) = parse_directory_name(directory)?;
-    Some(TopicPartition { topic_id: TopicId(topic_id), partition })
+    Some((TopicPartition { topic_id: TopicId(topic_id), partition }, Offset(recovery_point)))
 }
 
 fn aside(directory: &str, unique: Uuid, suffix: &str) -> String {
@@ -118,13 +122,15 @@ mod tests {
     fn the_name_of_a_damaged_log_fits_says_whose_it_is_and_is_no_log() {
         let id = TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(12) };
         for topic in ["a", "a.b-c", &"x".repeat(249)] {
-            let name = damaged_name(&TopicName::parse(topic).unwrap(), id);
+            let name = damaged_name(&TopicName::parse(topic).unwrap(), id, Offset(42));
             assert!(name.len() <= 255, "{name}");
-            assert_eq!(parse_damaged_name(&name), Some(id));
+            assert_eq!(parse_damaged_name(&name), Some((id, Offset(42))));
             assert_eq!(parse_directory_name(&name), None);
         }
         let simple = Uuid::from_u128(7).simple().to_string();
-        for bad in [format!("a-1.{simple}-stray"), "a-1-damaged".to_owned(), format!("a.{simple}-damaged")] {
+        let point = "00000000000000000042";
+        for bad in ["a-1-damaged", "a-1.S.P-stray", "a.S.P-damaged", "a-1.S.42-damaged", "a-1.P-damaged"] {
+            let bad = bad.replace('S', &simple).replace('P', point);
             assert_eq!(parse_damaged_name(&bad), None, "{bad}");
         }
     }

@@ -323,15 +323,16 @@ pub fn keep_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<St
 }
 
 /// Gives the directory of a damaged log another name, durably, so that a new one can take its place, and returns it. A
-/// start finds it ([`super::parse_damaged_name`]): nobody removes it before its partition is in sync again. Without a
-/// descriptor nothing has happened.
+/// start finds it, and how far it was durable ([`super::parse_damaged_name`]): nobody removes it before its partition is
+/// in sync again. Without a descriptor nothing has happened.
 pub fn keep_damaged<D: Disk>(
     disk: &D,
     directory: &str,
     topic: &TopicName,
     id: TopicPartition,
+    recovery_point: Offset,
 ) -> Result<String, DiskError> {
-    let name = damaged_name(topic, id);
+    let name = damaged_name(topic, id, recovery_point);
     disk.rename(directory, &name).map_err(failed("keep the damaged log", directory))?;
     // Before anything has its old name: a crash must not leave the new log and neither name for this one.
     if let Err(error) = disk.sync_directory("") {

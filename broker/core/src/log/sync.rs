@@ -204,7 +204,8 @@ impl<D: Disk> Log<D> {
     /// The checkpoints on the disk now say this recovery point, and the log start of that time. What a
     /// truncation has taken back is not needed any longer.
     pub fn recovery_point_written(&mut self, recovery_point: Offset) -> Result<(), DiskError> {
-        if self.failed || recovery_point > self.flushed_end {
+        // What was written may have been an earlier log's of this name.
+        if self.failed || !self.established || recovery_point > self.flushed_end {
             return Ok(());
         }
         self.promised = self.flushed_end;

@@ -5,8 +5,11 @@
 //! KAFKA_STORAGE_ERROR, and no empty log takes its place while the partition counts on it.
 //!
 //! Once another broker leads and this one is neither in sync nor eligible, the log gets another name (`-damaged`), an
-//! empty one follows the leader in its place, and what was kept is removed when that one is in sync; not before, since
-//! until then it may be all that is left. Nothing of this is remembered: a start finds it by the names.
+//! empty one follows the leader in its place, and what was kept is removed when that one is in sync and reaches as far; not
+//! before, since until then it may be all that is left. A leader that was elected uncleanly may have less: then it is
+//! kept aside. Nothing of this is remembered: a start finds it by the names.
+
+use std::time::Duration;
 
 use super::Shard;
 use super::assign::Assignment;
@@ -16,6 +19,10 @@ use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use crate::log::{DiskError, keep_aside, keep_damaged, move_aside};
 use crate::partition::{Partition, PartitionError};
 use crate::planted::{self, Bug};
+use crate::time::Monotonic;
+
+/// How long others wait for one that is copied anew: it may follow a leader that never gives it everything.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One of them.
 pub(super) struct Damaged {
@@ -38,6 +45,9 @@ impl Damaged {
 pub(super) struct Kept {
     pub(super) id: TopicPartition,
     pub(super) directory: String,
+    /// Its recovery point: below it everything was durable.
+    pub(super) reaches: Offset,
+    pub(super) since: Monotonic,
 }
 
 impl<D: Disk, T, W> Shard<D, T, W> {
@@ -81,9 +91,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// Whether another partition is being copied anew in the place of a damaged log, as far as it has somebody to copy
-    /// from: one at a time, since as long as that lasts there are two logs on the disk.
+    /// from and does not take too long: one at a time, since as long as that lasts there are two logs on the disk.
     fn repairs_another(&self, id: TopicPartition) -> bool {
-        self.kept.iter().filter(|kept| kept.id != id).any(|kept| {
+        let recent = |kept: &&Kept| kept.id != id && self.ticked_at.since(kept.since) < PATIENCE;
+        self.kept.iter().filter(recent).any(|kept| {
             let machine = self.replicas.get(&kept.id).and_then(|replica| replica.partition.as_ref());
             machine.is_some_and(|machine| !machine.is_leader() && machine.registration().leader.is_some())
         })
@@ -91,32 +102,48 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     fn replace_damaged(&mut self, at: usize, id: TopicPartition) -> Result<(), DiskError> {
         if self.kept.iter().any(|kept| kept.id == id) {
-            // It was a copy itself, and never in sync. What it was to replace may have more.
-            return self.move_damaged(at, false);
+            // It was a copy itself. What it was to replace may have more, and so may it, if it has led since.
+            return self.move_damaged(at, true);
         }
-        let Damaged { directory, name, .. } = &self.damaged[at];
-        let kept_as = keep_damaged(&self.disk, directory, &name.0, id)?;
+        let Damaged { directory, name, recovery_point: reaches, .. } = &self.damaged[at];
+        let reaches = *reaches;
+        let kept_as = keep_damaged(&self.disk, directory, &name.0, id, reaches)?;
         self.damaged.swap_remove(at);
-        self.kept.push(Kept { id, directory: kept_as.clone() });
+        self.kept.push(Kept { id, directory: kept_as.clone(), reaches, since: self.ticked_at });
         self.effects.push(Effect::Damage { partition: id, what: Damage::Replaced { kept_as } });
         Ok(())
     }
 
-    /// What was kept of a damaged log is not needed any more once its replica is in sync with another leader.
+    /// What was kept of a damaged log is not needed any more once its replica is in sync with another leader and has
+    /// as much.
     pub(super) fn remove_kept_if_repaired(&mut self, id: TopicPartition) {
         let Some(at) = self.kept.iter().position(|kept| kept.id == id) else { return };
-        let machine = self.replicas.get(&id).and_then(|replica| replica.partition.as_ref());
+        let Some(replica) = self.replicas.get(&id) else { return };
         let me = self.me;
         let in_sync = |machine: &Partition<_>| {
             let registered = machine.registration();
             registered.isr.contains(&me) && registered.leader.is_some_and(|leader| leader != me)
         };
-        if machine.is_some_and(in_sync) {
-            let Kept { directory: kept_as, .. } = self.kept.swap_remove(at);
-            self.effects
-                .push(Effect::Damage { partition: id, what: Damage::Repaired { kept_as: kept_as.clone() } });
-            self.moved(kept_as.clone(), kept_as, false);
+        if !replica.partition.as_ref().is_some_and(in_sync) {
+            return;
         }
+        let Kept { directory: from, reaches, .. } = &self.kept[at];
+        let (has_all, from) = (replica.log.log_end() >= *reaches, from.clone());
+        let what = if has_all {
+            self.moved(from.clone(), from.clone(), false);
+            Damage::Repaired { kept_as: from }
+        } else {
+            match keep_aside(&self.disk, &from, id.topic_id.0) {
+                // Without a descriptor the next metadata asks again.
+                Err(error) => return self.fail_if_asked(&error),
+                Ok(to) => {
+                    self.moved = true;
+                    Damage::Longer { kept_as: to }
+                }
+            }
+        };
+        self.kept.swap_remove(at);
+        self.effects.push(Effect::Damage { partition: id, what });
     }
 
     /// The partition is no longer wanted here: what is left of its log goes, too, or is kept aside where
@@ -132,8 +159,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     fn take_out_kept(&mut self, id: TopicPartition, stray: bool) -> Result<(), DiskError> {
         let Some(at) = self.kept.iter().position(|kept| kept.id == id) else { return Ok(()) };
         let Kept { directory: from, .. } = self.kept.swap_remove(at);
-        // It is out of the way already.
-        let to = if stray { keep_aside(&self.disk, &from, id.topic_id.0)? } else { from.clone() };
+        let to = if stray {
+            keep_aside(&self.disk, &from, id.topic_id.0)?
+        } else {
+            let unique = self.removal(id.topic_id);
+            move_aside(&self.disk, &from, unique)?
+        };
         self.moved(from, to, stray);
         Ok(())
     }

@@ -88,7 +88,12 @@ pub enum Damage {
     },
     /// It makes way, since nobody wants its partition here any more.
     Gone,
-    /// The log in its place is in sync, and what was kept of it is removed.
+    /// The log in its place is in sync and ends before it: the leader had less. It is kept aside for people.
+    Longer {
+        /// The name of its directory from now on.
+        kept_as: String,
+    },
+    /// The log in its place is in sync and has all that was durable in it, and what was kept of it is removed.
     Repaired {
         /// The name that its directory had.
         kept_as: String,

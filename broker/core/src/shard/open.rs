@@ -83,8 +83,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 disk.remove(&directory)?;
                 continue;
             }
-            if let Some(id) = parse_damaged_name(&directory) {
-                kept.push(Kept { id, directory });
+            if let Some((id, reaches)) = parse_damaged_name(&directory) {
+                kept.push(Kept { id, directory, reaches, since: now });
                 continue;
             }
             let Some(name) = parse_directory_name(&directory) else { continue };

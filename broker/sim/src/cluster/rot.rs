@@ -56,7 +56,7 @@ impl Rot {
     /// Whether what was there is still kept.
     fn is_kept(&self, disk: &SimDisk) -> bool {
         let names = disk.list("").unwrap_or_default();
-        names.iter().any(|name| parse_damaged_name(name) == Some(self.at))
+        names.iter().filter_map(|name| parse_damaged_name(name)).any(|(kept, _)| kept == self.at)
     }
 }
 
@@ -154,7 +154,7 @@ impl Simulation {
 fn place(disk: &SimDisk, directory: &str, at: TopicPartition) -> Option<Place> {
     let root = disk.list("").ok()?;
     let names = disk.list(directory).ok()?;
-    if root.iter().any(|name| parse_damaged_name(name) == Some(at))
+    if root.iter().any(|name| parse_damaged_name(name).is_some_and(|(kept, _)| kept == at))
         || names.iter().any(|name| name == "truncation-checkpoint")
         || !volume::belongs_to(disk, directory, at.topic_id)
     {

@@ -393,6 +393,9 @@ impl Driver<'_> {
             Damage::Replaced { kept_as } => {
                 warn!(%topic_id, partition, %kept_as, "damaged log is kept aside while it is copied anew from the leader");
             }
+            Damage::Longer { kept_as } => {
+                warn!(%topic_id, partition, %kept_as, "damaged log is replaced by a copy that ends before it: what it still has may be lost elsewhere; remove it when nobody misses it");
+            }
             Damage::Repaired { kept_as } => {
                 info!(%topic_id, partition, removed = %kept_as, "damaged log is replaced: its copy is in sync");
             }
