@@ -59,14 +59,11 @@ impl Kcat {
     pub fn produce(&self, bootstrap: &str, topic: &str, records: &[Record]) -> Result<()> {
         let lines: String =
             records.iter().map(|record| format!("{}\t{}\n", record.key, record.value)).collect();
-        self.program(bootstrap)
-            // -E: that no broker can be reached for a moment is no reason to give up.
-            .args(["-P", "-E", "-t", topic, "-K", "\t", "-X", "acks=all"])
-            // Else it looks again for a broker that was away only after up to 10 s.
-            .args(["-X", "reconnect.backoff.max.ms=500"])
+        self.patient(bootstrap)
+            .args(["-P", "-t", topic, "-K", "\t", "-X", "acks=all"])
             .stdin(lines)
             .read()
-            .map(|_| ())
+            .map(drop)
     }
 
     /// Produces one record to one partition and waits until every in-sync replica has acknowledged it.
@@ -75,7 +72,9 @@ impl Kcat {
         self.program(bootstrap).args(words).stdin(format!("{value}\n")).read().map(drop)
     }
 
-    /// Reads a topic from its beginning to its end, in no particular order of partitions.
+    /// Reads a topic from its beginning to its end, in no particular order of partitions. It keeps trying while no
+    /// broker can be reached, as applications do: the name of a broker that was not there a moment ago stays
+    /// unknown for as long as a DNS server remembers that (5 s with CoreDNS).
     pub fn consume(&self, bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
         let text = self.read_topic(bootstrap, topic, &["-K", "\t"])?;
         text.lines()
@@ -92,7 +91,7 @@ impl Kcat {
     }
 
     fn read_topic(&self, bootstrap: &str, topic: &str, options: &[&str]) -> Result<String> {
-        self.program(bootstrap)
+        self.patient(bootstrap)
             .args(["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-u"])
             .args(["-X", "auto.offset.reset=earliest"])
             .args(options)
@@ -102,7 +101,7 @@ impl Kcat {
     /// Whether a topic holds any record.
     pub fn holds_records(&self, bootstrap: &str, topic: &str) -> Result<bool> {
         let words = ["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-c", "1", "-f", "one"];
-        Ok(!self.program(bootstrap).args(words).read()?.is_empty())
+        Ok(!self.patient(bootstrap).args(words).read()?.is_empty())
     }
 
     /// What kcat knows of the cluster, or of one topic, as JSON.
@@ -117,6 +116,16 @@ impl Kcat {
     /// What kcat knows of a topic's partitions, in order; none if there is no such topic.
     pub fn partitions(&self, bootstrap: &str, topic: &str) -> Result<Vec<Partition>> {
         partitions(&self.metadata(bootstrap, Some(topic))?)
+    }
+
+    /// kcat that goes on while no broker can be reached, until its time is over.
+    fn patient(&self, bootstrap: &str) -> Program {
+        self.program(bootstrap)
+            // That no broker can be reached for a moment is no reason to give up (-E), nor that none has told of
+            // the topic within 5 s (-m, s).
+            .args(["-E", "-m", &LIMIT.as_secs().to_string()])
+            // Else it looks again for a broker that was away only after up to 10 s.
+            .args(["-X", "reconnect.backoff.max.ms=500"])
     }
 
     fn program(&self, bootstrap: &str) -> Program {
