@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -30,6 +31,11 @@ pub fn command(words: &[String]) -> Result<Command> {
     command.args(["sh", "-c", RUN_STANDARD_INPUT, "sh"]).args(words);
     command.stdin(this).env(OUTSIDE, network()?);
     Ok(command)
+}
+
+/// Becomes a command that [`command`] made. Returns only if it cannot be started.
+pub fn exec(mut command: Command) -> Result<()> {
+    Err(command.exec()).context("start unshare")
 }
 
 /// Fails unless this program runs as [`command`] runs it.

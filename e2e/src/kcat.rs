@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use crate::command::{Program, program};
+use crate::command::{Answer, Program, program, wait_until};
 
 /// How long kcat may take for a thousand records; a broker that does not answer must not block for ever.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How often it is asked again what is waited for.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// kcat, run in the way that reaches a cluster.
 #[derive(Debug, Clone)]
@@ -116,6 +118,26 @@ impl Kcat {
     /// What kcat knows of a topic's partitions, in order; none if there is no such topic.
     pub fn partitions(&self, bootstrap: &str, topic: &str) -> Result<Vec<Partition>> {
         partitions(&self.metadata(bootstrap, Some(topic))?)
+    }
+
+    /// Waits until the brokers of `bootstrap` show a topic's partitions as they are `wanted`, and returns these.
+    pub fn wait_for_partitions(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&[Partition]) -> bool,
+    ) -> Result<Vec<Partition>> {
+        let mut found = Vec::new();
+        wait_until(&format!("{topic}: {what}"), limit, INTERVAL, || {
+            Answer::from(self.partitions(bootstrap, topic).and_then(|seen| {
+                ensure!(wanted(&seen), "{bootstrap} shows {seen:?}");
+                found = seen;
+                Ok(())
+            }))
+        })?;
+        Ok(found)
     }
 
     /// kcat that goes on while no broker can be reached, until its time is over.

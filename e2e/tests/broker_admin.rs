@@ -48,13 +48,8 @@ fn wait_for(
     what: &str,
     fine: impl Fn(&Partition) -> bool,
 ) -> Result<()> {
-    wait_until(&format!("{topic}: {what}"), LIMIT, INTERVAL, || {
-        let seen = bench.kcat.partitions(node.server.address(), topic);
-        Answer::from(seen.and_then(|seen| {
-            ensure!(!seen.is_empty() && seen.iter().all(&fine), "broker {} sees {seen:?}", node.id);
-            Ok(())
-        }))
-    })
+    let wanted = |seen: &[Partition]| !seen.is_empty() && seen.iter().all(&fine);
+    bench.kcat.wait_for_partitions(node.server.address(), topic, what, LIMIT, wanted).map(drop)
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::command::{Answer, wait_until};
-use e2e::kcat::{self, Record};
+use e2e::kcat::{self, Partition, Record};
 use e2e::lane::broker::cluster::{self, Role};
 use e2e::lane::broker::{self, story};
 
@@ -50,14 +49,9 @@ fn a_java_consumer_validates_its_position_with_each_new_leader_and_reads_on() ->
             let at = node.server.address().to_owned();
             node.server.spawn()?;
             cluster::wait_until_ready(&mut nodes)?;
-            wait_until("both replicas are in sync, and the other one leads", LIMIT, LIMIT / 600, || {
-                Answer::from(bench.kcat.partitions(&at, TOPIC).and_then(|partitions| {
-                    let partition = &partitions[0];
-                    ensure!(partition.isr.len() == 2, "the ISR is {:?}", partition.isr);
-                    ensure!(partition.leader != Some(leader), "{leader} leads");
-                    Ok(())
-                }))
-            })?;
+            let what = "both replicas are in sync, and the other one leads";
+            let moved = |seen: &[Partition]| seen[0].isr.len() == 2 && seen[0].leader != Some(leader);
+            bench.kcat.wait_for_partitions(&at, TOPIC, what, LIMIT, moved)?;
         }
         consumer.kill()?;
         let text = consumer.log()?;

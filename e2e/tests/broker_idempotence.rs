@@ -36,15 +36,9 @@ fn wait_for(
     what: &str,
     wanted: impl Fn(&Partition) -> bool,
 ) -> Result<Partition> {
-    let mut found = None;
-    wait_until(what, LIMIT, INTERVAL, || {
-        let seen = bench.kcat.partitions(&cluster::bootstrap(nodes), TOPIC);
-        Answer::from(seen.and_then(|seen| {
-            found = seen.into_iter().next().filter(|partition| wanted(partition));
-            found.as_ref().map(drop).context("not yet")
-        }))
-    })?;
-    found.context("it was just there")
+    let wanted = |seen: &[Partition]| seen.first().is_some_and(&wanted);
+    let seen = bench.kcat.wait_for_partitions(&cluster::bootstrap(nodes), TOPIC, what, LIMIT, wanted)?;
+    seen.into_iter().next().context("it was just there")
 }
 
 /// Kills the leader, waits until another one leads, and starts it again.

@@ -127,17 +127,10 @@ impl<'a> Cluster<'a> {
         let fine = |(partition, wanted): (&Partition, &BTreeSet<u32>)| {
             partition.isr == *wanted && partition.leader.is_some_and(|leader| wanted.contains(&leader))
         };
+        let all_fine = |seen: &[Partition]| seen.len() == wanted.len() && seen.iter().zip(&wanted).all(fine);
         self.nodes.iter().try_for_each(|node| {
-            wait_until(&format!("broker {} sees {wanted:?}", node.id), MOVE_LIMIT, INTERVAL, || {
-                let seen = self.bench.kcat.partitions(node.server.address(), TOPIC);
-                Answer::from(seen.and_then(|seen| {
-                    ensure!(
-                        seen.len() == wanted.len() && seen.iter().zip(&wanted).all(fine),
-                        "it sees {seen:?}"
-                    );
-                    Ok(())
-                }))
-            })
+            let (what, address) = (format!("broker {} sees {wanted:?}", node.id), node.server.address());
+            self.bench.kcat.wait_for_partitions(address, TOPIC, &what, MOVE_LIMIT, all_fine).map(drop)
         })
     }
 
@@ -163,10 +156,7 @@ impl<'a> Cluster<'a> {
 
     /// Whatever is named after the topic.
     fn directories(&self, node: u32) -> Result<BTreeSet<String>> {
-        let path = self.bench.path(&format!("node-{node}"));
-        let entries = fs::read_dir(&path).with_context(|| format!("list {}", path.display()))?;
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let names = names.collect::<Result<BTreeSet<String>>>()?;
+        let names = broker::names(&self.bench.path(&format!("node-{node}")))?;
         Ok(names.into_iter().filter(|name| name.starts_with(TOPIC)).collect())
     }
 

@@ -86,15 +86,11 @@ impl<'a> Cluster<'a> {
         let fine = |partition: &Partition| {
             partition.isr == *wanted && partition.leader.is_some_and(|leader| wanted.contains(&leader))
         };
+        let all_fine = |seen: &[Partition]| !seen.is_empty() && seen.iter().all(fine);
         self.live().try_for_each(|node| {
-            let what = format!("broker {} sees an ISR of {wanted:?} in all of {TOPIC}", node.id);
-            wait_until(&what, limit, INTERVAL, || {
-                let seen = self.bench.kcat.partitions(node.server.address(), TOPIC);
-                Answer::from(seen.and_then(|seen| {
-                    ensure!(!seen.is_empty() && seen.iter().all(fine), "it sees {seen:?}");
-                    Ok(())
-                }))
-            })
+            let what = format!("broker {} sees an ISR of {wanted:?} in all partitions", node.id);
+            let address = node.server.address();
+            self.bench.kcat.wait_for_partitions(address, TOPIC, &what, limit, all_fine).map(drop)
         })
     }
 

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::command::{Answer, wait_until};
-use e2e::kcat::{self, Record};
+use e2e::kcat::{self, Partition, Record};
 use e2e::lane::broker::cluster::{self, Node, Role};
 use e2e::lane::broker::{self, Bench, story};
 
@@ -108,15 +108,11 @@ impl<'a> Cluster<'a> {
     /// Waits until all replicas are in sync and nothing damaged is left, and compares the replicas.
     fn ensure_repaired(&self, rotten: u32) -> Result<()> {
         let all: BTreeSet<u32> = self.brokers().map(|node| node.id).collect();
-        wait_until("all replicas are in sync again", LIMIT, INTERVAL, || {
-            Answer::from(self.bench.kcat.partitions(&self.bootstrap(), TOPIC).and_then(|seen| {
-                ensure!(seen[0].isr == all && seen[0].leader.is_some(), "{seen:?}");
-                Ok(())
-            }))
-        })?;
+        let wanted = |seen: &Partition| seen.isr == all && seen.leader.is_some();
+        self.wait_for("all are in sync again", wanted)?;
         let directory = self.bench.path(&format!("node-{rotten}"));
         wait_until("what was damaged is gone", LIMIT, INTERVAL, || {
-            Answer::from(names(&directory).and_then(|names| {
+            Answer::from(broker::names(&directory).and_then(|names| {
                 ensure!(!names.iter().any(|name| name.contains("-damaged")), "{names:?}");
                 Ok(())
             }))
@@ -127,6 +123,12 @@ impl<'a> Cluster<'a> {
             ensure!(self.segment(id)? == first, "the segments of {rotten} and {id} differ");
         }
         Ok(())
+    }
+
+    /// Waits until the partition is shown as it is wanted.
+    fn wait_for(&self, what: &str, wanted: impl Fn(&Partition) -> bool) -> Result<()> {
+        let wanted = |seen: &[Partition]| seen.first().is_some_and(&wanted);
+        self.bench.kcat.wait_for_partitions(&self.bootstrap(), TOPIC, what, LIMIT, wanted).map(drop)
     }
 
     fn read_back(&self) -> Result<()> {
@@ -141,11 +143,6 @@ impl<'a> Cluster<'a> {
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         Ok(text.lines().filter(|line| line.contains(words)).count())
     }
-}
-
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
-    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 #[test]
@@ -190,12 +187,7 @@ fn the_last_replica_is_left_alone_and_says_what_to_do() -> Result<()> {
             "it does not say what to do"
         );
         for _restarted in 0..2 {
-            wait_until("nobody leads", LIMIT, INTERVAL, || {
-                Answer::from(bench.kcat.partitions(&cluster.bootstrap(), TOPIC).and_then(|seen| {
-                    ensure!(seen[0].leader.is_none(), "{seen:?}");
-                    Ok(())
-                }))
-            })?;
+            cluster.wait_for("nobody leads", |seen| seen.leader.is_none())?;
             let kcat = bench.kcat.with("message.timeout.ms=3000");
             let offered = kcat.produce(&cluster.bootstrap(), TOPIC, &kcat::marked_records(1, "refused"));
             ensure!(offered.is_err(), "a record was acknowledged");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use e2e::command::{Answer, wait_until};
-use e2e::kcat::{self, Record};
+use e2e::kcat::{self, Partition, Record};
 use e2e::lane::Lane;
 use e2e::lane::namespace::{LIMIT, Namespace, condition};
 use e2e::lane::process;
@@ -27,14 +27,10 @@ fn declare(namespace: &Namespace<'_>) -> Result<()> {
 
 /// Waits until every partition has all three replicas in sync.
 fn wait_until_whole(lane: &Lane, namespace: &Namespace<'_>) -> Result<()> {
-    wait_until("every replica is in sync", LIMIT, INTERVAL, || {
-        let partitions = match lane.kcat.partitions(&namespace.bootstrap(), TOPIC) {
-            Ok(partitions) => partitions,
-            Err(error) => return Answer::NotYet(format!("{error:#}")),
-        };
-        let is_whole = partitions.len() == 6 && partitions.iter().all(|partition| partition.isr.len() == 3);
-        if is_whole { Answer::Yes } else { Answer::NotYet(format!("{partitions:?}")) }
-    })
+    let is_whole =
+        |seen: &[Partition]| seen.len() == 6 && seen.iter().all(|partition| partition.isr.len() == 3);
+    let bootstrap = namespace.bootstrap();
+    lane.kcat.wait_for_partitions(&bootstrap, TOPIC, "every replica is in sync", LIMIT, is_whole).map(drop)
 }
 
 /// What the active controller holds against restarting two brokers at once.

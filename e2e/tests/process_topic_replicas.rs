@@ -3,12 +3,11 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use e2e::command::{Answer, program, wait_until};
+use e2e::command::program;
 use e2e::kafka::Kafka;
-use e2e::kcat::{self, Record};
+use e2e::kcat::{self, Partition, Record};
 use e2e::lane::namespace::{LIMIT, Namespace, THREE_BROKERS, message};
 use e2e::lane::{Lane, process};
 use e2e::shim;
@@ -16,7 +15,6 @@ use e2e::step::Steps;
 
 const TOPIC: &str = "resized";
 const PARTITIONS: usize = 6;
-const INTERVAL: Duration = Duration::from_millis(100);
 
 fn declare(namespace: &Namespace<'_>, replicas: usize) -> Result<()> {
     namespace.apply(&format!(
@@ -27,18 +25,10 @@ fn declare(namespace: &Namespace<'_>, replicas: usize) -> Result<()> {
 
 /// Waits until a client sees so many replicas of each partition, all of them in sync.
 fn wait_for_replicas(lane: &Lane, namespace: &Namespace<'_>, replicas: usize) -> Result<()> {
-    wait_until(&format!("{replicas} replicas of each partition"), LIMIT, INTERVAL, || {
-        match lane.kcat.partitions(&namespace.bootstrap(), TOPIC) {
-            Ok(seen)
-                if seen.len() == PARTITIONS
-                    && seen.iter().all(|one| one.replicas.len() == replicas && one.isr == one.replicas) =>
-            {
-                Answer::Yes
-            }
-            Ok(seen) => Answer::NotYet(format!("{seen:?}")),
-            Err(error) => Answer::NotYet(format!("{error:#}")),
-        }
-    })
+    let has_them = |one: &Partition| one.replicas.len() == replicas && one.isr == one.replicas;
+    let wanted = |seen: &[Partition]| seen.len() == PARTITIONS && seen.iter().all(has_them);
+    let what = format!("{replicas} replicas of each partition, all in sync");
+    lane.kcat.wait_for_partitions(&namespace.bootstrap(), TOPIC, &what, LIMIT, wanted).map(drop)
 }
 
 /// Declares so many replicas and waits until the topic has them, by its object and for a client.

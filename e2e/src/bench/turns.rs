@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,7 +92,7 @@ impl Turns {
     /// Becomes this program in namespaces of its own, where it measures.
     pub fn enter(&self) -> Result<()> {
         let words: Vec<String> = ["bench-inside".to_owned()].into_iter().chain(self.words()).collect();
-        Err(isolation::command(&words)?.exec()).context("start unshare")
+        isolation::exec(isolation::command(&words)?)
     }
 
     /// Measures. This process must be in namespaces of its own.

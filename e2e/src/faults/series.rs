@@ -1,7 +1,6 @@
 //! A series of runs, in namespaces of its own, with a table at the end.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -118,7 +117,7 @@ impl Series {
 
     /// Becomes that command.
     pub fn enter(&self) -> Result<()> {
-        Err(self.command()?.exec()).context("start unshare")
+        isolation::exec(self.command()?)
     }
 
     /// Does the series. This process must be in namespaces of its own.

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod verifiable;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpStream;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::attached::{Attached, tail};
 use crate::command::{Answer, Program, program, wait_until};
 use crate::kafka::Kafka;
-use crate::kcat::Kcat;
+use crate::kcat::{Kcat, Partition};
 use crate::packages;
 use crate::ports;
 use crate::repository;
@@ -219,15 +220,15 @@ pub fn create_replicated_topic(
 
 /// Waits until every partition of a topic has a leader.
 pub fn wait_for_leaders(address: &str, topic: &str) -> Result<()> {
+    let led = |seen: &[Partition]| !seen.is_empty() && seen.iter().all(|one| one.leader.is_some());
     let kcat = Kcat::new(PathBuf::from("kcat"));
-    wait_until(&format!("topic {topic} has its leaders"), TOPIC_LIMIT, INTERVAL, || {
-        Answer::from(kcat.metadata(address, Some(topic)).and_then(|metadata| {
-            let partitions = metadata["topics"][0]["partitions"].as_array().cloned().unwrap_or_default();
-            let led = |partition: &serde_json::Value| partition["leader"].as_i64().is_some_and(|id| id >= 0);
-            ensure!(!partitions.is_empty() && partitions.iter().all(led), "not all have: {metadata}");
-            Ok(())
-        }))
-    })
+    kcat.wait_for_partitions(address, topic, "every partition has a leader", TOPIC_LIMIT, led).map(drop)
+}
+
+/// What is in a directory.
+pub fn names(directory: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// Asks a node over HTTP; the answer's body if its status is 200.

@@ -1,7 +1,6 @@
 //! The tests one after the other against one cluster of three nodes, in namespaces of their own.
 
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -82,7 +81,7 @@ impl Series {
 
     /// Becomes that command.
     pub fn enter(&self) -> Result<()> {
-        Err(self.command()?.exec()).context("start unshare")
+        isolation::exec(self.command()?)
     }
 
     /// Runs the tests. This process must be in namespaces of its own.

@@ -7,17 +7,13 @@ use anyhow::Result;
 use crate::bench::turns::Turns;
 use crate::command::program;
 use crate::kafka::Kafka;
-use crate::packages;
 use crate::repository;
-use crate::site;
 use crate::step::Steps;
 
 /// Does what the words say.
 pub fn run(words: &[&str]) -> Result<()> {
     let mut turns = Turns::parse(words)?;
-    site::require_root()?;
-    let steps = Steps::new(repository::target().join("xtask-logs"));
-    packages::ensure(&steps, &[packages::FAULTS, packages::CLIENTS])?;
+    let steps = super::prepare_rig()?;
     Kafka::ensure(&steps)?;
     if turns.binary.is_none() {
         turns.binary = Some(compile(&steps)?);

@@ -12,7 +12,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Formatting, lints, dependencies and their licences, unit tests.
 pub fn run() -> Result<()> {
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = super::steps();
     source(&steps)?;
     say("everything is in order");
     Ok(())

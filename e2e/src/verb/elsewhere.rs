@@ -14,7 +14,6 @@ use crate::kcat::Kcat;
 use crate::kubectl::Kubectl;
 use crate::packages;
 use crate::quickstart;
-use crate::repository;
 use crate::step::{Steps, say};
 
 /// How many brokers the example has.
@@ -22,7 +21,7 @@ const BROKERS: u8 = 3;
 
 /// Installs the operator and the example in the cluster of `context`.
 pub fn run(context: &str, image_prefix: Option<&str>) -> Result<()> {
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = super::steps();
     packages::ensure(&steps, &[packages::IMAGES, packages::CLIENTS])?;
     let kubectl = Kubectl::of_context(kubectl_program(&steps)?, context);
     steps.run(&format!("reach the cluster of the context {context}"), |_| {

@@ -9,9 +9,7 @@ use crate::command::program;
 use crate::faults::catalogue::Fault;
 use crate::faults::series::Series;
 use crate::kafka::Kafka;
-use crate::packages;
 use crate::repository;
-use crate::site;
 use crate::step::{Steps, say};
 
 /// What CI runs, a seed each that nobody has tried before: the deaths of one and of all, a leader that comes back as if
@@ -51,9 +49,7 @@ pub fn short() -> Result<()> {
 
 /// Brings everything that has to come from outside: inside there is no network.
 fn prepare(mut series: Series) -> Result<Series> {
-    site::require_root()?;
-    let steps = Steps::new(repository::target().join("xtask-logs"));
-    packages::ensure(&steps, &[packages::FAULTS, packages::CLIENTS])?;
+    let steps = super::prepare_rig()?;
     Kafka::ensure(&steps)?;
     if series.binary.is_none() && !series.kafka {
         series.binary = Some(compile(&steps, series.planted.is_some())?);

@@ -11,8 +11,7 @@ use crate::images;
 use crate::kafka::Kafka;
 use crate::lane::node;
 use crate::packages;
-use crate::repository;
-use crate::step::{Steps, say};
+use crate::step::say;
 
 /// How long the operator is watched at rest.
 const REST: Duration = Duration::from_secs(300);
@@ -27,7 +26,7 @@ pub fn run() -> Result<()> {
 
 /// Measures a broker alone, without Kubernetes, beside Apache Kafka's: `binary`, or what this checkout makes.
 pub fn broker(binary: Option<&str>) -> Result<()> {
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = super::steps();
     let ottla = match binary {
         Some(path) => PathBuf::from(path),
         None => {
@@ -46,7 +45,7 @@ pub fn broker(binary: Option<&str>) -> Result<()> {
 
 /// Measures on the site of the node lane, which it starts if it does not run.
 fn cluster() -> Result<()> {
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = super::steps();
     let made = images::ensure(&steps, images::LOCAL_PREFIX)?;
     for image in [&made.broker, &made.operator] {
         say(&format!("{}: {:.1} MB", image.name, mega(figures::file_bytes(&image.archive)?)));

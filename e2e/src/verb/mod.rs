@@ -86,13 +86,26 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
+/// What a verb says while it works, kept beside what is built.
+fn steps() -> Steps {
+    Steps::new(repository::target().join("xtask-logs"))
+}
+
+/// Brings what every rig of processes needs from outside: inside there is no network.
+fn prepare_rig() -> Result<Steps> {
+    site::require_root()?;
+    let steps = steps();
+    packages::ensure(&steps, &[packages::FAULTS, packages::CLIENTS])?;
+    Ok(steps)
+}
+
 fn make_images(options: &[&str]) -> Result<()> {
     let prefix = match options {
         [] => images::LOCAL_PREFIX,
         ["--image-prefix", prefix] => prefix,
         other => bail!("images takes --image-prefix PREFIX and nothing else, not {}", other.join(" ")),
     };
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = steps();
     packages::ensure(&steps, &[packages::IMAGES])?;
     let made = images::ensure(&steps, prefix)?;
     for image in [&made.broker, &made.operator] {

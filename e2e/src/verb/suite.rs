@@ -3,10 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::kafka::Kafka;
-use crate::packages;
-use crate::repository;
-use crate::site;
-use crate::step::{Steps, say};
+use crate::step::say;
 use crate::suite::catalogue::{ALL, Plan};
 use crate::suite::series::Series;
 use crate::suite::source::Source;
@@ -48,9 +45,7 @@ pub fn short() -> Result<()> {
 
 /// Brings everything that has to come from outside: inside there is no network.
 fn prepare(mut series: Series) -> Result<Series> {
-    site::require_root()?;
-    let steps = Steps::new(repository::target().join("xtask-logs"));
-    packages::ensure(&steps, &[packages::FAULTS, packages::CLIENTS])?;
+    let steps = super::prepare_rig()?;
     Source::ensure(&steps)?;
     if series.kafka {
         Kafka::ensure(&steps)?;

@@ -7,7 +7,7 @@ use crate::images::Compilation;
 use crate::kube::teardown;
 use crate::repository;
 use crate::site::{self, Site};
-use crate::step::{Steps, say};
+use crate::step::say;
 use crate::verb::{check, down, faults, sim, suite};
 
 /// A lane: the feature that turns its tests on and the site they leave behind, if they need one.
@@ -29,7 +29,7 @@ const LANES: [Lane; 4] = [
 /// Checks the source, runs the simulator, then the lanes one after the other, a few faults, and a few of librdkafka's
 /// tests.
 pub fn run() -> Result<()> {
-    let steps = Steps::new(repository::target().join("xtask-logs"));
+    let steps = super::steps();
     check::source(&steps)?;
     sim::step(&steps)?;
     site::require_root()?;

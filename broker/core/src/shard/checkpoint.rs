@@ -84,9 +84,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         let mut changed = false;
         for (id, replica) in &mut self.replicas {
-            let name = parse_directory_name(replica.log.directory()).filter(|_| replica.log.is_established());
             // One that is named here needs its first sync no second time after a crash.
-            let Some(name) = name else { continue };
+            if !replica.log.is_established() {
+                continue;
+            }
+            let Some(name) = parse_directory_name(replica.log.directory()) else { continue };
             // What a truncation took back is given again with the next writing.
             changed |= replica.log.takes_back();
             let recovery_point = replica.log.take_recovery_point();

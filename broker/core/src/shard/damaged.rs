@@ -59,8 +59,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// What is wrong with a partition that has no replica here.
     pub(super) fn absent(&self, id: TopicPartition) -> PartitionError {
-        let damaged = self.damaged.iter().any(|damaged| damaged.partition() == Some(id));
-        if damaged { PartitionError::Storage } else { PartitionError::NotLeader }
+        let is_damaged = self.damaged().any(|damaged| damaged == id);
+        if is_damaged { PartitionError::Storage } else { PartitionError::NotLeader }
     }
 
     /// Whether a damaged log has the place of this replica, and keeps it for now. One that does not say whose it is
@@ -158,15 +158,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     fn take_out_kept(&mut self, id: TopicPartition, stray: bool) -> Result<(), DiskError> {
         let Some(at) = self.kept.iter().position(|kept| kept.id == id) else { return Ok(()) };
-        let Kept { directory: from, .. } = self.kept.swap_remove(at);
-        let to = if stray {
-            keep_aside(&self.disk, &from, id.topic_id.0)?
-        } else {
-            let unique = self.removal(id.topic_id);
-            move_aside(&self.disk, &from, unique)?
-        };
-        self.moved(from, to, stray);
-        Ok(())
+        let kept = self.kept.swap_remove(at);
+        self.take_away(kept.directory, id.topic_id, stray)
     }
 
     fn move_damaged(&mut self, at: usize, stray: bool) -> Result<(), DiskError> {
@@ -174,8 +167,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if let Some(partition) = damaged.partition() {
             self.effects.push(Effect::Damage { partition, what: Damage::Gone });
         }
-        let Damaged { directory: from, topic_id, .. } = damaged;
-        let topic_id = topic_id.unwrap_or_default();
+        self.take_away(damaged.directory, damaged.topic_id.unwrap_or_default(), stray)
+    }
+
+    /// Takes a log's directory away, or keeps it aside.
+    fn take_away(&mut self, from: String, topic_id: TopicId, stray: bool) -> Result<(), DiskError> {
         let to = if stray {
             keep_aside(&self.disk, &from, topic_id.0)?
         } else {

@@ -382,9 +382,7 @@ impl Driver<'_> {
             }
         }
     }
-}
 
-impl Driver<'_> {
     /// Tells the controller which logs are damaged now, and whoever reads the log what has become of this one.
     fn damage(&mut self, id: TopicPartition, what: Damage) {
         let (topic_id, partition) = (id.topic_id, id.partition.0);
