@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::authorize::{Authorizer, Operation, Resource};
-use crate::api::fetch::LeaderThrottle;
+use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal};
 use crate::drive::controller::ControllerHandle;
 use crate::drive::producer_ids::ProducerIds;
@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) memory: MemoryBudgets,
     /// What throttled followers may be served.
     pub(crate) leader_throttle: LeaderThrottle,
+    /// What replicas that are behind may be served.
+    pub(crate) recovery: Recovery,
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     /// Those that `max.connections` counts.

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use crate::api::Scope;
 use crate::api::authorize::Authorizer;
-use crate::api::fetch::LeaderThrottle;
+use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
@@ -223,6 +223,7 @@ async fn start(
         directory_ids: directories.logs.iter().map(|directory| directory.id).collect(),
         memory: MemoryBudgets::from_cgroup(),
         leader_throttle: LeaderThrottle::default(),
+        recovery: Recovery::default(),
         authorizer: Authorizer::AllowAll,
         metrics: Arc::clone(&metrics),
         connections: OpenConnections::new(open_files.clients),

@@ -59,6 +59,12 @@ impl<'a> Cluster<'a> {
         serde_json::from_str(json).with_context(|| format!("read {json}"))
     }
 
+    /// How many bytes of the topic a broker has.
+    fn held(&self, broker: u32) -> Result<usize> {
+        let logs = self.log_dirs(&["--broker-list", &broker.to_string(), "--topic-list", TOPIC])?;
+        Ok(usize::try_from(partition_sizes(&logs, broker)?.iter().sum::<u64>())?)
+    }
+
     fn configs(&self, arguments: &[&str]) -> Result<String> {
         self.kafka
             .tool("kafka.admin.ConfigCommand")
@@ -420,6 +426,58 @@ fn a_throttled_move_keeps_its_rate_and_replicas_in_sync_are_never_held_back() ->
         }
         let more = kcat::marked_records(RECORDS_PER_ROUND, "in sync");
         bench.kcat.with("message.timeout.ms=10000").produce(cluster.address(), TOPIC, &more)?;
+        cluster.read_back(&[acknowledged, more].concat())?;
+        cluster.stop_and_compare(&there)
+    })
+}
+
+#[test]
+fn what_catches_up_keeps_to_its_rate_without_a_throttle_and_producers_do_not_wait_for_it() -> Result<()> {
+    const KEY: &str = "ottla.recovery.bytes.per.second";
+    const VALUE_BYTES: usize = 10_000;
+    const VALUES: usize = 1_000;
+    story("reassignment-bounded", |bench| {
+        let cluster = Cluster::start(bench)?;
+        broker::create_replicated_topic(cluster.address(), TOPIC, PARTITIONS, 1, &[])?;
+        cluster.move_to("before", &[&[1, 4], &[1, 4]])?;
+        let value = |number: usize| format!("{number} {}", "x".repeat(VALUE_BYTES));
+        let acknowledged: Vec<Record> =
+            (0..VALUES).map(|number| Record { key: format!("{number}"), value: value(number) }).collect();
+        bench.kcat.produce(cluster.address(), TOPIC, &acknowledged)?;
+        let set_rate = |rate: &str| {
+            let setting = format!("{KEY}={rate}");
+            let broker = ["--alter", "--entity-type", "brokers", "--entity-name", "1"];
+            cluster.configs(&[&broker[..], &["--add-config", &setting]].concat())
+        };
+
+        // One answer, of 1 MiB a partition at most, may always leave; what comes after it waits for hours.
+        set_rate("1")?;
+        let there: [&[u32]; 2] = [&[1, 4, 2], &[1, 4, 3]];
+        let plan = cluster.plan("bounded", &there)?;
+        cluster.execute(&plan, &[])?;
+        // Members of the ISR are served as ever.
+        let more = kcat::marked_records(RECORDS_PER_ROUND, "meanwhile");
+        bench.kcat.with("message.timeout.ms=10000").produce(cluster.address(), TOPIC, &more)?;
+        for broker in [2, 3] {
+            wait_until(&format!("broker {broker} has got an answer"), MOVE_LIMIT, INTERVAL, || {
+                Answer::from(cluster.held(broker).and_then(|held| {
+                    ensure!(held > 0, "it has nothing");
+                    Ok(())
+                }))
+            })?;
+        }
+        // The tool takes longer to start than the rest would take to be copied.
+        for broker in [2, 3] {
+            let held = cluster.held(broker)?;
+            ensure!(held < VALUES * VALUE_BYTES / 3, "broker {broker} has got {held} bytes");
+        }
+        let said = cluster.reassign(&["--list"])?;
+        ensure!(said.contains("adding: 2.") && said.contains("adding: 3."), "{said}");
+
+        // The key is obeyed while the move goes on.
+        set_rate("0")?;
+        cluster.verify(&plan)?;
+        cluster.wait_for_replicas(&there)?;
         cluster.read_back(&[acknowledged, more].concat())?;
         cluster.stop_and_compare(&there)
     })

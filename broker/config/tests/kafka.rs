@@ -30,6 +30,7 @@ const OURS_ONLY: &[(&str, &str)] = &[
     ("leader.replication.throttled.rate", "a dynamic key, which Kafka keeps in another table"),
     ("ottla.config.hash", "Ottla's own"),
     ("ottla.http.listener", "Ottla's own"),
+    ("ottla.recovery.bytes.per.second", "Ottla's own"),
     ("producer.id.expiration.check.interval.ms", "internal in Kafka"),
     ("replica.alter.log.dirs.io.max.bytes.per.second", "a dynamic key, which Kafka keeps in another table"),
     ("super.users", "read by Kafka's authorizer"),

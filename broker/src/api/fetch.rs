@@ -14,12 +14,14 @@
 //! the last fetched epoch, to which a divergence is answered (rule 51); 13 topic ids instead of names; 16 the
 //! new leader's endpoint with NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951); 17, 18 fields of
 //! followers.
-//! A follower that is throttled and not in sync gets nothing while its quota is exceeded (KIP-73).
+//! A follower that is throttled and not in sync gets nothing while its quota is exceeded (KIP-73); nor one that is behind
+//! while what those may take is used up ([`ottla_core::replication::recovery`]).
 //! Not done: sessions; reading from followers (KIP-392): `rack_id` is ignored;
 //! `isolation_level` is accepted, and as there are no transactions, read_committed
 //! sees what read_uncommitted sees. A `min_bytes` above `MIN_BYTES_MAX` counts as that.
 
 mod asker;
+mod recovery;
 mod throttle;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::partition::PartitionError;
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::FetchPosition;
 use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
@@ -46,6 +49,7 @@ use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
 use crate::drive::shard::{FetchItem, Fetched};
 use asker::{Asker, Refused};
+pub(crate) use recovery::Recovery;
 pub(crate) use throttle::LeaderThrottle;
 
 /// The longest poll. Kafka has no limit of its own; a client that asks for more polls again.
@@ -111,6 +115,7 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
     let notify = Arc::new(Notify::new());
     let (mut reservation, mut results) = loop {
         let reservation = memory.reserve(first).await;
+        recovery::mark(&call, asker, &mut items);
         let results = call.node.shards.fetch(&items, first_bytes).await;
         if is_answer(&results, min_bytes, wanted.len()) || Instant::now() >= deadline {
             break (reservation, results);
@@ -120,9 +125,14 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
         tokio::pin!(notified);
         notified.as_mut().enable();
         call.node.shards.watch(&items, &results, &notify);
+        let is_any_held = recovery::is_any_held(&items, &results);
         // A thousand consumers may wait, and hold nothing while they do. What comes of it is read again.
         drop((results, reservation));
-        let _woken_or_due = tokio::time::timeout_at(deadline, notified).await;
+        // Cancel-safe: nothing is lost with either.
+        tokio::select! {
+            _woken_or_due = tokio::time::timeout_at(deadline, notified) => {}
+            () = recovery::room(&call), if is_any_held => {}
+        }
     };
     let read = bytes_of(&results);
     if read >= first / 2 && first < most && memory.try_grow(&mut reservation, most) {
@@ -130,6 +140,7 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
     }
     reservation.shrink(bytes_of(&results));
     counted.record(&call, &results);
+    recovery::record(&call, &results);
     respond(&call, &request, &wanted, results).map(|chunks| hold_until_written(chunks, reservation))
 }
 
@@ -212,6 +223,7 @@ fn item(topic_id: TopicId, asker: Asker, partition: &FetchPartition) -> FetchIte
         max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
         follower: asker.position(partition),
         withheld: false,
+        behind: Behind::Served,
     }
 }
 
@@ -298,7 +310,8 @@ mod tests {
     fn fetched(bytes: usize) -> Fetched {
         let end = Offset(100);
         let readable = Readable { log_start: Offset(0), end_exclusive: end, high_watermark: end };
-        Fetched { readable, records: vec![0; bytes].into(), more_follows: false, diverging: None }
+        let records = vec![0; bytes].into();
+        Fetched { readable, records, more_follows: false, diverging: None, is_behind: false }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Fetches what this broker's replicas follow from the brokers that lead them.
 //!
 //! One task owns the machine ([`Fetchers`]). Shards say from where each replica goes on; each request runs as a task
-//! of its own, over the connection of its log directory and leader, and what comes back goes to the shard.
+//! of its own, over the connection of its log directory, leader and lane, and what comes back goes to the shard.
 
 mod message;
 
@@ -13,7 +13,7 @@ use ottla_client::HostPort;
 use ottla_core::config::Settings;
 use ottla_core::ids::{BrokerEpoch, NodeId, TopicPartition};
 use ottla_core::metadata::image::Image;
-use ottla_core::replication::{FetchLimits, FetchNumber, Fetchers, ReplicaFetch, ReplicaReply};
+use ottla_core::replication::{FetchLimits, FetchNumber, Fetchers, Lane, ReplicaFetch, ReplicaReply};
 use ottla_core::shard::FollowProblem;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
@@ -69,11 +69,11 @@ pub(crate) async fn run(mut parts: ReplicationParts) {
         let effects = fetchers.ready(clock::monotonic());
         effects.deliveries.into_iter().for_each(|delivery| parts.shards.replicate(delivery));
         for fetch in effects.fetches {
-            let connection = connections.to(fetch.shard, fetch.leader);
+            let connection = connections.to((fetch.shard, fetch.leader, fetch.lane));
             tokio::spawn(ask(parts.asking(), connection, fetch, replies.clone()));
         }
-        let pairs: BTreeSet<(usize, NodeId)> = fetchers.pairs().collect();
-        connections.keep(|pair| pairs.contains(&pair));
+        let ways: BTreeSet<(usize, NodeId, Lane)> = fetchers.ways().collect();
+        connections.keep(|way| ways.contains(&way));
         let now = clock::monotonic();
         let sleep = fetchers.wakes_at().map_or(SLEEP_MAX, |at| at.since(now).min(SLEEP_MAX));
         // Cancel-safe: recv_many, recv, changed and sleep all are.

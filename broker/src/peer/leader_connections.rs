@@ -1,5 +1,5 @@
-//! Connections to the leaders that this broker follows: one for each log directory and leader, so that what one
-//! directory asks for never waits behind another's.
+//! Connections to the leaders that this broker follows: one for each log directory, leader and lane, so that what one
+//! directory asks for never waits behind another's, nor replicas in sync behind those that catch up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use ottla_client::{ClientError, Connection, HostPort, Options};
 use ottla_core::ids::NodeId;
+use ottla_core::replication::Lane;
 use ottla_wire::messages::{FetchRequest, FetchResponse};
 use tokio::sync::Mutex;
 
 type Slot = Arc<Mutex<Option<Connection>>>;
 
+/// A log directory, a leader, and which of its replicas.
+type Way = (usize, NodeId, Lane);
+
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct LeaderConnections {
     options: Options,
-    slots: BTreeMap<(usize, NodeId), Slot>,
+    slots: BTreeMap<Way, Slot>,
 }
 
-/// The way to one leader, for one log directory.
+/// The way to one leader, for one log directory and lane.
 #[derive(Debug, Clone)]
 pub(crate) struct LeaderConnection {
     options: Options,
@@ -34,14 +38,14 @@ impl LeaderConnections {
     }
 
     /// The way to a leader, made when it is first used.
-    pub(crate) fn to(&mut self, shard: usize, leader: NodeId) -> LeaderConnection {
-        let slot = Arc::clone(self.slots.entry((shard, leader)).or_default());
+    pub(crate) fn to(&mut self, way: Way) -> LeaderConnection {
+        let slot = Arc::clone(self.slots.entry(way).or_default());
         LeaderConnection { options: self.options.clone(), slot }
     }
 
-    /// Drops the connections of directories that follow those leaders no longer.
-    pub(crate) fn keep(&mut self, follows: impl Fn((usize, NodeId)) -> bool) {
-        self.slots.retain(|pair, _| follows(*pair));
+    /// Drops the connections that nobody follows over any longer.
+    pub(crate) fn keep(&mut self, follows: impl Fn(Way) -> bool) {
+        self.slots.retain(|way, _| follows(*way));
     }
 }
 

@@ -14,4 +14,11 @@ pub(super) const KEYS: &[Key] = &[
         "Any text; the node reports it back at /v1/node, so that an operator can tell which configuration runs.",
     )
     .low(),
+    Key::long(
+        "ottla.recovery.bytes.per.second",
+        "104857600",
+        "How many bytes per second a broker serves to replicas that are not in sync and lack committed records, beyond two bytes for each that producers write to it. 0: no limit.",
+    )
+    .at_least(0)
+    .cluster_wide(),
 ];

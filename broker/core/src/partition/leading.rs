@@ -114,6 +114,17 @@ impl<T> Partition<T> {
         Ok(Readable { end_exclusive: self.positions.log_end, ..self.readable() })
     }
 
+    /// Whether nobody waits for a follower: it lacks committed records, and the high watermark does not wait for it.
+    pub fn leaves_behind(&self, fetch: &FollowerFetch, peers: &Peers) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let (id, log_end) = (fetch.node_id, self.positions.log_end);
+        let Some(follower) = leading.followers.get(&id) else { return false };
+        let is_member = self.registration.isr.contains(&id) || leading.is_added(id);
+        fetch.fetched_end < self.high_watermark
+            && !is_member
+            && !follower.keeps_up(log_end, self.durability, peers)
+    }
+
     /// A follower fetches, as [`Partition::check_replica_fetch`] allowed: all below is on its side.
     pub fn follower_fetched(&mut self, fetch: FollowerFetch, peers: &Peers) -> Vec<Released<T>> {
         let (log_end, durability) = (self.positions.log_end, self.durability);

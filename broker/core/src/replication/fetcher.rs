@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::quota::THROTTLED_BACKOFF;
-use super::{FetchNumber, PROBLEM_BACKOFF, REFUSED_BACKOFF, ReplicaReply};
+use super::{FetchNumber, Lane, PROBLEM_BACKOFF, REFUSED_BACKOFF, ReplicaReply};
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::shard::{FollowFrom, Replicated, ReplicatedPart};
 use crate::time::Monotonic;
@@ -24,6 +24,10 @@ enum Stage {
 struct Followed {
     from: FollowFrom,
     stage: Stage,
+    /// In which requests it is asked for.
+    lane: Lane,
+    /// The last of them.
+    asked: Option<FetchNumber>,
     /// The least turn comes first in a request: who got records goes to the end, so that none starves.
     turn: u64,
     /// What its shard knows of the leader's high watermark and log start: what is no news is not delivered.
@@ -34,9 +38,11 @@ struct Followed {
 #[derive(Debug, Default)]
 pub(super) struct Fetcher {
     followed: BTreeMap<TopicPartition, Followed>,
-    on_the_way: Option<FetchNumber>,
+    on_the_way: BTreeMap<Lane, FetchNumber>,
     quiet_until: Monotonic,
     next_turn: u64,
+    /// How many replicas are in [`Lane::Behind`].
+    behind: usize,
 }
 
 impl Fetcher {
@@ -47,7 +53,16 @@ impl Fetcher {
         let same = before.filter(|before| before.from.leader_epoch == from.leader_epoch);
         let known = same.and_then(|before| before.known);
         let turn = before.map_or(0, |before| before.turn);
-        self.followed.insert(partition, Followed { from, stage: Stage::Ready(at), turn, known });
+        let asked = before.and_then(|before| before.asked);
+        // One after the other: what a request says of a replica must not overtake what the one before says.
+        let busy =
+            before.filter(|before| asked.is_some() && self.on_the_way.get(&before.lane) == asked.as_ref());
+        let lacks = known.is_some_and(|(high_watermark, _)| from.offset < high_watermark);
+        let lane = busy.map_or(if lacks { Lane::Behind } else { Lane::Current }, |before| before.lane);
+        self.remove(partition);
+        self.behind += usize::from(lane == Lane::Behind);
+        let stage = Stage::Ready(at);
+        self.followed.insert(partition, Followed { from, stage, lane, asked, turn, known });
     }
 
     /// In which epoch a replica follows.
@@ -56,7 +71,8 @@ impl Fetcher {
     }
 
     pub(super) fn remove(&mut self, partition: TopicPartition) {
-        self.followed.remove(&partition);
+        let removed = self.followed.remove(&partition);
+        self.behind -= usize::from(removed.is_some_and(|removed| removed.lane == Lane::Behind));
     }
 
     /// Whether nothing follows that leader. What is on its way does not matter any more, and must not hold up whoever
@@ -65,19 +81,41 @@ impl Fetcher {
         self.followed.is_empty()
     }
 
-    /// What to ask for now; nothing while a request is on its way or a shard has not taken in what came. Those that are
-    /// `held` wait.
+    /// Whether a replica here lacks what is committed.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind > 0
+    }
+
+    /// The lanes that somebody is in, or a request on its way.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let behind = self.is_behind() || self.on_the_way.contains_key(&Lane::Behind);
+        let used = move |lane: &Lane| match lane {
+            Lane::Current => true,
+            Lane::Behind => behind,
+        };
+        Lane::ALL.into_iter().filter(used)
+    }
+
+    /// Whether a lane's next request waits for what came of the one before.
+    fn is_busy(&self, lane: Lane) -> bool {
+        let delivered = |one: &Followed| one.stage == Stage::Delivered && one.lane == lane;
+        self.on_the_way.contains_key(&lane) || self.followed.values().any(delivered)
+    }
+
+    /// What to ask for now in one lane; nothing while a request is on its way there or a shard has not taken in what
+    /// came. Those that are `held` wait.
     pub(super) fn next(
         &mut self,
         now: Monotonic,
+        lane: Lane,
         number: FetchNumber,
         held: impl Fn(TopicPartition) -> bool,
     ) -> Vec<(TopicPartition, FollowFrom)> {
-        let delivered = self.followed.values().any(|followed| followed.stage == Stage::Delivered);
-        if self.on_the_way.is_some() || delivered || now < self.quiet_until {
+        if lane == Lane::Behind && !self.is_behind() || now < self.quiet_until || self.is_busy(lane) {
             return Vec::new();
         }
-        let is_ready = |followed: &Followed| matches!(followed.stage, Stage::Ready(at) if at <= now);
+        let is_ready =
+            |one: &Followed| one.lane == lane && matches!(one.stage, Stage::Ready(at) if at <= now);
         let mut ready: Vec<(u64, TopicPartition, FollowFrom)> = Vec::new();
         for (id, followed) in self.followed.iter_mut().filter(|(_, followed)| is_ready(followed)) {
             if held(*id) {
@@ -85,11 +123,12 @@ impl Fetcher {
                 continue;
             }
             followed.stage = Stage::Asked;
+            followed.asked = Some(number);
             ready.push((followed.turn, *id, followed.from));
         }
         ready.sort_by_key(|(turn, id, _)| (*turn, *id));
         if !ready.is_empty() {
-            self.on_the_way = Some(number);
+            self.on_the_way.insert(lane, number);
         }
         ready.into_iter().map(|(_, id, from)| (id, from)).collect()
     }
@@ -98,19 +137,21 @@ impl Fetcher {
     pub(super) fn replied(
         &mut self,
         now: Monotonic,
-        number: FetchNumber,
+        (lane, number): (Lane, FetchNumber),
         reply: Option<Vec<ReplicaReply>>,
         backoff: Duration,
     ) -> Vec<(TopicPartition, ReplicatedPart)> {
-        if self.on_the_way.take_if(|on_the_way| *on_the_way == number).is_none() {
+        if self.on_the_way.get(&lane) != Some(&number) {
             return Vec::new();
         }
+        self.on_the_way.remove(&lane);
         if reply.is_none() {
             self.quiet_until = now.plus(backoff);
         }
+        let is_asked = |one: &Followed| one.stage == Stage::Asked && one.asked == Some(number);
         let mut parts = Vec::new();
         for (id, given) in reply.into_iter().flatten() {
-            let Some(followed) = self.followed.get_mut(&id).filter(|one| one.stage == Stage::Asked) else {
+            let Some(followed) = self.followed.get_mut(&id).filter(|one| is_asked(one)) else {
                 continue;
             };
             let Some(given) = given else {
@@ -134,21 +175,20 @@ impl Fetcher {
             parts.push((id, ReplicatedPart { leader_epoch, from, given }));
         }
         // Those that the reply does not mention, or all if there is none.
-        for followed in self.followed.values_mut().filter(|followed| followed.stage == Stage::Asked) {
+        for followed in self.followed.values_mut().filter(|followed| is_asked(followed)) {
             followed.stage = Stage::Ready(now);
         }
         parts
     }
 
     pub(super) fn wakes_at(&self) -> Option<Monotonic> {
-        let delivered = self.followed.values().any(|followed| followed.stage == Stage::Delivered);
-        if self.on_the_way.is_some() || delivered {
-            return None;
-        }
-        let ready = self.followed.values().filter_map(|followed| match followed.stage {
-            Stage::Ready(at) => Some(at),
-            Stage::Asked | Stage::Delivered => None,
-        });
-        ready.min().map(|at| at.max(self.quiet_until))
+        let of_lane = |lane: Lane| {
+            let ready = self.followed.values().filter_map(move |followed| match followed.stage {
+                Stage::Ready(at) if followed.lane == lane => Some(at),
+                Stage::Ready(_) | Stage::Asked | Stage::Delivered => None,
+            });
+            (!self.is_busy(lane)).then(|| ready.min()).flatten()
+        };
+        self.lanes().filter_map(of_lane).min().map(|at| at.max(self.quiet_until))
     }
 }

@@ -7,9 +7,13 @@
 //! A request names every replica of that pair. The next one leaves when the shard has taken in what the one before
 //! brought: its sync, where the topic asks for one, covers all of them, and the request that follows says so to the
 //! leader. One slow directory therefore never holds up what goes to another.
+//!
+//! Replicas that lack committed records are asked for apart from the others ([`Lane`]), a little at a time: producers
+//! wait for those that are current, and these must not wait behind gigabytes. [`recovery`] is the leader's side of that.
 
 mod fetcher;
 pub mod quota;
+pub mod recovery;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +58,31 @@ pub const PROBLEM_BACKOFF: Duration = Duration::from_secs(2);
 /// the other has in some milliseconds.
 pub const REFUSED_BACKOFF: Duration = Duration::from_millis(100);
 
+/// How many bytes are asked for at once, in all, for replicas that are [`Lane::Behind`]: each request on its way has its
+/// share, and brings a first batch even if that is larger. It is what stands before current replicas in a shard's queue at
+/// worst, some milliseconds' work, and still a gigabyte a second at a round trip of four milliseconds.
+pub const BEHIND_BYTES_MAX: u32 = 4 << 20;
+
+/// How long a request for current replicas waits at most while others are behind: one that has caught up is asked for with
+/// the next.
+pub const JOIN_WAIT: Duration = Duration::from_millis(50);
+
+/// Which replicas a request asks for.
+///
+/// Whoever is behind lacks committed records: so it is no member of the ISR, since nothing is committed that a member
+/// lacks, and no producer waits for it. Where nothing is known of what is committed, a replica counts as current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Those that have what was committed when last heard of.
+    Current,
+    /// Those that have yet to catch up.
+    Behind,
+}
+
+impl Lane {
+    const ALL: [Self; 2] = [Self::Current, Self::Behind];
+}
+
 /// A request's own number, given back with what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchNumber(pub u64);
@@ -63,10 +92,12 @@ pub struct FetchNumber(pub u64);
 pub struct ReplicaFetch {
     /// To be given back with the reply.
     pub number: FetchNumber,
-    /// The log directory that the replicas are in: requests of one directory to one leader are in order.
+    /// The log directory that the replicas are in: requests of one directory to one leader are in order in each lane.
     pub shard: usize,
     /// Whom to ask.
     pub leader: NodeId,
+    /// For whom. The answer may take long, and those of one lane must not wait for the other's.
+    pub lane: Lane,
     /// Who asks.
     pub replica: NodeId,
     /// In which life.
@@ -120,7 +151,7 @@ pub struct Fetchers {
     broker_epoch: Option<BrokerEpoch>,
     fetchers: BTreeMap<Pair, Fetcher>,
     pair_of: BTreeMap<TopicPartition, Pair>,
-    on_the_way: BTreeMap<FetchNumber, Pair>,
+    on_the_way: BTreeMap<FetchNumber, (Pair, Lane)>,
     next_number: u64,
     deliveries: Vec<Delivery>,
     /// What throttled replicas may take.
@@ -198,10 +229,10 @@ impl Fetchers {
 
     /// What came of a request; `None` if the leader could not be reached or refused all of it.
     pub fn replied(&mut self, now: Monotonic, number: FetchNumber, reply: Option<Vec<ReplicaReply>>) {
-        let Some(pair) = self.on_the_way.remove(&number) else { return };
+        let Some((pair, lane)) = self.on_the_way.remove(&number) else { return };
         self.count(now, reply.iter().flatten());
         let Some(fetcher) = self.fetchers.get_mut(&pair) else { return };
-        let parts = fetcher.replied(now, number, reply, self.limits.backoff);
+        let parts = fetcher.replied(now, (lane, number), reply, self.limits.backoff);
         let deliver = |(partition, part)| Delivery { shard: pair.shard, partition, part };
         self.deliveries.extend(parts.into_iter().map(deliver));
         if fetcher.is_idle() {
@@ -215,26 +246,37 @@ impl Fetchers {
             FetchEffects { fetches: Vec::new(), deliveries: std::mem::take(&mut self.deliveries) };
         let Some(broker_epoch) = self.broker_epoch else { return effects };
         let exceeded = self.quota.is_exceeded(now);
+        let behind = self.fetchers.values().filter(|fetcher| fetcher.is_behind()).count();
+        let behind_bytes_max = BEHIND_BYTES_MAX / u32::try_from(behind.max(1)).unwrap_or(u32::MAX);
         for (pair, fetcher) in &mut self.fetchers {
-            let number = FetchNumber(self.next_number);
-            let held = |id| exceeded && FOLLOWER.throttles(&self.image, id, self.me, self.me);
-            let partitions = fetcher.next(now, number, held);
-            if partitions.is_empty() {
-                continue;
+            for lane in Lane::ALL {
+                let number = FetchNumber(self.next_number);
+                let held = |id| exceeded && FOLLOWER.throttles(&self.image, id, self.me, self.me);
+                let partitions = fetcher.next(now, lane, number, held);
+                if partitions.is_empty() {
+                    continue;
+                }
+                self.next_number += 1;
+                self.on_the_way.insert(number, (*pair, lane));
+                let (wait_max, bytes_max) = (self.limits.wait_max, self.limits.bytes_max);
+                let (wait_max, bytes_max) = match lane {
+                    Lane::Current if fetcher.is_behind() => (wait_max.min(JOIN_WAIT), bytes_max),
+                    Lane::Current => (wait_max, bytes_max),
+                    Lane::Behind => (wait_max, bytes_max.min(behind_bytes_max)),
+                };
+                effects.fetches.push(ReplicaFetch {
+                    number,
+                    shard: pair.shard,
+                    leader: pair.leader,
+                    lane,
+                    replica: self.me,
+                    broker_epoch,
+                    wait_max,
+                    bytes_max,
+                    partition_bytes_max: self.limits.partition_bytes_max,
+                    partitions,
+                });
             }
-            self.next_number += 1;
-            self.on_the_way.insert(number, *pair);
-            effects.fetches.push(ReplicaFetch {
-                number,
-                shard: pair.shard,
-                leader: pair.leader,
-                replica: self.me,
-                broker_epoch,
-                wait_max: self.limits.wait_max,
-                bytes_max: self.limits.bytes_max,
-                partition_bytes_max: self.limits.partition_bytes_max,
-                partitions,
-            });
         }
         effects
     }
@@ -260,9 +302,13 @@ impl Fetchers {
         self.fetchers.values().filter(|_| registered).filter_map(Fetcher::wakes_at).min()
     }
 
-    /// Which shards follow whom at the moment.
-    pub fn pairs(&self) -> impl Iterator<Item = (usize, NodeId)> + '_ {
-        self.fetchers.keys().map(|pair| (pair.shard, pair.leader))
+    /// Which shards follow whom at the moment, and in which lanes.
+    pub fn ways(&self) -> impl Iterator<Item = (usize, NodeId, Lane)> + '_ {
+        let of = |(pair, fetcher): (&Pair, &Fetcher)| {
+            let (shard, leader) = (pair.shard, pair.leader);
+            fetcher.lanes().map(move |lane| (shard, leader, lane)).collect::<Vec<_>>()
+        };
+        self.fetchers.iter().flat_map(of)
     }
 }
 

@@ -40,10 +40,7 @@ pub const FOLLOWER: ThrottleKeys = ThrottleKeys {
 impl ThrottleKeys {
     /// The rate of a broker, in bytes a second. `fixed` is what its properties file sets.
     pub fn rate(self, image: &Image, broker: NodeId, fixed: &Settings) -> u64 {
-        let set = |resource| image.configs.get(&resource)?.get(self.rate).cloned();
-        let text = set(ConfigResource::Broker(broker)).or_else(|| set(ConfigResource::BrokerDefault));
-        let rate = text.or_else(|| fixed.get(self.rate).cloned()).and_then(|text| text.trim().parse().ok());
-        rate.unwrap_or(u64::MAX)
+        rate(self.rate, image, broker, fixed).unwrap_or(u64::MAX)
     }
 
     /// Whether what `follower` gets of a partition is throttled on `broker`.
@@ -55,6 +52,13 @@ impl ThrottleKeys {
         list.is_some_and(|list| is_listed(list, id.partition.0, broker.0))
             && !partition.isr.contains(&follower)
     }
+}
+
+/// What a broker's own setting of a key, the cluster's or the properties file's says, if one does.
+pub(super) fn rate(key: &str, image: &Image, broker: NodeId, fixed: &Settings) -> Option<u64> {
+    let set = |resource| image.configs.get(&resource)?.get(key).cloned();
+    let text = set(ConfigResource::Broker(broker)).or_else(|| set(ConfigResource::BrokerDefault));
+    text.or_else(|| fixed.get(key).cloned()).and_then(|text| text.trim().parse().ok())
 }
 
 /// Whether a broker's replica of a partition is in a list of throttled ones: `*`, or `PARTITION:BROKER` and more of them.
@@ -95,6 +99,18 @@ impl ReplicationQuota {
         }
     }
 
+    /// So many bytes more may be taken, as if that much time had passed.
+    pub fn earn(&mut self, now: Monotonic, bytes: u64) {
+        self.refill(now);
+        self.add(i128::from(bytes) * 1_000);
+    }
+
+    /// How long it takes until the rate has paid off what was taken too much when last looked.
+    pub fn paid_in(&self) -> Duration {
+        let debt = u64::try_from(self.left.saturating_neg().max(0)).unwrap_or(u64::MAX);
+        Duration::from_millis(debt.div_ceil(self.rate.unwrap_or(u64::MAX).max(1)))
+    }
+
     /// Whether there is a limit.
     pub fn is_limited(&self) -> bool {
         self.rate.is_some()
@@ -106,12 +122,16 @@ impl ReplicationQuota {
         self.left < 0
     }
 
-    /// What is not taken is kept for a second.
+    /// What is not taken is kept for a second at most.
     fn refill(&mut self, now: Monotonic) {
         let elapsed_ms = i128::try_from(now.since(self.at).as_millis()).unwrap_or(i128::MAX);
         self.at = self.at.max(now);
-        let rate = i128::from(self.rate.unwrap_or(0));
-        self.left = self.left.saturating_add(rate.saturating_mul(elapsed_ms)).min(rate * 1_000);
+        self.add(i128::from(self.rate.unwrap_or(0)).saturating_mul(elapsed_ms));
+    }
+
+    fn add(&mut self, thousandths: i128) {
+        let most = i128::from(self.rate.unwrap_or(0)) * 1_000;
+        self.left = self.left.saturating_add(thousandths).min(most);
     }
 }
 

@@ -84,6 +84,92 @@ fn an_empty_answer_that_says_nothing_new_goes_to_no_shard() {
     assert_eq!((effects.deliveries.len(), effects.fetches.len()), (0, 1));
 }
 
+/// What is asked for now: which partitions of which leader, in which lane, and how many bytes.
+fn asked_in_lanes(fetchers: &mut Fetchers, now: u64) -> Vec<(FetchNumber, Lane, Vec<i32>, u32)> {
+    let of = |fetch: ReplicaFetch| {
+        let partitions = fetch.partitions.iter().map(|(id, _)| id.partition.0).collect();
+        (fetch.number, fetch.lane, partitions, fetch.bytes_max)
+    };
+    fetchers.ready(Monotonic(now)).fetches.into_iter().map(of).collect()
+}
+
+/// The one request that is to be sent now, which is to wait so long.
+fn asked_for_at_most(fetchers: &mut Fetchers, wait_max: Duration) -> FetchNumber {
+    let fetches = fetchers.ready(Monotonic(0)).fetches;
+    assert_eq!((fetches.len(), fetches[0].wait_max), (1, wait_max));
+    fetches[0].number
+}
+
+#[test]
+fn replicas_that_lack_committed_records_are_asked_for_apart_and_hold_up_nobody() {
+    let mut fetchers = following(&[0, 1]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    let replies = vec![(id(0), records(b"x", 9)), (id(1), records(b"x", 1))];
+    fetchers.replied(Monotonic(0), number, Some(replies));
+    assert_eq!(delivered(&mut fetchers, 0), [0, 1]);
+    fetchers.follow(Monotonic(0), 0, id(0), Some(from(1)));
+    fetchers.follow(Monotonic(0), 0, id(1), Some(from(1)));
+    let both = asked_in_lanes(&mut fetchers, 0);
+    let [(current, Lane::Current, ahead, _), (behind, Lane::Behind, lacking, bytes_max)] = &both[..] else {
+        panic!("{both:?}")
+    };
+    assert_eq!((&ahead[..], &lacking[..], *bytes_max), (&[1][..], &[0][..], BEHIND_BYTES_MAX));
+    // The one in sync goes on while the other's answer is still on its way.
+    for offset in 2..5 {
+        let number = if offset == 2 { *current } else { asked(&mut fetchers, 0).expect("it goes on").0 };
+        fetchers.replied(Monotonic(0), number, Some(vec![(id(1), records(b"x", offset))]));
+        assert_eq!(delivered(&mut fetchers, 0), [1]);
+        fetchers.follow(Monotonic(0), 0, id(1), Some(from(offset)));
+    }
+    // Who has caught up is asked for with the others, which do not wait for long meanwhile.
+    let number = asked_for_at_most(&mut fetchers, JOIN_WAIT);
+    fetchers.replied(Monotonic(0), *behind, Some(vec![(id(0), records(b"x", 9))]));
+    assert_eq!(fetchers.ready(Monotonic(0)).deliveries.len(), 1);
+    fetchers.follow(Monotonic(0), 0, id(0), Some(from(9)));
+    assert_eq!(asked(&mut fetchers, 0), None, "the others' request is on its way");
+    fetchers.replied(Monotonic(0), number, Some(Vec::new()));
+    let one = fetchers.ready(Monotonic(0)).fetches;
+    assert_eq!((one.len(), one[0].lane, one[0].partitions.len()), (1, Lane::Current, 2));
+    assert_eq!(one[0].wait_max, FetchLimits::default().wait_max);
+}
+
+#[test]
+fn what_is_asked_for_at_once_for_replicas_that_are_behind_is_bounded_over_all_leaders() {
+    let mut fetchers = following(&[]);
+    let leaders = 2..12;
+    for leader in leaders.clone() {
+        let from = FollowFrom { leader: NodeId(leader), ..from(0) };
+        fetchers.follow(Monotonic(0), 0, id(leader), Some(from));
+    }
+    for fetch in fetchers.ready(Monotonic(0)).fetches {
+        fetchers.replied(Monotonic(0), fetch.number, Some(vec![(fetch.partitions[0].0, records(b"", 9))]));
+        let from = FollowFrom { leader: fetch.leader, ..from(0) };
+        fetchers.follow(Monotonic(0), 0, fetch.partitions[0].0, Some(from));
+    }
+    let asked = asked_in_lanes(&mut fetchers, 0);
+    assert_eq!(asked.len(), leaders.count());
+    let bytes: u32 = asked.iter().map(|(_, _, _, bytes_max)| bytes_max).sum();
+    assert!(bytes <= BEHIND_BYTES_MAX && bytes > BEHIND_BYTES_MAX / 2, "{bytes}");
+}
+
+#[test]
+fn a_replica_is_in_one_request_at_a_time_whichever_lane_it_belongs_to() {
+    let mut fetchers = following(&[0]);
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    fetchers.replied(Monotonic(0), number, Some(vec![(id(0), records(b"x", 5))]));
+    assert_eq!(delivered(&mut fetchers, 0), [0]);
+    fetchers.follow(Monotonic(0), 0, id(0), Some(from(5)));
+    let (number, _) = asked(&mut fetchers, 0).expect("it asks");
+    // Its log was cut meanwhile.
+    for _ in 0..2 {
+        fetchers.follow(Monotonic(0), 0, id(0), Some(from(3)));
+        assert_eq!(asked(&mut fetchers, 0), None, "what it said before is still on its way");
+    }
+    fetchers.replied(Monotonic(0), number, Some(vec![(id(0), records(b"x", 6))]));
+    let effects = fetchers.ready(Monotonic(0));
+    assert_eq!((effects.deliveries.len(), effects.fetches.len()), (0, 1), "it was asked from elsewhere");
+}
+
 #[test]
 fn nothing_is_asked_before_the_broker_is_registered() {
     let mut fetchers = following(&[0]);
@@ -136,7 +222,11 @@ fn what_a_former_leader_answers_is_not_delivered() {
     assert_eq!(fetchers.ready(Monotonic(1)).fetches[0].leader, NodeId(3));
     fetchers.replied(Monotonic(2), number, Some(vec![(id(0), records(b"x", 0))]));
     assert!(fetchers.ready(Monotonic(2)).deliveries.is_empty());
-    assert_eq!(fetchers.pairs().collect::<Vec<_>>(), [(0, NodeId(3))], "the former one is forgotten");
+    assert_eq!(
+        fetchers.ways().collect::<Vec<_>>(),
+        [(0, NodeId(3), Lane::Current)],
+        "the former one is forgotten"
+    );
 }
 
 #[test]
@@ -158,8 +248,8 @@ fn what_a_shard_said_before_it_lost_a_replica_does_not_end_what_the_next_one_fol
         fetchers.follow(Monotonic(0), 1, id(0), Some(FollowFrom { leader, ..newer }));
         fetchers.follow(Monotonic(0), 0, id(0), Some(from(0)));
         assert_eq!(
-            fetchers.pairs().collect::<Vec<_>>(),
-            [(1, leader)],
+            fetchers.ways().collect::<Vec<_>>(),
+            [(1, leader, Lane::Current)],
             "an older epoch is of no more account"
         );
         fetchers.follow(Monotonic(0), 0, id(0), None);
@@ -171,7 +261,7 @@ fn what_a_shard_said_before_it_lost_a_replica_does_not_end_what_the_next_one_fol
     let mut fetchers = following(&[0]);
     fetchers.follow(Monotonic(0), 1, id(0), Some(from(0)));
     fetchers.follow(Monotonic(0), 0, id(0), None);
-    assert_eq!(fetchers.pairs().collect::<Vec<_>>(), [(1, LEADER)]);
+    assert_eq!(fetchers.ways().collect::<Vec<_>>(), [(1, LEADER, Lane::Current)]);
 }
 
 #[test]

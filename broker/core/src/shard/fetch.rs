@@ -37,6 +37,8 @@ pub struct Located<F> {
     /// Where the log last agrees with what the consumer has, if it has something else (rule 51). There is nothing
     /// to read then.
     pub diverging: Option<EpochEnd>,
+    /// Whether it is a follower's that is behind: see [`crate::partition::Partition::leaves_behind`].
+    pub is_behind: bool,
 }
 
 /// Which offset is asked for (rule 53).
@@ -134,12 +136,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             partition.check_leader(from.epoch)?;
             if let Some(end) = divergence(&replica.log, from.offset, epoch)? {
                 let plan = replica.log.read_nothing();
-                return Ok(Located { readable: partition.readable(), plan, diverging: Some(end) });
+                let readable = partition.readable();
+                return Ok(Located { readable, plan, diverging: Some(end), is_behind: false });
             }
         }
         let readable = check(partition)?;
         match replica.log.read(from.offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
-            Ok(plan) => Ok(Located { readable, plan, diverging: None }),
+            Ok(plan) => Ok(Located { readable, plan, diverging: None, is_behind: false }),
             Err(error) => Err(self.read_failed(&error)),
         }
     }

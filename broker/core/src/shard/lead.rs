@@ -11,6 +11,7 @@ use super::replica::Parked;
 use crate::disk::Disk;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 use crate::partition::{FollowerFetch, Partition, PartitionError, ProposalOutcome, Readable};
+use crate::replication::recovery::Behind;
 use crate::time::Monotonic;
 
 impl<D: Disk, T, W> Shard<D, T, W> {
@@ -23,7 +24,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     /// Plans a follower's read of at most `max_bytes`, and takes from it how far the follower has come. A follower
     /// reads to the end of the log. One whose log differs from this one's is told where they last agree, and has not
-    /// come any way.
+    /// come any way. If it is behind, `behind` says whether it gets anything.
     pub fn locate_for_follower(
         &mut self,
         id: TopicPartition,
@@ -31,23 +32,25 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         from: FetchPosition,
         max_bytes: u32,
         at_least_one_batch: bool,
+        behind: Behind,
     ) -> Result<Located<D::File>, PartitionError> {
         let check = |partition: &Partition<Parked<T>>| partition.check_replica_fetch(&fetch, from.epoch);
         let located = self.locate_checked(id, from, max_bytes, at_least_one_batch, check)?;
         if located.diverging.is_some() {
             return Ok(located);
         }
-        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
-        else {
-            return Err(PartitionError::NotLeader);
-        };
+        let Some(replica) = self.replicas.get_mut(&id) else { return Err(PartitionError::NotLeader) };
+        let Some(partition) = &mut replica.partition else { return Err(PartitionError::NotLeader) };
         let released = partition.follower_fetched(fetch, &self.peers);
+        let is_behind = partition.leaves_behind(&fetch, &self.peers);
+        let is_held = is_behind && behind == Behind::Held;
+        let plan = if is_held { replica.log.read_nothing() } else { located.plan };
         // The high watermark may have moved with this.
         let readable = Readable { end_exclusive: located.readable.end_exclusive, ..partition.readable() };
         self.answer(released);
         self.propose(id);
         self.wake(id);
-        Ok(Located { readable, ..located })
+        Ok(Located { readable, plan, diverging: None, is_behind })
     }
 
     /// What came of an [`Effect::AlterIsr`] that was made in these epochs.

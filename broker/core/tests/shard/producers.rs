@@ -8,6 +8,7 @@ use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
 use ottla_core::log::{EpochEnd, SequenceError};
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
     Assignment, Batch, FetchPosition, FollowFrom, FollowProblem, Replicated, ReplicatedPart,
 };
@@ -46,7 +47,7 @@ impl Rig {
         let (fetched_end, flushed_end) = (Offset(end), Offset(end));
         let fetch = FollowerFetch { node_id: OTHER, broker_epoch: BrokerEpoch(20), fetched_end, flushed_end };
         let from = FetchPosition { epoch: Some(LeaderEpoch(3)), ..FetchPosition::at(Offset(end)) };
-        self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true).unwrap();
+        self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
         self.effects()
     }
 

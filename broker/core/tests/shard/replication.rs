@@ -8,6 +8,7 @@ use ottla_core::config::{Durability, Limit};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
     Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
 };
@@ -100,15 +101,40 @@ fn a_leader_gives_its_followers_what_is_not_committed_and_answers_when_they_have
     let mut rig = leading(&[ME, OTHER]);
     rig.produce(&["a"], AckLevel::All, 7);
     assert_eq!(rig.sync(), [], "the follower has yet to come");
-    let located =
-        rig.shard.locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true).unwrap();
+    let located = rig
+        .shard
+        .locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true, Behind::Served)
+        .unwrap();
     assert!(located.plan.length > 0);
     assert_eq!(rig.effects(), []);
-    rig.shard.locate_for_follower(TOPIC, fetch(1, 0), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    rig.shard
+        .locate_for_follower(TOPIC, fetch(1, 0), position(1, 3, Some(3)), 1 << 20, true, Behind::Served)
+        .unwrap();
     assert_eq!(rig.effects(), [], "it has it, but not durably");
-    rig.shard.locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    rig.shard
+        .locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true, Behind::Served)
+        .unwrap();
     assert_eq!(rig.effects(), [Seen::Answer(7, Ok(0))]);
     assert_eq!(rig.read(0).unwrap(), ["a"]);
+}
+
+#[test]
+fn a_follower_that_is_behind_gets_nothing_while_it_is_held_and_members_of_the_isr_always_do() {
+    for (isr, is_behind) in [(&[ME][..], true), (&[ME, OTHER][..], false)] {
+        let mut rig = leading(isr);
+        rig.produce(&["a"], AckLevel::Leader, 7);
+        rig.sync();
+        for behind in [Behind::Held, Behind::Served] {
+            let asked = position(0, 3, None);
+            let located =
+                rig.shard.locate_for_follower(TOPIC, fetch(0, 0), asked, 1 << 20, true, behind).unwrap();
+            assert_eq!(located.is_behind, is_behind, "{isr:?}");
+            assert_eq!(located.plan.length == 0, is_behind && behind == Behind::Held, "{isr:?} {behind:?}");
+        }
+        let asked = position(1, 3, Some(3));
+        let located = rig.shard.locate_for_follower(TOPIC, fetch(1, 1), asked, 1 << 20, true, Behind::Held);
+        assert!(!located.unwrap().is_behind, "it has all");
+    }
 }
 
 #[test]
@@ -118,7 +144,9 @@ fn a_follower_that_waits_is_woken_by_records_and_a_consumer_by_their_commitment(
     rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(0), 2, |_| true);
     assert_eq!(rig.produce(&["a"], AckLevel::Leader, 7), [Seen::Wake(1)]);
     rig.sync();
-    rig.shard.locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true).unwrap();
+    rig.shard
+        .locate_for_follower(TOPIC, fetch(1, 1), position(1, 3, Some(3)), 1 << 20, true, Behind::Served)
+        .unwrap();
     assert_eq!(rig.effects(), [Seen::Wake(2)]);
 }
 
@@ -126,7 +154,9 @@ fn a_follower_that_waits_is_woken_by_records_and_a_consumer_by_their_commitment(
 fn a_follower_that_caught_up_is_proposed_once_and_again_when_that_came_to_nothing() {
     let mut rig = leading(&[ME]);
     let catch_up = |rig: &mut Rig| {
-        rig.shard.locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true).unwrap();
+        rig.shard
+            .locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true, Behind::Served)
+            .unwrap();
         rig.effects()
     };
     assert_eq!(catch_up(&mut rig), [Seen::Proposed(vec![1, 2])]);
@@ -145,7 +175,8 @@ fn a_follower_whose_log_differs_is_told_where_and_has_not_come_any_way() {
     rig.sync();
     // It has two records of epoch 1, of which this leader knows nothing.
     let asked = position(2, 3, Some(1));
-    let located = rig.shard.locate_for_follower(TOPIC, fetch(2, 2), asked, 1 << 20, true).unwrap();
+    let located =
+        rig.shard.locate_for_follower(TOPIC, fetch(2, 2), asked, 1 << 20, true, Behind::Served).unwrap();
     assert_eq!(located.diverging, Some(EpochEnd { epoch: LeaderEpoch(1), end: Offset(0) }));
     assert_eq!((rig.effects(), rig.high_watermark()), (Vec::new(), 0));
 }
@@ -155,7 +186,14 @@ fn a_fetch_beyond_the_leaders_log_counts_for_nothing() {
     let mut rig = leading(&[ME, OTHER]);
     rig.produce(&["a"], AckLevel::All, 7);
     rig.sync();
-    let beyond = rig.shard.locate_for_follower(TOPIC, fetch(9, 9), position(9, 3, None), 1 << 20, true);
+    let beyond = rig.shard.locate_for_follower(
+        TOPIC,
+        fetch(9, 9),
+        position(9, 3, None),
+        1 << 20,
+        true,
+        Behind::Served,
+    );
     assert!(matches!(beyond, Err(PartitionError::OffsetOutOfRange { .. })));
     assert_eq!(rig.effects(), []);
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::api::authorize::Authorizer;
-use crate::api::fetch::LeaderThrottle;
+use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
 use crate::drive::controller::ControllerHandle;
 use crate::drive::producer_ids::ProducerIds;
@@ -80,6 +80,7 @@ pub(crate) fn node_that_knows(
         directory_ids: vec![DirectoryId(Uuid::from_u128(2))],
         memory: MemoryBudgets::new(1 << 20),
         leader_throttle: LeaderThrottle::default(),
+        recovery: Recovery::default(),
         authorizer,
         metrics: Metrics::new(),
         connections: OpenConnections::new(usize::MAX),

@@ -94,7 +94,7 @@ mod tests {
 
     use bytes::Bytes;
     use ottla_core::ids::BrokerEpoch;
-    use ottla_core::replication::FetchNumber;
+    use ottla_core::replication::{FetchNumber, Lane};
     use ottla_wire::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse};
     use ottla_wire::replica_fetch::flushed_offset;
     use uuid::Uuid;
@@ -122,6 +122,7 @@ mod tests {
             number: FetchNumber(1),
             shard: 0,
             leader: NodeId(2),
+            lane: Lane::Current,
             replica: NodeId(1),
             broker_epoch: BrokerEpoch(9),
             wait_max: Duration::from_millis(500),

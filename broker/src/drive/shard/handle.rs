@@ -15,6 +15,7 @@ use ottla_core::log::{EpochEnd, ProducerInfo};
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, Readable};
 use ottla_core::replicas::{Order, Routes};
 use ottla_core::replication::Delivery;
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
     Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced, ReadsTo, ReplicatedPart,
 };
@@ -44,11 +45,18 @@ pub(crate) struct FetchItem {
     pub(crate) follower: Option<FollowerFetch>,
     /// Nothing is to be read of it, though there is something: a throttled follower's quota is exceeded.
     pub(crate) withheld: bool,
+    /// What it gets if it is a follower's that is behind.
+    pub(crate) behind: Behind,
 }
 
 impl FetchItem {
     fn reads_to(&self) -> ReadsTo {
         if self.follower.is_some() { ReadsTo::LogEnd } else { ReadsTo::HighWatermark }
+    }
+
+    /// Whether a follower got nothing because it is behind.
+    pub(crate) fn is_held(&self, fetched: &Fetched) -> bool {
+        fetched.is_behind && self.behind == Behind::Held
     }
 }
 
@@ -62,6 +70,8 @@ pub(crate) struct Fetched {
     pub(crate) more_follows: bool,
     /// Where the log last agrees with what the consumer has, if that is something else.
     pub(crate) diverging: Option<EpochEnd>,
+    /// Whether it is for a follower that is behind.
+    pub(crate) is_behind: bool,
 }
 
 pub(super) type FetchResult = Result<Fetched, PartitionError>;
@@ -230,7 +240,7 @@ impl Shards {
         for (item, result) in items.iter().zip(results) {
             let (Some(shard), Ok(fetched)) = (self.route(item.partition), result) else { continue };
             // What is withheld is there already.
-            if item.withheld {
+            if item.withheld || item.is_held(fetched) {
                 continue;
             }
             let beyond = fetched.readable.end_exclusive;

@@ -101,14 +101,14 @@ impl Shards {
     }
 
     async fn read(&self, shard: usize, item: FetchItem, located: Located<RealFile>) -> FetchResult {
-        let Located { readable, plan, diverging } = located;
+        let Located { readable, plan, diverging, is_behind } = located;
         let more_follows = plan.more_follows;
         if plan.length == 0 {
-            return Ok(Fetched { readable, records: Bytes::new(), more_follows, diverging });
+            return Ok(Fetched { readable, records: Bytes::new(), more_follows, diverging, is_behind });
         }
         let place = (plan.position, plan.length);
         let error = match self.readers[shard].read(plan).await {
-            Ok(records) => return Ok(Fetched { readable, records, more_follows, diverging }),
+            Ok(records) => return Ok(Fetched { readable, records, more_follows, diverging, is_behind }),
             Err(error) => error,
         };
         let (answer, answered) = oneshot::channel();

@@ -13,6 +13,7 @@ use ottla_core::ids::{
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{Held, Order, Routes};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetTarget};
 use ottla_core::time::Monotonic;
 use ottla_wire::batch::BatchBuilder;
@@ -101,6 +102,7 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
                     max_bytes,
                     follower: None,
                     withheld: false,
+                    behind: Behind::Served,
                 };
                 let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
                 let mut rest = &fetched.records[..];
@@ -135,6 +137,7 @@ async fn a_leader_that_may_have_been_replaced_does_not_say_what_it_does_not_have
             max_bytes: 1_000,
             follower: None,
             withheld: false,
+            behind: Behind::Served,
         };
         let results = shards.fetch(&[at(BATCHES + 1), at(-1), at(0)], 1_000).await;
         let out_of_range =
@@ -185,6 +188,7 @@ async fn a_log_that_goes_while_it_is_read_fails_nothing() {
         max_bytes: 1_000_000,
         follower: None,
         withheld: false,
+        behind: Behind::Served,
     };
     let failed = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let report = |place| {
@@ -211,6 +215,7 @@ async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
         max_bytes: 1_000_000,
         follower: None,
         withheld: false,
+        behind: Behind::Served,
     };
     let (answer, answered) = oneshot::channel();
     let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
@@ -232,6 +237,7 @@ async fn a_read_ends_with_its_segment_and_says_whether_more_lies_in_the_next() {
             max_bytes: 100 << 20,
             follower: None,
             withheld: false,
+            behind: Behind::Served,
         };
         let fetched = shards.fetch(&[item], 100 << 20).await.remove(0).unwrap();
         reads += 1;

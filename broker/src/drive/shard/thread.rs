@@ -413,7 +413,8 @@ fn locate_one(
     match item.follower {
         None => shard.locate(item.partition, item.from, max_bytes, at_least_one_batch),
         Some(follower) => {
-            shard.locate_for_follower(item.partition, follower, item.from, max_bytes, at_least_one_batch)
+            let (id, from) = (item.partition, item.from);
+            shard.locate_for_follower(id, follower, from, max_bytes, at_least_one_batch, item.behind)
         }
     }
 }

@@ -63,6 +63,25 @@ fn proposed(partition: &mut Partition<u32>) -> Option<Vec<i32>> {
 }
 
 #[test]
+fn only_a_follower_that_nobody_waits_for_is_left_behind() {
+    let mut partition = leader(&[1, 2], 10, CACHED);
+    let mut comes = |node, end, now: &Peers| {
+        partition.follower_fetched(fetch(node, end, end), now);
+        partition.leaves_behind(&fetch(node, end, end), now)
+    };
+    assert!(!comes(3, 0, &at(0)), "nothing is committed yet");
+    assert!(!comes(2, 10, &at(1)), "a member");
+    assert!(comes(3, 0, &at(2)) && comes(3, 5, &at(3)));
+    assert!(!comes(2, 5, &at(4)), "a member holds up producers however far it has come");
+    assert!(!comes(3, 10, &at(5)), "it has all");
+    assert!(!comes(3, 9, &at(6)), "the high watermark waits for who kept up lately");
+    let mut partition = leader(&[1, 2], 10, CACHED);
+    assert!(!partition.leaves_behind(&fetch(9, 0, 0), &at(0)), "no replica");
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    assert!(partition.leaves_behind(&fetch(3, 0, 0), &at(1)), "it has not come before");
+}
+
+#[test]
 fn an_acknowledgement_waits_for_every_member_of_the_isr_to_be_durable() {
     let mut partition = leader(&[1, 2, 3], 10, SYNCED);
     assert_eq!(partition.high_watermark(), Offset(0), "nobody was heard in this leadership");

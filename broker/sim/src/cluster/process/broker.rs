@@ -20,6 +20,7 @@ use ottla_core::log::OpenError;
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
+use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
@@ -69,6 +70,10 @@ pub(crate) struct Broker {
     shard: SimShard,
     replicas: Replicas,
     fetchers: Fetchers,
+    /// What followers that are behind may be served.
+    recovery: RecoveryBudget,
+    /// How much clients have written here, in bytes.
+    written_bytes: u64,
     /// Followers' requests that wait for something new, by the token that they left with the shard.
     parked: BTreeMap<u64, Parked>,
     next_token: u64,
@@ -143,6 +148,8 @@ impl Broker {
             shard: opened.shard,
             replicas,
             fetchers: Fetchers::new(identity.node_id, fetch_limits(identity)),
+            recovery: recovery_budget(now),
+            written_bytes: 0,
             parked: BTreeMap::new(),
             next_token: 0,
             calls: BTreeMap::new(),
@@ -286,6 +293,7 @@ impl Broker {
                     log_append_time: None,
                 };
                 let producer = Producer { client, number };
+                self.written_bytes += u64::try_from(batch.bytes.len()).unwrap_or(0);
                 self.shard.produce(partition, batch, AckLevel::All, producer, now.wall);
                 self.observe_leadership(partition, observations);
                 return;
@@ -430,6 +438,16 @@ impl Broker {
         let to: NodeId = node_of_host(to).expect("addresses are those of nodes");
         outputs.push(Output::Rpc { to, number, rpc: operation, timeout_ms });
     }
+}
+
+/// So little a second that whoever catches up has to wait now and then, and enough for four at once to be done before a
+/// run must end.
+const RECOVERY_BYTES_PER_SECOND: u64 = 100_000;
+
+fn recovery_budget(now: Now) -> RecoveryBudget {
+    let mut budget = RecoveryBudget::default();
+    budget.set_rate(now.monotonic, Some(RECOVERY_BYTES_PER_SECOND));
+    budget
 }
 
 fn fetch_limits(identity: &Identity) -> FetchLimits {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_core::ids::{NodeId, TopicPartition};
 use ottla_core::partition::{FollowerFetch, PartitionError};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 use ottla_core::shard::{FetchPosition, FollowFrom, ReadsTo, Replicated};
 use ottla_core::time::Monotonic;
@@ -67,8 +68,9 @@ impl Broker {
         let mut left = parked.fetch.bytes_max;
         let mut reply = Vec::new();
         let mut has_news = parked.ends <= now.monotonic;
+        let behind = self.recovery.behind(now.monotonic, self.written_bytes);
         for (partition, from) in &parked.fetch.partitions {
-            let given = self.give(&parked.fetch, *partition, from, &mut left);
+            let given = self.give(now, behind, &parked.fetch, (*partition, from), &mut left);
             has_news |= !matches!(&given, Some(Replicated::Records { bytes, .. }) if bytes.is_empty());
             reply.push((*partition, given));
         }
@@ -87,9 +89,10 @@ impl Broker {
 
     fn give(
         &mut self,
+        now: Now,
+        behind: Behind,
         fetch: &ReplicaFetch,
-        partition: TopicPartition,
-        from: &FollowFrom,
+        (partition, from): (TopicPartition, &FollowFrom),
         left: &mut u32,
     ) -> Option<Replicated> {
         let follower = FollowerFetch {
@@ -105,7 +108,9 @@ impl Broker {
         };
         let bytes_max = fetch.partition_bytes_max.min(*left);
         let first = *left == fetch.bytes_max;
-        let located = match self.shard.locate_for_follower(partition, follower, position, bytes_max, first) {
+        let shard = &mut self.shard;
+        let located = match shard.locate_for_follower(partition, follower, position, bytes_max, first, behind)
+        {
             Ok(located) => located,
             Err(PartitionError::OffsetOutOfRange { asked, log_start, .. }) if asked < log_start => {
                 return Some(Replicated::BelowLogStart(log_start));
@@ -119,6 +124,9 @@ impl Broker {
             0 => Bytes::new(),
             _ => located.plan.run().inspect_err(|error| self.shard.disk_failed(error)).ok()?,
         };
+        if located.is_behind {
+            self.recovery.record(now.monotonic, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
         *left = left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let (high_watermark, log_start) = (located.readable.high_watermark, located.readable.log_start);
         Some(Replicated::Records { bytes, high_watermark, log_start })
