@@ -71,7 +71,7 @@ impl<D: Disk> Log<D> {
         header: &Header,
         timestamp: i64,
     ) -> Result<Option<TimestampOffset>, LookupError> {
-        let plan = ReadPlan::new(segment.file.clone(), u64::from(position), header.bytes);
+        let plan = ReadPlan::new(segment, position, header.bytes);
         let read = |source| ReadError::Disk(super::error::failed("read", &self.directory)(source));
         let bytes = plan.run().map_err(read)?;
         let (batch, _) =

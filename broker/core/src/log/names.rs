@@ -7,6 +7,7 @@ use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const METADATA: &str = "partition.metadata";
 pub(super) const TRUNCATION: &str = "truncation-checkpoint";
+pub(super) const DAMAGE: &str = "damage-checkpoint";
 pub(super) const SNAPSHOT: &str = "snapshot";
 const DAMAGED: &str = "-damaged";
 

@@ -7,6 +7,7 @@ use super::names::{EPOCHS, METADATA, SNAPSHOT, TRUNCATION, join, parse_segment_f
 use super::producers::Tracked;
 use super::recovery::{Recovered, recover};
 use super::replica_log::{Log, parse_truncation};
+use super::rot::marked_rot;
 use super::sync::{Pending, SyncNumber};
 use super::{partition_metadata, text_file};
 use crate::disk::{Disk, DiskFile, OpenMode};
@@ -62,6 +63,15 @@ impl<D: Disk> Log<D> {
         start: RecoveryStart,
     ) -> Result<(Self, RecoveryReport), OpenError> {
         let found = look(&disk, directory, start)?;
+        if let Some(at) = marked_rot(&disk, directory)? {
+            return Err(OpenError::Corrupt {
+                directory: directory.to_owned(),
+                topic_id: Some(found.topic_id),
+                offset: at.segment,
+                recovery_point: start.recovery_point,
+                detail: format!("a read found the batch at byte {} of that segment rotten", at.position),
+            });
+        }
         // Where a truncation took back a recovery point, the shutdown's own is not to be trusted either.
         let clean = start.clean_shutdown && found.truncation.is_none();
         let (recovery_point, log_start) = match found.truncation {

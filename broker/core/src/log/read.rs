@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::error::ReadError;
 use super::replica_log::Log;
+use super::segment::Segment;
 use crate::disk::{Disk, DiskFile};
 use crate::ids::Offset;
 
@@ -15,6 +16,8 @@ use crate::ids::Offset;
 #[derive(Debug, Clone)]
 pub struct ReadPlan<F> {
     file: F,
+    /// The base offset of its segment.
+    pub segment: Offset,
     /// Where the stretch begins in the file.
     pub position: u64,
     /// How long it is; 0 if there is nothing to read.
@@ -24,8 +27,12 @@ pub struct ReadPlan<F> {
 }
 
 impl<F: DiskFile> ReadPlan<F> {
-    pub(super) fn new(file: F, position: u64, length: u32) -> Self {
-        Self { file, position, length, more_follows: false }
+    pub(super) fn new(segment: &Segment<F>, position: u32, length: u32) -> Self
+    where
+        F: Clone,
+    {
+        let (file, position) = (segment.file.clone(), u64::from(position));
+        Self { file, segment: segment.base, position, length, more_follows: false }
     }
 
     /// The file itself.
@@ -72,18 +79,14 @@ impl<D: Disk> Log<D> {
             }
             let stretch = segment.stretch(start, max_bytes, upper, at_least_one_batch).map_err(error)?;
             let length = stretch.end - stretch.position;
-            return Ok(ReadPlan {
-                file: segment.file.clone(),
-                position: u64::from(stretch.position),
-                length,
-                more_follows: self.segments.get(index + 1).is_some_and(|next| next.base < upper),
-            });
+            let more_follows = self.segments.get(index + 1).is_some_and(|next| next.base < upper);
+            return Ok(ReadPlan { more_follows, ..ReadPlan::new(segment, stretch.position, length) });
         }
         Ok(self.read_nothing())
     }
 
     /// The plan of a read that finds nothing.
     pub fn read_nothing(&self) -> ReadPlan<D::File> {
-        ReadPlan::new(self.active().file.clone(), u64::from(self.active().size), 0)
+        ReadPlan::new(self.active(), self.active().size, 0)
     }
 }

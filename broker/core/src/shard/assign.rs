@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::effect::Effect;
 use super::replica::{Parked, Replica, ack_settings, log_config};
-use super::{Leaving, Shard};
+use super::{Fate, Leaving, Shard};
 use crate::config::TopicConfig;
 use crate::disk::{Disk, is_no_descriptor};
 use crate::ids::{Offset, TopicId, TopicName, TopicPartition};
@@ -103,6 +103,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     fn take_out(&mut self, id: TopicPartition, stray: bool) {
         self.postponed.remove(&id);
         self.take_out_damaged(id, stray);
+        self.let_go(id, Fate::of_unwanted(stray));
+    }
+
+    /// The replica serves no more; its log is closed when it is not under sync.
+    pub(super) fn let_go(&mut self, id: TopicPartition, fate: Fate) {
         let Some(mut replica) = self.replicas.remove(&id) else { return };
         if let Some(mut partition) = replica.partition.take() {
             let mut released = partition.fail();
@@ -116,7 +121,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         let watchers = std::mem::take(&mut replica.watchers);
         self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));
-        self.removing.push(Leaving { id, replica, stray });
+        self.removing.push(Leaving { id, replica, fate });
         self.remove_idle();
     }
 
@@ -128,9 +133,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 index += 1;
                 continue;
             }
-            let Leaving { mut replica, stray, .. } = self.removing.swap_remove(index);
+            let Leaving { mut replica, fate, .. } = self.removing.swap_remove(index);
+            if fate == Fate::LeftInPlace {
+                continue;
+            }
             let topic_id = replica.log.topic_id();
-            let keep = stray && replica.log.holds_records();
+            let keep = fate == Fate::KeptAside && replica.log.holds_records();
             let from = replica.log.directory().to_owned();
             let to = if keep {
                 replica.log.set_aside(topic_id.0)

@@ -11,12 +11,14 @@
 
 use std::time::Duration;
 
-use super::Shard;
 use super::assign::Assignment;
 use super::effect::{Damage, Effect};
+use super::{Fate, Shard};
 use crate::disk::Disk;
 use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
-use crate::log::{DiskError, keep_aside, keep_damaged, move_aside};
+use crate::log::{
+    DiskError, RottenBatch, find_rot, keep_aside, keep_damaged, move_aside, parse_directory_name,
+};
 use crate::partition::{Partition, PartitionError};
 use crate::planted::{self, Bug};
 use crate::time::Monotonic;
@@ -146,11 +148,94 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.effects.push(Effect::Damage { partition: id, what });
     }
 
+    /// A read of a log in use found a batch that is not what was appended. If the read was a leader's and another replica
+    /// is in sync, this one leads no more: its log stays as it is, and the controller is to hear of it. A leader that is
+    /// alone goes on: it has what nobody else has.
+    ///
+    /// # Errors
+    /// What whoever read is to hear: it finds the records with another leader. Without an error it gets them as they are,
+    /// as it would from Kafka, and finds by their checksum which of them it cannot have.
+    pub(super) fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
+        let me = self.me;
+        let Some(replica) = self.replicas.get_mut(&id) else { return Err(self.absent(id)) };
+        let machine = replica.machine()?;
+        machine.check_leader(None)?;
+        if !machine.registration().isr.iter().any(|member| *member != me) {
+            if !std::mem::replace(&mut replica.rot_is_told, true) {
+                self.effects.push(Effect::Damage { partition: id, what: Damage::Alone { at } });
+            }
+            return Ok(());
+        }
+        let reaches = machine.high_watermark().min(replica.log.flushed_end());
+        let Some(name) = parse_directory_name(replica.log.directory()) else { return Ok(()) };
+        if let Err(error) = replica.log.mark_rotten(at) {
+            // Without a descriptor the next read finds it again.
+            self.fail_if_asked(&error);
+            return Err(PartitionError::Storage);
+        }
+        self.damaged.push(Damaged {
+            directory: replica.log.directory().to_owned(),
+            name,
+            topic_id: Some(id.topic_id),
+            recovery_point: reaches,
+            log_start: replica.log.log_start(),
+        });
+        self.effects.push(Effect::Damage { partition: id, what: Damage::Read { at } });
+        self.let_go(id, Fate::LeftInPlace);
+        Err(PartitionError::Storage)
+    }
+
+    /// What was read is not what was appended: looks again, and if it is so, acts as [`Shard::found_rot`] says. `from` is
+    /// what was asked for, `plan` where it was read. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_rot(
+        &mut self,
+        id: TopicPartition,
+        from: Offset,
+        plan: (u64, u32),
+    ) -> Result<(), PartitionError> {
+        let (position, length) = plan;
+        let replica = self.replica(id)?;
+        let again = match replica.log.read(from, length, replica.log.log_end(), true) {
+            Ok(again) => again,
+            Err(error) => return Err(self.read_failed(id, &error)),
+        };
+        let bytes = match again.run() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.disk_failed(&error);
+                return Err(PartitionError::Storage);
+            }
+        };
+        match find_rot(&bytes) {
+            // Its log was cut and went on meanwhile: whoever asked is to ask again.
+            None => Err(PartitionError::NotLeader),
+            Some(_) if again.position != position => Err(PartitionError::NotLeader),
+            Some((within, _)) => {
+                let position = again.position + u64::try_from(within).unwrap_or_default();
+                let position = u32::try_from(position).unwrap_or(u32::MAX);
+                self.found_rot(id, RottenBatch { segment: again.segment, position })
+            }
+        }
+    }
+
     /// The partition is no longer wanted here: what is left of its log goes, too, or is kept aside where
     /// nobody said that its topic is gone.
     pub(super) fn take_out_damaged(&mut self, id: TopicPartition, stray: bool) {
         let damaged = self.damaged.iter().position(|damaged| damaged.partition() == Some(id));
-        let moved = damaged.map_or(Ok(()), |at| self.move_damaged(at, stray));
+        let in_use = self.removing.iter_mut().find(|one| one.id == id && one.fate == Fate::LeftInPlace);
+        let moved = match (damaged, in_use) {
+            (Some(at), Some(leaving)) => {
+                leaving.fate = Fate::of_unwanted(stray);
+                self.damaged.swap_remove(at);
+                self.effects.push(Effect::Damage { partition: id, what: Damage::Gone });
+                Ok(())
+            }
+            (Some(at), None) => self.move_damaged(at, stray),
+            (None, _) => Ok(()),
+        };
         if let Err(error) = moved.and_then(|()| self.take_out_kept(id, stray)) {
             self.fail(&error);
         }

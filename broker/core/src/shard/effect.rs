@@ -5,8 +5,8 @@ use std::io;
 use super::follow::FollowFrom;
 use crate::disk::Disk;
 use crate::ids::{Offset, TopicPartition};
-use crate::log::SyncJob;
 use crate::log::checkpoints::{Checkpoint, Offsets};
+use crate::log::{RottenBatch, SyncJob};
 use crate::partition::{IsrProposal, PartitionError};
 
 /// Where a batch went.
@@ -81,6 +81,16 @@ pub enum Effect<D: Disk, T, W> {
 pub enum Damage {
     /// It said not whose it is, and has the place of this partition's.
     Found,
+    /// A read found it, and its replica leads no more.
+    Read {
+        /// The batch that is not what was appended.
+        at: RottenBatch,
+    },
+    /// A read found it, but no other replica is in sync: this one goes on with what is whole.
+    Alone {
+        /// The batch that is not what was appended.
+        at: RottenBatch,
+    },
     /// An empty log follows the leader in its place.
     Replaced {
         /// The name of its directory from now on.

@@ -6,7 +6,7 @@ use super::Shard;
 use super::replica::{Parked, ReadsTo, Watcher};
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, TimestampOffset};
+use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, RottenBatch, TimestampOffset};
 use crate::partition::{Partition, PartitionError, Readable};
 
 /// Where a consumer goes on reading, and what it believes of the log before.
@@ -143,7 +143,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let readable = check(partition)?;
         match replica.log.read(from.offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
             Ok(plan) => Ok(Located { readable, plan, diverging: None, is_behind: false }),
-            Err(error) => Err(self.read_failed(&error)),
+            Err(error) => Err(self.read_failed(id, &error)),
         }
     }
 
@@ -203,7 +203,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             OffsetTarget::Timestamp(timestamp) => log.offset_for_timestamp(timestamp).map(record),
         };
         let found = looked_up.map_err(|error| match error {
-            LookupError::Read(error) => self.read_failed(&error),
+            LookupError::Read(error) => self.read_failed(id, &error),
             LookupError::Records { .. } => PartitionError::Storage,
         })?;
         let beyond = matches!(target, OffsetTarget::MaxTimestamp | OffsetTarget::Timestamp(_));
@@ -226,13 +226,16 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         Ok(replica.log.end_offset_for_epoch(asked))
     }
 
-    /// A read found the disk failing (the directory fails) or a batch rotten (that read fails).
-    fn read_failed(&mut self, error: &ReadError) -> PartitionError {
+    /// A read found the disk failing (the directory fails) or a batch rotten (see [`Shard::found_rot`]).
+    pub(super) fn read_failed(&mut self, id: TopicPartition, error: &ReadError) -> PartitionError {
         match error {
             // The driver asked the disk not to wait, and asks again.
             ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}
             ReadError::Disk(_) => self.fail_if_asked(error),
-            ReadError::Corrupt { .. } => {}
+            ReadError::Corrupt { segment, position, .. } => {
+                let at = RottenBatch { segment: *segment, position: *position };
+                return self.found_rot(id, at).err().unwrap_or(PartitionError::Storage);
+            }
             ReadError::OutOfRange { offset, log_start, log_end } => {
                 return PartitionError::OffsetOutOfRange {
                     asked: *offset,

@@ -83,8 +83,23 @@ pub struct Shard<D: Disk, T, W> {
 struct Leaving<D: Disk, T, W> {
     id: TopicPartition,
     replica: Replica<D, T, W>,
+    fate: Fate,
+}
+
+/// What becomes of a log that is no longer in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Removed,
     /// Nobody has said that its topic is gone: its records stay on the disk, under another name.
-    stray: bool,
+    KeptAside,
+    /// It is damaged, and stays where it is: see [`damaged`].
+    LeftInPlace,
+}
+
+impl Fate {
+    fn of_unwanted(stray: bool) -> Self {
+        if stray { Self::KeptAside } else { Self::Removed }
+    }
 }
 
 impl<D: Disk, T, W> Shard<D, T, W> {

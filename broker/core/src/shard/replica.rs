@@ -43,6 +43,8 @@ pub(super) struct Replica<D: Disk, T, W> {
     pub(super) follows: bool,
     /// Whether it is to be said from where it follows, once all it holds is durable.
     pub(super) follows_after_sync: bool,
+    /// Whether people were told that a batch of its log is rotten.
+    pub(super) rot_is_told: bool,
     /// Since when, at the most, its log has bytes that are not synced, as the last tick found it.
     pub(super) unflushed_since: Option<Monotonic>,
 }
@@ -56,6 +58,7 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             high_watermark_on_disk,
             follows: false,
             follows_after_sync: false,
+            rot_is_told: false,
             unflushed_since: None,
         }
     }

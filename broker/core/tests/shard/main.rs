@@ -11,5 +11,6 @@ mod remembering;
 mod repair;
 mod replication;
 mod rig;
+mod rot;
 mod stories;
 mod trouble;

@@ -22,18 +22,18 @@ fn led(id: TopicPartition, isr: &[NodeId]) -> Assignment {
     rig::replicated(id, OTHER, isr, 1)
 }
 
-fn segment(partition: i32) -> String {
+pub(crate) fn segment(partition: i32) -> String {
     format!("orders-{partition}/00000000000000000000.log")
 }
 
-fn flip(disk: &SimDisk, path: &str, position: u64) {
+pub(crate) fn flip(disk: &SimDisk, path: &str, position: u64) {
     let file = disk.open(path, OpenMode::Existing).unwrap();
     let mut byte = [0];
     file.read_at(&mut byte, position).unwrap();
     file.write_at(&[byte[0] ^ 4], position).unwrap();
 }
 
-fn bytes(disk: &SimDisk, path: &str) -> Option<Vec<u8>> {
+pub(crate) fn bytes(disk: &SimDisk, path: &str) -> Option<Vec<u8>> {
     let file = disk.open(path, OpenMode::Existing).ok()?;
     let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
     file.read_at(&mut bytes, 0).unwrap();
@@ -58,11 +58,16 @@ fn rotten() -> SimDisk {
 }
 
 fn copy(rig: &mut Rig, id: TopicPartition) {
-    let mut bytes: BytesMut = batch(&["a"]).bytes;
+    copy_values(rig, id, 1, &["a"]);
+}
+
+/// A leader of this epoch gives a follower that has nothing a batch with these values.
+pub(crate) fn copy_values(rig: &mut Rig, id: TopicPartition, leader_epoch: i32, values: &[&str]) {
+    let mut bytes: BytesMut = batch(values).bytes;
     ottla_wire::batch::patch_leader_epoch(&mut bytes, 0);
-    let given =
-        Replicated::Records { bytes: bytes.freeze(), high_watermark: Offset(1), log_start: Offset(0) };
-    let part = ReplicatedPart { leader_epoch: LeaderEpoch(1), from: Offset(0), given };
+    let high_watermark = Offset(i64::try_from(values.len()).unwrap());
+    let given = Replicated::Records { bytes: bytes.freeze(), high_watermark, log_start: Offset(0) };
+    let part = ReplicatedPart { leader_epoch: LeaderEpoch(leader_epoch), from: Offset(0), given };
     rig.shard.replicate(id, part, Wall(1000));
     rig.sync();
 }

@@ -109,6 +109,13 @@ pub(super) enum Message {
         error: io::Error,
         answer: oneshot::Sender<PartitionError>,
     },
+    /// Records were not what was appended.
+    ReadRot {
+        item: FetchItem,
+        /// Position and length of the plan.
+        place: (u64, u32),
+        answer: oneshot::Sender<Result<(), PartitionError>>,
+    },
     Watch {
         partition: TopicPartition,
         reads_to: ReadsTo,

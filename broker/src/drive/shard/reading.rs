@@ -3,12 +3,14 @@
 //! A plan is made on the shard's thread without waiting for the disk: if an index or a batch's header is not in
 //! the page cache, a thread that reads brings it there and the shard is asked again. The records themselves are
 //! read by the connection's task, or by that thread. Between the plan and the read a log may be removed with
-//! its topic; so before a read that finds nothing fails the directory, the shard looks again.
+//! its topic; so before a read that finds nothing fails the directory, the shard looks again. So it does where the
+//! checksums of what was read are wrong: a leader with such a batch makes way for another replica.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
+use ottla_core::log::find_rot;
 use ottla_core::partition::PartitionError;
 use ottla_core::shard::Located;
 use tokio::sync::oneshot;
@@ -107,13 +109,20 @@ impl Shards {
             return Ok(Fetched { readable, records: Bytes::new(), more_follows, diverging, is_behind });
         }
         let place = (plan.position, plan.length);
-        let error = match self.readers[shard].read(plan).await {
-            Ok(records) => return Ok(Fetched { readable, records, more_follows, diverging, is_behind }),
-            Err(error) => error,
+        let records = match self.readers[shard].read(plan).await {
+            Ok(records) => records,
+            Err(error) => {
+                let (answer, answered) = oneshot::channel();
+                self.send(shard, Message::ReadFailed { item, place, error, answer });
+                return Err(answered.await.unwrap_or(PartitionError::Storage));
+            }
         };
-        let (answer, answered) = oneshot::channel();
-        self.send(shard, Message::ReadFailed { item, place, error, answer });
-        Err(answered.await.unwrap_or(PartitionError::Storage))
+        if find_rot(&records).is_some() {
+            let (answer, answered) = oneshot::channel();
+            self.send(shard, Message::ReadRot { item, place, answer });
+            answered.await.unwrap_or(Err(PartitionError::Storage))?;
+        }
+        Ok(Fetched { readable, records, more_follows, diverging, is_behind })
     }
 }
 

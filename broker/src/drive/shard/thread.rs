@@ -211,6 +211,10 @@ impl Driver<'_> {
                 // The reader may have gone.
                 let _gone = answer.send(self.read_failed(&item, place, &error));
             }
+            Message::ReadRot { item, place, answer } => {
+                // The reader may have gone.
+                let _gone = answer.send(self.shard.read_rot(item.partition, item.from.offset, place));
+            }
             Message::Watch { partition, reads_to, beyond, reader } => {
                 self.shard.watch(partition, reads_to, beyond, reader, |reader| reader.strong_count() > 0);
             }
@@ -388,6 +392,12 @@ impl Driver<'_> {
         let (topic_id, partition) = (id.topic_id, id.partition.0);
         match what {
             Damage::Found | Damage::Gone => {}
+            Damage::Read { at } => {
+                error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a read found a batch that is not what was written; another replica takes over, and this one is copied anew from it");
+            }
+            Damage::Alone { at } => {
+                error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a read found a batch that is not what was written, and no other replica is in sync; readers of that batch fail on its checksum until it is restored from a backup");
+            }
             Damage::Replaced { kept_as } => {
                 warn!(%topic_id, partition, %kept_as, "damaged log is kept aside while it is copied anew from the leader");
             }
