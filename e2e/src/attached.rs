@@ -107,11 +107,20 @@ impl Attached {
 
     /// Kills it with SIGKILL. It must be running: a story that kills what is dead already tells nothing.
     pub fn kill(&mut self) -> Result<()> {
-        let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
-        child.kill().with_context(|| format!("kill {}", self.name))?;
-        let status = child.wait().with_context(|| format!("wait for {}", self.name))?;
+        let status = self.kill_and_wait()?;
         ensure!(status.signal() == Some(9), "{} had ended before it was killed: {status}", self.name);
         Ok(())
+    }
+
+    /// Kills it with SIGKILL unless it has ended by itself; whether it has.
+    pub fn end(&mut self) -> Result<bool> {
+        Ok(self.kill_and_wait()?.signal() != Some(9))
+    }
+
+    fn kill_and_wait(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
+        child.kill().with_context(|| format!("kill {}", self.name))?;
+        child.wait().with_context(|| format!("wait for {}", self.name))
     }
 
     /// Asks it to stop with SIGTERM and waits until it has; anything but exit code 0 is an error.

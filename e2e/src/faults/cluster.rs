@@ -365,13 +365,7 @@ impl Cluster {
     pub fn end(&mut self, id: u32) -> Result<bool> {
         let node = self.node(id)?;
         node.runs = false;
-        let ended = node.process.check_alive().is_err();
-        if ended {
-            node.process.wait_until_it_ends(START_LIMIT).map(drop)?
-        } else {
-            node.process.kill()?
-        }
-        Ok(ended)
+        node.process.end()
     }
 
     /// Sends a node a signal.
