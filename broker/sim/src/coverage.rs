@@ -58,6 +58,10 @@ pub enum Happening {
     BitRot,
     /// And the log was copied anew.
     CopiedAnew,
+    /// A log directory was missing at a start.
+    DirectoryMissing,
+    /// A broker went on without one that failed.
+    DirectoryFailed,
     /// A process ended itself over its disk.
     EndedItself,
     /// A vote was cast.
@@ -118,7 +122,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 56] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -145,6 +149,8 @@ impl Happening {
         Self::DiskFull,
         Self::BitRot,
         Self::CopiedAnew,
+        Self::DirectoryMissing,
+        Self::DirectoryFailed,
         Self::EndedItself,
         Self::Vote,
         Self::Election,
@@ -204,6 +210,8 @@ impl Happening {
             Self::DiskFull => "disk full",
             Self::BitRot => "bit of a log rotted",
             Self::CopiedAnew => "damaged log copied anew",
+            Self::DirectoryMissing => "log directory missing at a start",
+            Self::DirectoryFailed => "log directory failed alone",
             Self::EndedItself => "ended itself over its disk",
             Self::Vote => "vote cast",
             Self::Election => "term with a leader",

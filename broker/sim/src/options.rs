@@ -19,6 +19,8 @@ pub struct Options {
     pub broker_count: u32,
     /// How far ids lie apart; the first is 0.
     pub id_step: u32,
+    /// Whether nodes have two log directories, of which the second is missing after some starts.
+    pub second_directories: bool,
     /// How many clients produce and read.
     pub client_count: u32,
     /// How many topics the clients make.
@@ -103,6 +105,8 @@ impl Faults {
                 && !copies.may_move
                 && late.permille(700),
             late_request: copies.replication_factor > 1 && late.permille(400),
+            // Where one of two directories fails a broker has somewhere to go on.
+            sync_error: self.sync_error || copies.synced && second_directories(seed).1,
             // Somebody else must hold what was committed, whatever becomes of the rest: nobody who needs no disk, has lost
             // his volume, or is alone where a move ends.
             bit_rot: copies.synced
@@ -188,6 +192,8 @@ impl Options {
             conditions: conditions(&mut rng),
             sync_micros_max: *rng.pick(&[500, 5_000, 50_000]),
             id_step: *rng.pick(&[1, 1, 10]),
+            // Drawn apart, too.
+            second_directories: second_directories(seed).0,
             sidecars: rng.permille(200),
         }
     }
@@ -216,6 +222,7 @@ impl Options {
             replication_factor: 3,
             min_insync_replicas: 2,
             synced: true,
+            second_directories: false,
             id_step: 1,
             client_count: 2,
             topic_count: 2,
@@ -228,6 +235,13 @@ impl Options {
             ..Self::of(seed)
         }
     }
+}
+
+/// Whether nodes have two log directories, and whether syncs fail then though they otherwise would not.
+fn second_directories(seed: u64) -> (bool, bool) {
+    let mut rng = Rng::new(seed).fork("directories");
+    let two = rng.permille(300);
+    (two, two && rng.permille(600))
 }
 
 fn conditions(rng: &mut Rng) -> Conditions {

@@ -3,7 +3,7 @@
 use ottla_core::controller::operation::AlterPartition;
 use ottla_core::ids::{DirectoryId, NodeId};
 
-use super::node::Planned;
+use super::node::{Planned, SECOND_DIRECTORY};
 use super::process::{self, StartError};
 use super::{Event, LIVENESS_MS, Simulation, TICK_MICROS};
 use crate::checkers::{Rule, Violation};
@@ -24,6 +24,12 @@ const AIMED_AT_ISR_PERMILLE: u32 = 500;
 
 /// How often in a thousand such a request comes once more, late.
 const LATE_PERMILLE: u32 = 400;
+
+/// How often in a thousand the second log directory of a node that starts is missing.
+const LACKS_SECOND_PERMILLE: u32 = 150;
+
+/// How often in a thousand syncs fail in the second log directory alone.
+const SECOND_ALONE_PERMILLE: u32 = 700;
 
 /// How long a node may take to stop in order.
 const PATIENCE_MS: u64 = 5_000;
@@ -238,8 +244,13 @@ impl Simulation {
                 self.events.at(now.plus_millis(ms), Event::Heal { cut: self.cuts });
             }
             Fault::SyncError { node, permille, ms } => {
+                let second_alone =
+                    self.options.second_directories && self.rng.permille(SECOND_ALONE_PERMILLE);
                 let faulty = self.nodes.get_mut(&node).expect("faults strike nodes there are");
-                faulty.disk.set_sync_error_permille(permille);
+                match second_alone {
+                    true => faulty.disk.within(SECOND_DIRECTORY).set_sync_error_permille(permille),
+                    false => faulty.disk.set_sync_error_permille(permille),
+                }
                 faulty.disk_fault += 1;
                 let fault = faulty.disk_fault;
                 self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
@@ -337,6 +348,11 @@ impl Simulation {
         self.crash_as_planned(id);
     }
 
+    /// Whoever watches over a process that goes on without one of its log directories starts it again at last.
+    pub(super) fn start_again(&mut self, id: NodeId) {
+        self.crash(id, CrashKind::Process, RESTART_MS);
+    }
+
     /// A process ended itself, as it must when its disk fails; whoever watches over it starts it again.
     pub(super) fn ended_itself(&mut self, id: NodeId, reason: &str) -> Result<(), Violation> {
         self.trace.line(self.events.now(), format_args!("{id} ends itself: {reason}"));
@@ -357,6 +373,9 @@ impl Simulation {
         if node.life != life || node.process.is_some() {
             return Ok(());
         }
+        let lacks_second =
+            !self.calm && self.options.second_directories && self.rng.permille(LACKS_SECOND_PERMILLE);
+        self.nodes.get_mut(&id).expect("nodes do not go").lacks_second = lacks_second;
         self.rot(id);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         node.restart_clock(now);

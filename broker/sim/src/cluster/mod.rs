@@ -30,6 +30,7 @@ use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 
 use crate::checkers::{Rule, Violation};
 use crate::clock::SimTime;
+use crate::coverage::Happening;
 use crate::events::EventQueue;
 use crate::nemesis::Nemesis;
 use crate::network::{Network, Peer};
@@ -417,7 +418,9 @@ impl Simulation {
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         let clocks = node.now(now);
         let Some(process) = &mut node.process else { return Ok(()) };
+        let lacked = process.lacks_directory();
         let result = act(process, clocks);
+        let fails = !lacked && process.lacks_directory();
         let outputs = process.take_outputs();
         let observations = process.take_observations();
         if self.crash_if_disk_stopped(id) {
@@ -427,9 +430,16 @@ impl Simulation {
         self.observe(id, observations)?;
         match result {
             Ok(()) => {
+                if fails {
+                    self.checks.coverage.note(Happening::DirectoryFailed);
+                    self.trace.line(now, format_args!("{id} goes on without a log directory"));
+                }
                 self.perform(id, outputs);
                 if self.nodes[&id].process.as_ref().is_some_and(Process::has_stopped) {
                     self.stopped(id);
+                }
+                if self.calm && self.nodes[&id].process.as_ref().is_some_and(Process::lacks_directory) {
+                    self.start_again(id);
                 }
                 Ok(())
             }

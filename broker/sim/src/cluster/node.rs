@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ottla_core::config::{Address, Settings};
+use ottla_core::disk::Disk;
 use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
 use ottla_core::metadata::image::{Endpoint, Voter};
 use ottla_core::metadata::record::Voters;
@@ -18,6 +19,12 @@ use crate::rng::Rng;
 /// Where the metadata log lies on a node's disk.
 pub(crate) const METADATA_DIRECTORY: &str = "metadata";
 
+/// Where a node's log directories lie on its disk: the first is all of it, and holds the second where there is one.
+pub(crate) const PLACES: [&str; 2] = ["", SECOND_DIRECTORY];
+
+/// The second of [`PLACES`]. It is not named like a log.
+pub(crate) const SECOND_DIRECTORY: &str = "second";
+
 /// The port of every controller listener; hosts are told apart by name.
 pub(crate) const CONTROLLER_PORT: u16 = 9090;
 
@@ -26,7 +33,10 @@ pub(crate) const CONTROLLER_PORT: u16 = 9090;
 pub(crate) struct Identity {
     pub(crate) cluster_id: ClusterId,
     pub(crate) node_id: NodeId,
+    /// Of the first log directory, which a controller's metadata log is in.
     pub(crate) directory_id: DirectoryId,
+    /// Of all of them, in the order of [`PLACES`].
+    pub(crate) log_directories: Vec<DirectoryId>,
     pub(crate) is_controller: bool,
     /// What a properties file would set.
     pub(crate) settings: Settings,
@@ -54,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) process: Option<Process>,
     pub(crate) clock: Clock,
     pub(crate) paused_until: SimTime,
+    /// Whether its second log directory is not there in this life.
+    pub(crate) lacks_second: bool,
     pub(crate) planned: Option<Planned>,
     /// Numbers the faults of the disk, so that only the last one's end mends it.
     pub(crate) disk_fault: u64,
@@ -85,16 +97,18 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
     let brokers = numbered(options.combined_count..options.combined_count + options.broker_count);
     let mut nodes = BTreeMap::new();
     for node_id in controllers.iter().chain(&brokers) {
+        let directory_id = DirectoryId(ids.uuid());
         let identity = Identity {
             cluster_id,
             node_id: *node_id,
-            directory_id: DirectoryId(ids.uuid()),
+            directory_id,
+            log_directories: vec![directory_id],
             is_controller: controllers.contains(node_id),
             controllers: controllers.clone(),
             settings: settings(options),
         };
         let mut rng = rng.fork(&format!("node {node_id}"));
-        let node = Node {
+        let mut node = Node {
             disk: SimDisk::new(rng.fork("disk 0")),
             clock: draw_clock(&mut rng, SimTime::default()),
             identity,
@@ -103,11 +117,15 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             life: 0,
             process: None,
             paused_until: SimTime::default(),
+            lacks_second: false,
             planned: None,
             disk_fault: 0,
             counts_at_start: Counts::default(),
             lost_disks: Vec::new(),
         };
+        if options.second_directories {
+            node.make_second_directory();
+        }
         nodes.insert(*node_id, node);
     }
     let votes = |node: &Node| {
@@ -166,9 +184,28 @@ impl Node {
         self.disk = SimDisk::new(self.rng.fork(&format!("disk {}", self.volumes)));
         self.volumes += 1;
         self.identity.directory_id = DirectoryId(self.rng.uuid());
+        let had_second = self.identity.log_directories.len() > 1;
+        self.identity.log_directories = vec![self.identity.directory_id];
+        if had_second {
+            self.make_second_directory();
+        }
         if self.identity.is_controller {
             self.format(None);
         }
+    }
+
+    fn make_second_directory(&mut self) {
+        self.identity.log_directories.push(DirectoryId(self.rng.uuid()));
+        let made = self.disk.create_directory(SECOND_DIRECTORY).and_then(|()| self.disk.sync_directory(""));
+        made.expect("a new disk takes what is written to it");
+    }
+
+    /// Where a log is to be looked for: where the controller chose, and where else it may have been left (decision
+    /// 0031). Of two logs of one replica the first counts, as at a start.
+    pub(crate) fn places_of(&self, chosen: DirectoryId, log: &str) -> Vec<String> {
+        let places = self.identity.log_directories.iter().zip(PLACES);
+        let (first, others): (Vec<_>, Vec<_>) = places.partition(|(id, _)| **id == chosen);
+        first.into_iter().chain(others).map(|(_, place)| in_place(place, log)).collect()
     }
 
     /// Whether this process has no fault of its disk to blame.
@@ -199,6 +236,11 @@ impl Node {
         RaftStore::format(&self.disk, METADATA_DIRECTORY, self.identity.cluster_id, first_voters)
             .expect("a new disk takes what is written to it");
     }
+}
+
+/// The path of what is in one of [`PLACES`].
+pub(crate) fn in_place(place: &str, name: &str) -> String {
+    if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
 }
 
 /// Where a controller is reached.

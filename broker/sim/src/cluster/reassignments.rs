@@ -142,7 +142,10 @@ impl Simulation {
             for (index, partition) in &topic.partitions {
                 let directory = directory_name(&topic.name, *index);
                 for member in &partition.isr {
-                    let records = volume::records_of(&self.nodes[member].disk, &directory)
+                    let node = &self.nodes[member];
+                    let places = node.places_of(partition.directory_of(*member), &directory);
+                    let place = places.iter().find(|place| volume::belongs_to(&node.disk, place, topic.id));
+                    let records = volume::records_of(&node.disk, place.unwrap_or(&places[0]))
                         .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?;
                     let id = TopicPartition { topic_id: topic.id, partition: *index };
                     self.checks.reopened(id, &records).map_err(|violation| {

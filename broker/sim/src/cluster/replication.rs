@@ -197,7 +197,8 @@ impl Simulation {
         from: Offset,
     ) -> Result<(), Violation> {
         // The controller is to find out when the broker registers, without a directory or after a crash.
-        let volume_is_lost = self.nodes[&node].identity.directory_id != partition.directory_of(node);
+        let chosen = partition.directory_of(node);
+        let volume_is_lost = !self.nodes[&node].identity.log_directories.contains(&chosen);
         if volume_is_lost
             || self.watch.in_doubt.contains_key(&node)
             || self.checks.excused().contains(&at)
@@ -211,8 +212,12 @@ impl Simulation {
 
     fn batches(&self, node: NodeId, at: TopicPartition, from: Offset) -> Vec<BatchId> {
         let Some(topic) = self.watch.image.topics.get(&at.topic_id) else { return Vec::new() };
-        let directory = directory_name(&topic.name, at.partition);
-        volume::batches_of(&self.nodes[&node].disk, &directory, at.topic_id, from)
+        let name = directory_name(&topic.name, at.partition);
+        let chosen = topic.partitions.get(&at.partition).map(|partition| partition.directory_of(node));
+        let node = &self.nodes[&node];
+        let places = node.places_of(chosen.unwrap_or_default(), &name);
+        let place = places.iter().find(|place| volume::belongs_to(&node.disk, place, at.topic_id));
+        place.map(|place| volume::batches_of(&node.disk, place, from)).unwrap_or_default()
     }
 }
 

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use ottla_core::disk::Disk;
-use ottla_core::ids::{BrokerEpoch, NodeId, Offset, TopicPartition};
+use ottla_core::ids::{BrokerEpoch, DirectoryId, NodeId, Offset, TopicPartition};
 use ottla_core::log::checkpoints::Checkpoint;
 use ottla_core::log::{directory_name, parse_damaged_name, parse_directory_name};
 use ottla_core::metadata::image::{Fencing, Image, Partition};
 
+use super::node::{Node, PLACES, in_place};
 use super::reassignments::partitions;
 use super::{Simulation, volume};
 use crate::checkers::{Rule, Violation};
@@ -30,6 +31,10 @@ const COVERED_FROM: usize = 17;
 pub(super) struct Rot {
     node: NodeId,
     at: TopicPartition,
+    /// The log directory that it is in, and where that lies.
+    directory_id: DirectoryId,
+    place: &'static str,
+    /// The log's own directory within.
     directory: String,
     /// The registration under which the node served the log when it was whole.
     epoch: BrokerEpoch,
@@ -39,8 +44,12 @@ pub(super) struct Rot {
     batch: Vec<u8>,
 }
 
-/// Where a batch lies.
-struct Place {
+/// A batch that may rot, and where it lies.
+struct Target {
+    at: TopicPartition,
+    directory_id: DirectoryId,
+    place: &'static str,
+    directory: String,
     segment: String,
     position: usize,
     batch: Vec<u8>,
@@ -49,13 +58,13 @@ struct Place {
 impl Rot {
     /// Whether the damaged batch is where it was.
     fn is_in_place(&self, disk: &SimDisk) -> bool {
-        let segment = volume::read(disk, &self.segment).unwrap_or_default();
+        let segment = volume::read(&disk.within(self.place), &self.segment).unwrap_or_default();
         segment.get(self.position..).is_some_and(|rest| rest.starts_with(&self.batch))
     }
 
     /// Whether what was there is still kept.
     fn is_kept(&self, disk: &SimDisk) -> bool {
-        let names = disk.list("").unwrap_or_default();
+        let names = disk.within(self.place).list("").unwrap_or_default();
         names.iter().filter_map(|name| parse_damaged_name(name)).any(|(kept, _)| kept == self.at)
     }
 }
@@ -71,53 +80,58 @@ impl Simulation {
             return;
         }
         let Some(image) = self.checks.committed.newest().cloned() else { return };
-        let mut candidates: Vec<(TopicPartition, String, Place)> = partitions(&image)
+        let mut candidates: Vec<Target> = partitions(&image)
             .filter(|(_, partition)| self.is_held_elsewhere(id, partition))
             .filter_map(|(at, _)| {
                 let directory = directory_name(&image.topics.get(&at.topic_id)?.name, at.partition);
-                let place = place(&self.nodes[&id].disk, &directory, at)?;
-                Some((at, directory, place))
+                target(&self.nodes[&id], &directory, at)
             })
             .collect();
         if candidates.is_empty() {
             return;
         }
         let drawn = self.rng.index(candidates.len());
-        let (at, directory, Place { segment, position, mut batch }) = candidates.swap_remove(drawn);
+        let Target { at, directory_id, place, directory, segment, position, mut batch } =
+            candidates.swap_remove(drawn);
         let byte = COVERED_FROM + self.rng.index(batch.len() - COVERED_FROM);
         let mask = 1 << self.rng.below(8);
         batch[byte] ^= mask;
-        self.nodes[&id].disk.flip(&segment, (position + byte) as u64, mask);
-        let text = format_args!("FAULT a bit of {segment} of {id} is another, in byte {}", position + byte);
+        self.nodes[&id].disk.within(place).flip(&segment, (position + byte) as u64, mask);
+        let (path, byte) = (in_place(place, &segment), position + byte);
+        let text = format_args!("FAULT a bit of {path} of {id} is another, in byte {byte}");
         self.trace.line(self.events.now(), text);
         self.checks.coverage.note(Happening::BitRot);
         let epoch = image.brokers.get(&id).map_or(BrokerEpoch(-1), |broker| broker.epoch);
-        self.rot = Some(Rot { node: id, at, directory, epoch, segment, position, batch });
+        self.rot =
+            Some(Rot { node: id, at, directory_id, place, directory, epoch, segment, position, batch });
     }
 
     /// Whether somebody else who counts for a partition has the disk that he should.
     fn is_held_elsewhere(&self, id: NodeId, partition: &Partition) -> bool {
-        let sound = |id: &NodeId| self.nodes[id].identity.directory_id == partition.directory_of(*id);
+        let sound =
+            |id: &NodeId| self.nodes[id].identity.log_directories.contains(&partition.directory_of(*id));
         let mut holders = partition.isr.iter().chain(&partition.elr);
         partition.replicas.contains(&id) && sound(&id) && holders.any(|holder| *holder != id && sound(holder))
     }
 
     /// A node has found a damaged log.
     pub(super) fn damage_is_found(&self, id: NodeId, directory: &str) -> Result<(), Violation> {
-        if self.rot.as_ref().is_some_and(|rot| rot.node == id && rot.directory == directory) {
+        let is_it = |rot: &Rot| rot.node == id && in_place(rot.place, &rot.directory) == directory;
+        if self.rot.as_ref().is_some_and(is_it) {
             return Ok(());
         }
         Err(Violation::new(Rule::NoPanic, format!("node {id} takes its log {directory} for damaged")))
     }
 
     /// Whether a node need not hold what it should of a partition: its log is damaged, and the controller has yet to
-    /// hear of it.
+    /// hear of it. What is in a directory that could not be opened the node cannot tell.
     pub(super) fn may_be_rotten(&self, id: NodeId, at: TopicPartition, image: &Image) -> bool {
         let Some(rot) = self.rot.as_ref().filter(|rot| rot.node == id && rot.at == at) else { return false };
-        let has_told = image
-            .brokers
-            .get(&id)
-            .is_some_and(|broker| broker.epoch > rot.epoch && broker.fencing != Fencing::Fenced);
+        let has_told = image.brokers.get(&id).is_some_and(|broker| {
+            broker.epoch > rot.epoch
+                && broker.fencing != Fencing::Fenced
+                && !broker.offline_directories.contains(&rot.directory_id)
+        });
         !has_told && rot.is_in_place(&self.nodes[&id].disk)
     }
 
@@ -150,13 +164,29 @@ impl Simulation {
     }
 }
 
-/// The last batch below a log's recovery point, where a start takes that for what was durable.
-fn place(disk: &SimDisk, directory: &str, at: TopicPartition) -> Option<Place> {
+/// The last batch of a replica below its log's recovery point, where a start takes that for what was durable. Of two logs of
+/// one replica the start has yet to say which counts.
+fn target(node: &Node, directory: &str, at: TopicPartition) -> Option<Target> {
+    let mut found = PLACES
+        .into_iter()
+        .zip(&node.identity.log_directories)
+        .filter(|(place, _)| volume::belongs_to(&node.disk.within(place), directory, at.topic_id));
+    let (place, directory_id) = found.next()?;
+    if found.next().is_some() || !place.is_empty() && node.lacks_second {
+        return None;
+    }
+    let disk = &node.disk.within(place);
+    let (segment, position, batch) = last_durable(disk, directory, at)?;
+    let directory = directory.to_owned();
+    Some(Target { at, directory_id: *directory_id, place, directory, segment, position, batch })
+}
+
+/// A segment, a position in it, and the batch there.
+fn last_durable(disk: &SimDisk, directory: &str, at: TopicPartition) -> Option<(String, usize, Vec<u8>)> {
     let root = disk.list("").ok()?;
     let names = disk.list(directory).ok()?;
     if root.iter().any(|name| parse_damaged_name(name).is_some_and(|(kept, _)| kept == at))
         || names.iter().any(|name| name == "truncation-checkpoint")
-        || !volume::belongs_to(disk, directory, at.topic_id)
     {
         return None;
     }
@@ -174,7 +204,7 @@ fn place(disk: &SimDisk, directory: &str, at: TopicPartition) -> Option<Place> {
         if Offset(last) >= recovery_point {
             break;
         }
-        found = Some(Place { segment: segment.clone(), position, batch: batch.to_vec() });
+        found = Some((segment.clone(), position, batch.to_vec()));
         position += length;
     }
     found

@@ -20,12 +20,8 @@ pub(crate) fn records_of(disk: &SimDisk, directory: &str) -> Result<BTreeMap<Off
     Ok(found)
 }
 
-/// The batches of a topic's partition that end after `from`, as far as they are whole, read from its log's directory;
-/// none where the directory is not there, or belongs to another topic of that name.
-pub(crate) fn batches_of(disk: &SimDisk, directory: &str, topic: TopicId, from: Offset) -> Vec<BatchId> {
-    if !belongs_to(disk, directory, topic) {
-        return Vec::new();
-    }
+/// The batches that end after `from`, as far as they are whole, read from a log's directory.
+pub(crate) fn batches_of(disk: &SimDisk, directory: &str, from: Offset) -> Vec<BatchId> {
     let Ok(names) = disk.list(directory) else { return Vec::new() };
     let base = |name: &String| name.strip_suffix(".log")?.parse().ok().map(Offset);
     let mut segments: Vec<(Offset, &String)> =
@@ -40,7 +36,7 @@ pub(crate) fn batches_of(disk: &SimDisk, directory: &str, topic: TopicId, from: 
     found
 }
 
-/// Whether a log's directory says that it is of this topic.
+/// Whether a log's directory is there and belongs to this topic, and not to another of that name.
 pub(crate) fn belongs_to(disk: &SimDisk, directory: &str, topic: TopicId) -> bool {
     let metadata = read(disk, &format!("{directory}/partition.metadata")).unwrap_or_default();
     String::from_utf8_lossy(&metadata).contains(&topic.to_string())

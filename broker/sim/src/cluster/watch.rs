@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ottla_core::ids::{NodeId, TopicPartition};
+use ottla_core::log::directory_name;
 
 use super::process::{Observation, Process};
 use super::{Simulation, volume};
@@ -42,9 +43,11 @@ impl Simulation {
     fn check_volume(&mut self, id: NodeId, logs: &[(String, TopicPartition)]) -> Result<(), Violation> {
         let disk = &self.nodes[&id].disk;
         for partition in self.checks.committed.partitions_only_on(id) {
-            let directory =
-                logs.iter().find(|(_, found)| *found == partition).map(|(directory, _)| directory);
-            let records = match directory {
+            let mut found = logs.iter().filter(|(_, found)| *found == partition).map(|(place, _)| place);
+            // Of two logs of one replica that counts which lies where the controller chose.
+            let chosen = self.chosen_place(id, partition);
+            let place = found.clone().find(|place| chosen.as_ref() == Some(place)).or_else(|| found.next());
+            let records = match place {
                 Some(directory) => volume::records_of(disk, directory)
                     .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?,
                 None => BTreeMap::new(),
@@ -52,6 +55,13 @@ impl Simulation {
             self.checks.reopened(partition, &records)?;
         }
         Ok(())
+    }
+
+    /// Where the controller wants a replica to be on its node's volume.
+    fn chosen_place(&self, id: NodeId, at: TopicPartition) -> Option<String> {
+        let topic = self.checks.committed.newest()?.topics.get(&at.topic_id)?;
+        let chosen = topic.partitions.get(&at.partition)?.directory_of(id);
+        self.nodes[&id].places_of(chosen, &directory_name(&topic.name, at.partition)).into_iter().next()
     }
 
     /// Whether everything works again; then the run is over.

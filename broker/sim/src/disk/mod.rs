@@ -10,6 +10,7 @@ mod rot;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
     /// The life of the node this handle belongs to; see [`SimDisk::crash`].
     life: u64,
+    /// The directory that this handle takes for the whole; empty for all of it.
+    root: String,
 }
 
 /// An open file of a [`SimDisk`].
@@ -59,8 +62,9 @@ struct State {
     stopped: bool,
     /// How many bytes fit.
     capacity_bytes: u64,
-    /// How often in a thousand a sync of a file fails.
+    /// How often in a thousand a sync of a file fails, and where: in all of it, or in one directory.
     sync_error_permille: u32,
+    sync_error_root: String,
     /// How many descriptors are to be had; those of open files are as good as closed.
     descriptors: u64,
     counts: Counts,
@@ -95,10 +99,11 @@ impl SimDisk {
             stopped: false,
             capacity_bytes: u64::MAX,
             sync_error_permille: 0,
+            sync_error_root: String::new(),
             descriptors: u64::MAX,
             counts: Counts::default(),
         };
-        Self { state: Arc::new(Mutex::new(state)), life: 0 }
+        Self { state: Arc::new(Mutex::new(state)), life: 0, root: String::new() }
     }
 
     /// Lets the next `operations` changing operations pass, then stops the node: all later operations fail,
@@ -128,7 +133,21 @@ impl SimDisk {
         state.life += 1;
         state.crash_after = None;
         state.stopped = false;
-        Self { state: Arc::clone(&self.state), life: state.life }
+        Self { state: Arc::clone(&self.state), life: state.life, root: self.root.clone() }
+    }
+
+    /// The same volume, seen from one of its directories; from the same with `""`.
+    #[must_use]
+    pub fn within(&self, directory: &str) -> Self {
+        Self { root: self.path(directory).into_owned(), ..self.clone() }
+    }
+
+    fn path<'a>(&'a self, path: &'a str) -> Cow<'a, str> {
+        match (self.root.as_str(), path) {
+            ("", path) => path.into(),
+            (root, "") => root.into(),
+            (root, path) => format!("{root}/{path}").into(),
+        }
     }
 
     /// Sets how many bytes fit from now on. What is there stays.
@@ -141,9 +160,12 @@ impl SimDisk {
         self.lock().contents.values().map(Content::allocated_bytes).sum()
     }
 
-    /// Sets how often in a thousand a sync of a file fails from now on.
+    /// Sets how often in a thousand a sync of a file fails from now on: of any file, or of those alone that are opened
+    /// through a handle for the same directory.
     pub fn set_sync_error_permille(&self, often: u32) {
-        self.lock().sync_error_permille = often;
+        let mut state = self.lock();
+        state.sync_error_permille = often;
+        state.sync_error_root.clone_from(&self.root);
     }
 
     /// Sets how many more operations find a descriptor, where they need one; all, with `u64::MAX`. What was written
@@ -206,11 +228,11 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<SimFile> {
         self.with_descriptor()?;
-        let existing = self.living()?.names.file(path);
+        let existing = self.living()?.names.file(&self.path(path));
         let inode = match (existing, mode) {
             (Err(error), OpenMode::Create) if error.kind() == io::ErrorKind::NotFound => {
                 let mut state = self.changing()?;
-                let inode = state.names.create_file(path)?;
+                let inode = state.names.create_file(&self.path(path))?;
                 state.contents.insert(inode, Content::default());
                 inode
             }
@@ -221,24 +243,24 @@ impl Disk for SimDisk {
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         self.with_descriptor()?;
-        self.living()?.names.list(directory)
+        self.living()?.names.list(&self.path(directory))
     }
 
     fn create_directory(&self, path: &str) -> io::Result<()> {
-        self.changing()?.names.create_directory(path)
+        self.changing()?.names.create_directory(&self.path(path))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.changing()?.names.rename(from, to)
+        self.changing()?.names.rename(&self.path(from), &self.path(to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.changing()?.names.remove(path)
+        self.changing()?.names.remove(&self.path(path))
     }
 
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
         self.with_descriptor()?;
-        self.changing()?.names.sync_directory(directory)
+        self.changing()?.names.sync_directory(&self.path(directory))
     }
 }
 
@@ -280,7 +302,8 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.changing()?;
-        let often = state.sync_error_permille;
+        let struck = state.sync_error_root.is_empty() || state.sync_error_root == self.disk.root;
+        let often = if struck { state.sync_error_permille } else { 0 };
         if often > 0 && state.rng.permille(often) {
             state.counts.failed_syncs += 1;
             let State { rng, contents, .. } = &mut *state;

@@ -7,7 +7,7 @@ impl SimDisk {
     /// brings the old byte back.
     pub fn flip(&self, path: &str, position: u64, mask: u8) {
         let mut state = self.lock();
-        if let Ok(inode) = state.names.file(path) {
+        if let Ok(inode) = state.names.file(&self.path(path)) {
             state.content(inode).flip(position, mask);
         }
     }

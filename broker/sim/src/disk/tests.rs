@@ -21,6 +21,37 @@ fn durable_file(disk: &SimDisk, path: &str, bytes: &[u8]) -> SimFile {
 }
 
 #[test]
+fn a_directory_of_a_disk_is_a_disk_of_its_own_that_shares_its_fate() {
+    let whole = disk();
+    whole.create_directory("second").unwrap();
+    whole.sync_directory("").unwrap();
+    let second = whole.within("second");
+    durable_file(&whole, "a", b"whole");
+    durable_file(&second, "a", b"second");
+    second.open("b", OpenMode::Create).unwrap();
+    second.rename("a", "c").unwrap();
+    assert_eq!((read(&whole, "a"), read(&whole, "second/c")), (b"whole".to_vec(), b"second".to_vec()));
+    assert_eq!(second.within("").list("").unwrap(), ["b", "c"]);
+    let whole = whole.crash(CrashKind::PowerAllLost);
+    assert_eq!(whole.within("second").list("").unwrap(), ["a"], "the newer names were not durable");
+    assert!(second.list("").is_err(), "it is of an earlier life");
+}
+
+#[test]
+fn syncs_fail_in_one_directory_and_not_in_the_other() {
+    let whole = disk();
+    whole.create_directory("second").unwrap();
+    let second = whole.within("second");
+    second.set_sync_error_permille(1000);
+    let file = |disk: &SimDisk| disk.open("a", OpenMode::Create).unwrap();
+    assert!(file(&whole).sync().is_ok());
+    assert!(file(&second).sync().is_err());
+    whole.set_sync_error_permille(1000);
+    assert!(file(&whole).sync().is_err());
+    assert!(file(&second).sync().is_err());
+}
+
+#[test]
 fn reads_see_writes_before_any_sync_and_stop_at_the_end() {
     let disk = disk();
     let file = disk.open("a", OpenMode::Create).unwrap();

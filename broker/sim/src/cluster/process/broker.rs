@@ -1,9 +1,11 @@
-//! The broker's half of a process: its life toward the controller, and one log directory.
+//! The broker's half of a process: its life toward the controller, and its log directories.
 
+mod directories;
 mod effects;
 mod replication;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,21 +14,20 @@ use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, IncrementalAlterConfigs, NewTopic, RegisterBroker, TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
-use ottla_core::ids::{IncarnationId, NodeId, TopicId, TopicPartition};
+use ottla_core::ids::{DirectoryId, IncarnationId, NodeId, TopicId, TopicPartition};
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
 };
-use ottla_core::log::OpenError;
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::replicas::{LogDirectory, Order, Replicas};
+use ottla_core::replicas::Replicas;
 use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
 
 pub(crate) use self::effects::{ShardDone, ShardWork};
-use self::replication::Parked;
+use self::replication::{Parked, recovery_budget};
 use super::{Died, Now, Observation, Output, ReplicaView, StartError};
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
 use crate::cluster::node::{Identity, controller_address, host, node_of_host};
@@ -67,8 +68,12 @@ enum Purpose {
 pub(crate) struct Broker {
     rng: Rng,
     lifecycle: Lifecycle,
-    shard: SimShard,
+    /// One to each log directory; none to one that could not be opened.
+    shards: Vec<Option<SimShard>>,
     replicas: Replicas,
+    directory_ids: Vec<DirectoryId>,
+    /// Whether one of the directories has failed.
+    lacks_directory: bool,
     fetchers: Fetchers,
     /// What followers that are behind may be served.
     recovery: RecoveryBudget,
@@ -87,41 +92,13 @@ pub(crate) struct Broker {
 impl Broker {
     pub(crate) fn start(
         identity: &Identity,
-        disk: SimDisk,
+        disk: &SimDisk,
+        lacks_second: bool,
         now: Now,
         mut rng: Rng,
         observations: &mut Vec<Observation>,
     ) -> Result<Self, StartError> {
-        let opened = SimShard::open(identity.node_id, disk.clone(), now.monotonic)
-            .map_err(|error| StartError::Disk(error.to_string()))?;
-        let mut found = Vec::new();
-        for log in opened.logs {
-            match log.result {
-                Ok((partition, report)) => {
-                    let how = if opened.clean.is_some() {
-                        Happening::LogOpenedClean
-                    } else {
-                        Happening::LogRecovered
-                    };
-                    observations.push(Observation::Happened(how));
-                    if report.cut_bytes > 0 {
-                        observations.push(Observation::Happened(Happening::TailCut));
-                    }
-                    found.push((log.directory, partition));
-                }
-                // Nothing in it was ever acknowledged; the checker will say so if that is wrong.
-                Err(OpenError::Unfinished { .. }) => {}
-                Err(OpenError::Corrupt { directory, .. }) => {
-                    observations.push(Observation::Damaged(directory));
-                }
-                Err(OpenError::Disk(error)) => return Err(StartError::Disk(format!("{error:?}"))),
-            }
-        }
-        let directory =
-            LogDirectory { id: identity.directory_id, holds_metadata_log: identity.is_controller };
-        let mut replicas = Replicas::new(identity.node_id, vec![directory], identity.settings.clone());
-        replicas.opened(0, opened.shard.partitions());
-        observations.push(Observation::Opened(found));
+        let opened = directories::open(identity, disk, lacks_second, now, observations)?;
         let registration = RegisterBroker {
             node_id: identity.node_id,
             cluster_id: identity.cluster_id,
@@ -133,20 +110,23 @@ impl Broker {
                 security_protocol: 0,
             }],
             rack: None,
-            directories: vec![identity.directory_id],
+            directories: identity.log_directories.clone(),
             features: supported_features(),
             previous_epoch: opened.clean,
         };
         let controllers = identity.controllers.iter().map(|node| controller_address(*node)).collect();
         let mut lifecycle = Lifecycle::new(LifecycleConfig::new(registration, controllers), now.monotonic);
-        lifecycle.damaged(opened.shard.damaged().collect());
+        lifecycle.damaged(opened.shards.iter().flatten().flat_map(SimShard::damaged).collect());
+        opened.failed.iter().for_each(|directory| lifecycle.directory_failed(*directory));
         lifecycle.recovered();
         Ok(Self {
             rng,
             state: lifecycle.state(),
             lifecycle,
-            shard: opened.shard,
-            replicas,
+            shards: opened.shards,
+            replicas: opened.replicas,
+            directory_ids: identity.log_directories.clone(),
+            lacks_directory: !opened.failed.is_empty(),
             fetchers: Fetchers::new(identity.node_id, fetch_limits(identity)),
             recovery: recovery_budget(now),
             written_bytes: 0,
@@ -165,20 +145,18 @@ impl Broker {
 
     /// The partitions whose logs it holds.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.shard.partitions()
+        self.open_shards().flat_map(SimShard::partitions)
+    }
+
+    /// Whether one of its log directories has failed: it serves without it, until somebody starts it again.
+    pub(crate) fn lacks_directory(&self) -> bool {
+        self.lacks_directory
     }
 
     /// Its replicas that the controller has assigned, as they see themselves.
     pub(crate) fn replicas(&self) -> impl Iterator<Item = ReplicaView> + '_ {
-        self.shard.partitions().filter_map(|partition| {
-            let machine = self.shard.partition(partition)?;
-            Some(ReplicaView {
-                partition,
-                leads: machine.is_leader().then(|| machine.registration().leader_epoch),
-                high_watermark: machine.high_watermark(),
-                log_end: machine.positions().log_end,
-            })
-        })
+        let working = self.open_shards().filter(|shard| !shard.has_failed());
+        working.flat_map(|shard| shard.partitions().filter_map(|partition| view(shard, partition)))
     }
 
     /// Whether it is in service.
@@ -200,7 +178,7 @@ impl Broker {
         self.end_waits(now, outputs);
         if now.monotonic.since(self.shard_tick_at).as_millis() >= u128::from(SHARD_TICK_MS) {
             self.shard_tick_at = now.monotonic;
-            self.shard.tick(now.monotonic);
+            self.open_shards_mut().for_each(|shard| shard.tick(now.monotonic));
         }
     }
 
@@ -287,23 +265,21 @@ impl Broker {
                 return self.forward(client, number, operation, outputs);
             }
             ClientRequest::Produce { partition, batch, idempotent: _ } => {
-                let batch = Batch {
-                    record_count: record_count(&batch),
-                    bytes: BytesMut::from(&batch[..]),
-                    log_append_time: None,
-                };
-                let producer = Producer { client, number };
-                self.written_bytes += u64::try_from(batch.bytes.len()).unwrap_or(0);
-                self.shard.produce(partition, batch, AckLevel::All, producer, now.wall);
+                let refused = self.produce(now, partition, &batch, Producer { client, number });
                 self.observe_leadership(partition, observations);
-                return;
+                match refused {
+                    Ok(()) => return,
+                    Err(error) => self.refused_produce(now, error),
+                }
             }
             ClientRequest::Fetch { partition, offset, epoch } => {
                 let from = FetchPosition { epoch: Some(epoch), ..FetchPosition::at(offset) };
                 self.fetch(now, partition, from, observations)
             }
             ClientRequest::ListOffsets { partition, epoch } => {
-                match self.shard.list_offset(partition, Some(epoch), OffsetTarget::Latest) {
+                let found = self.shard(partition);
+                match found.and_then(|shard| shard.list_offset(partition, Some(epoch), OffsetTarget::Latest))
+                {
                     Ok(found) => {
                         let in_doubt = self.is_doubtful(now);
                         let told = if in_doubt { Happening::EndInDoubt } else { Happening::EndTold };
@@ -315,6 +291,21 @@ impl Broker {
             }
         };
         outputs.push(Output::Client { client, number, reply });
+    }
+
+    fn produce(
+        &mut self,
+        now: Now,
+        partition: TopicPartition,
+        batch: &[u8],
+        producer: Producer,
+    ) -> Result<(), PartitionError> {
+        let batch =
+            Batch { record_count: record_count(batch), bytes: BytesMut::from(batch), log_append_time: None };
+        let bytes = u64::try_from(batch.bytes.len()).unwrap_or(0);
+        self.shard(partition)?.produce(partition, batch, AckLevel::All, producer, now.wall);
+        self.written_bytes += bytes;
+        Ok(())
     }
 
     /// Sends a client's request on to the active controller.
@@ -340,12 +331,14 @@ impl Broker {
         from: FetchPosition,
         observations: &mut Vec<Observation>,
     ) -> ClientReply {
-        let located = match self.shard.locate(partition, from, 4_000, true) {
+        let located = self.shard(partition).and_then(|shard| shard.locate(partition, from, 4_000, true));
+        let located = match located {
             Ok(located) => located,
             Err(error) => return refused(true, &self.known(now, error).to_string()),
         };
         self.observe_leadership(partition, observations);
-        let latest = self.shard.list_offset(partition, None, OffsetTarget::Latest);
+        let latest = self.shard(partition);
+        let latest = latest.and_then(|shard| shard.list_offset(partition, None, OffsetTarget::Latest));
         let high_watermark = latest.is_ok().then_some(located.readable.high_watermark);
         if located.plan.length == 0 {
             return ClientReply::Fetched { records: Bytes::new(), high_watermark };
@@ -353,14 +346,17 @@ impl Broker {
         match located.plan.run() {
             Ok(records) => ClientReply::Fetched { records, high_watermark },
             Err(error) => {
-                self.shard.disk_failed(&error);
+                if let Ok(shard) = self.shard(partition) {
+                    shard.disk_failed(&error);
+                }
                 refused(true, "the disk failed")
             }
         }
     }
 
-    fn observe_leadership(&self, partition: TopicPartition, observations: &mut Vec<Observation>) {
-        if let Some(machine) = self.shard.partition(partition).filter(|machine| machine.is_leader()) {
+    fn observe_leadership(&mut self, partition: TopicPartition, observations: &mut Vec<Observation>) {
+        let Ok(shard) = self.shard(partition) else { return };
+        if let Some(machine) = shard.partition(partition).filter(|machine| machine.is_leader()) {
             let epoch = machine.registration().leader_epoch;
             observations.push(Observation::LeadsPartition { partition, epoch });
         }
@@ -388,11 +384,13 @@ impl Broker {
             self.replicas.follow(image);
         }
         for ProposalAnswer { partition, made, outcome } in effects.answers {
-            self.shard.proposal_answered(partition, made, outcome);
+            if let Ok(shard) = self.shard(partition) {
+                shard.proposal_answered(partition, made, outcome);
+            }
         }
         if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
             if let Some(eligible) = step.eligible {
-                self.shard.set_peers(eligible, LAG_TIME_MAX);
+                self.open_shards_mut().for_each(|shard| shard.set_peers(Arc::clone(&eligible), LAG_TIME_MAX));
             }
             step.orders.into_iter().for_each(|order| self.order(order));
         }
@@ -402,26 +400,26 @@ impl Broker {
         self.state = self.lifecycle.state();
         // A shard that closes begins nothing more.
         if self.state != BrokerState::Stopped {
-            self.shard.begin_round(now.monotonic);
+            self.open_shards_mut().for_each(|shard| shard.begin_round(now.monotonic));
         }
         self.fetchers.registered(self.lifecycle.epoch());
         self.perform(now, outputs)?;
         while self.fetch_as_follower(now, outputs) {
             self.perform(now, outputs)?;
         }
-        if self.state == BrokerState::Stopped && self.shard.is_idle() && !self.closed {
-            self.shard.close(self.lifecycle.epoch()).map_err(|error| Died(error.to_string()))?;
+        let working = |shard: &&mut SimShard| !shard.has_failed();
+        if self.state == BrokerState::Stopped && self.is_idle() && !self.closed {
+            let epoch = self.lifecycle.epoch();
+            for shard in self.open_shards_mut().filter(working) {
+                shard.close(epoch).map_err(|error| Died(error.to_string()))?;
+            }
             self.closed = true;
         }
         Ok(())
     }
 
-    fn order(&mut self, order: Order) {
-        match order {
-            Order::Assign { assignment, .. } => self.shard.assign(*assignment),
-            Order::Remove { partition, .. } => self.shard.remove(partition),
-            Order::SetAside { partition, .. } => self.shard.set_aside(partition),
-        }
+    fn is_idle(&self) -> bool {
+        self.open_shards().all(|shard| shard.has_failed() || shard.is_idle())
     }
 
     fn call(
@@ -440,14 +438,14 @@ impl Broker {
     }
 }
 
-/// So little a second that whoever catches up has to wait now and then, and enough for four at once to be done before a
-/// run must end.
-const RECOVERY_BYTES_PER_SECOND: u64 = 100_000;
-
-fn recovery_budget(now: Now) -> RecoveryBudget {
-    let mut budget = RecoveryBudget::default();
-    budget.set_rate(now.monotonic, Some(RECOVERY_BYTES_PER_SECOND));
-    budget
+fn view(shard: &SimShard, partition: TopicPartition) -> Option<ReplicaView> {
+    let machine = shard.partition(partition)?;
+    Some(ReplicaView {
+        partition,
+        leads: machine.is_leader().then(|| machine.registration().leader_epoch),
+        high_watermark: machine.high_watermark(),
+        log_end: machine.positions().log_end,
+    })
 }
 
 fn fetch_limits(identity: &Identity) -> FetchLimits {

@@ -37,7 +37,8 @@ pub(crate) struct Now {
 pub(crate) enum DiskWork {
     Persist(PersistWork),
     Snapshot(SnapshotWork),
-    Shard(ShardWork),
+    /// Of one of the log directories.
+    Shard(usize, ShardWork),
 }
 
 /// Work that was done, or not.
@@ -45,7 +46,7 @@ pub(crate) enum DiskWork {
 pub(crate) enum DiskDone {
     Persisted(PersistDone),
     SnapshotWritten(PersistOutcome),
-    Shard(ShardDone),
+    Shard(usize, ShardDone),
 }
 
 /// What a process wants done.
@@ -118,7 +119,7 @@ pub(crate) fn start(node: &Node, now: Now, rng: Rng) -> Result<Process, StartErr
         true => Some(Controller::start(identity, node.disk.clone(), now, rng.fork("elections").bits())?),
         false => None,
     };
-    let broker = Broker::start(identity, node.disk.clone(), now, rng, &mut observations)?;
+    let broker = Broker::start(identity, &node.disk, node.lacks_second, now, rng, &mut observations)?;
     Ok(Process { controller, broker, outputs: Vec::new(), observations })
 }
 
@@ -152,6 +153,11 @@ impl Process {
     /// Whether its controller has nothing in its log that is not committed, and changes no voters.
     pub(crate) fn is_settled(&self) -> bool {
         self.controller.as_ref().is_some_and(Controller::is_settled)
+    }
+
+    /// Whether its broker goes on without one of its log directories.
+    pub(crate) fn lacks_directory(&self) -> bool {
+        self.broker.lacks_directory()
     }
 
     /// Whether its broker is in service.
@@ -278,7 +284,7 @@ impl Process {
                 let controller = self.controller.as_ref().expect("only a controller takes snapshots");
                 DiskDone::SnapshotWritten(controller.write_snapshot(&work))
             }
-            DiskWork::Shard(work) => DiskDone::Shard(self.broker.run(&work)),
+            DiskWork::Shard(shard, work) => DiskDone::Shard(shard, Broker::run(&work)),
         }
     }
 
@@ -293,7 +299,7 @@ impl Process {
                 let controller = self.controller.as_mut().expect("only a controller takes snapshots");
                 controller.snapshot_written(now, outcome);
             }
-            DiskDone::Shard(done) => self.broker.disk_done(done),
+            DiskDone::Shard(shard, done) => self.broker.disk_done(shard, done),
         }
         self.settle(now)
     }
@@ -317,13 +323,13 @@ impl DiskDone {
         match self {
             Self::Persisted(done) => format!("persisted {} {:?}", done.number, done.outcome),
             Self::SnapshotWritten(outcome) => format!("wrote a metadata snapshot {outcome:?}"),
-            Self::Shard(ShardDone::Synced(partition, number, result)) => {
+            Self::Shard(_, ShardDone::Synced(partition, number, result)) => {
                 format!("synced {} job {} {}", partition.partition, number.0, result.is_ok())
             }
-            Self::Shard(ShardDone::Checkpointed(logs, result)) => {
+            Self::Shard(_, ShardDone::Checkpointed(logs, result)) => {
                 format!("wrote checkpoints of {} logs {}", logs.len(), result.is_ok())
             }
-            Self::Shard(ShardDone::Removed(result)) => format!("removed logs: {}", result.is_ok()),
+            Self::Shard(_, ShardDone::Removed(result)) => format!("removed logs: {}", result.is_ok()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the shard wants done, and the work of its disk.
+//! What the shards want done, and the work of its disk.
 
 use std::io;
 
@@ -8,9 +8,11 @@ use ottla_core::partition::PartitionError;
 use ottla_core::shard::{CheckpointJob, Effect, RemovalJob};
 
 use super::super::{Died, DiskWork, Now, Output};
-use super::{Broker, Producer, refused};
+use super::{Broker, Producer, SimShard, refused};
 use crate::cluster::client_messages::ClientReply;
 use crate::disk::SimDisk;
+
+type SimEffect = Effect<SimDisk, Producer, u64>;
 
 /// Work for the threads that sync a log directory.
 pub(crate) enum ShardWork {
@@ -28,7 +30,7 @@ pub(crate) enum ShardDone {
 }
 
 impl Broker {
-    pub(crate) fn run(&self, work: &ShardWork) -> ShardDone {
+    pub(crate) fn run(work: &ShardWork) -> ShardDone {
         match work {
             ShardWork::Sync(partition, job) => ShardDone::Synced(*partition, job.number(), job.run()),
             ShardWork::Checkpoint(job) => ShardDone::Checkpointed(job.logs(), job.run()),
@@ -42,57 +44,76 @@ impl Broker {
         }
     }
 
-    pub(crate) fn disk_done(&mut self, done: ShardDone) {
+    pub(crate) fn disk_done(&mut self, shard: usize, done: ShardDone) {
+        let shard = self.shards[shard].as_mut().expect("only a shard that is there has work");
         match done {
             ShardDone::Synced(partition, number, result) => {
-                self.shard.sync_finished(partition, number, result);
+                shard.sync_finished(partition, number, result);
             }
-            ShardDone::Checkpointed(logs, result) => self.shard.checkpoint_finished(logs, result),
+            ShardDone::Checkpointed(logs, result) => shard.checkpoint_finished(logs, result),
             ShardDone::Removed(Ok(())) => {}
-            ShardDone::Removed(Err(error)) => self.shard.disk_failed(&error),
+            ShardDone::Removed(Err(error)) => shard.disk_failed(&error),
         }
     }
 
-    /// Does what the shard wants done.
+    pub(super) fn refused_produce(&self, now: Now, error: PartitionError) -> ClientReply {
+        let certain = never_written(&error);
+        refused(certain, &self.known(now, error).to_string())
+    }
+
+    /// Does what the shards want done.
     pub(super) fn perform(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Died> {
-        for effect in self.shard.take_effects() {
+        for shard in 0..self.shards.len() {
+            let effects = self.shards[shard].as_mut().map(SimShard::take_effects).unwrap_or_default();
+            self.perform_of(shard, effects, now, outputs)?;
+        }
+        Ok(())
+    }
+
+    fn perform_of(
+        &mut self,
+        shard: usize,
+        effects: Vec<SimEffect>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Died> {
+        for effect in effects {
             match effect {
                 Effect::Answer { waiting: Producer { client, number }, result } => {
                     let reply = match result {
                         Ok(produced) => ClientReply::Produced { base_offset: produced.base_offset },
-                        Err(error) => {
-                            let certain = never_written(&error);
-                            refused(certain, &self.known(now, error).to_string())
-                        }
+                        Err(error) => self.refused_produce(now, error),
                     };
                     outputs.push(Output::Client { client, number, reply });
                 }
                 Effect::AlterIsr { partition, proposal } => self.lifecycle.propose(partition, proposal),
                 Effect::Follow { partition, from } => {
-                    self.fetchers.follow(now.monotonic, 0, partition, from);
+                    self.fetchers.follow(now.monotonic, shard, partition, from);
                 }
                 Effect::Wake(token) => self.woken(now, token, outputs),
                 Effect::SetAside { .. } => {}
-                Effect::Damage { .. } => self.lifecycle.damaged(self.shard.damaged().collect()),
+                Effect::Damage { .. } => {
+                    let damaged = self.open_shards().flat_map(SimShard::damaged).collect();
+                    self.lifecycle.damaged(damaged);
+                }
                 Effect::Sync(jobs) => {
                     for (partition, job) in jobs {
-                        self.give_disk(ShardWork::Sync(partition, job), outputs);
+                        give_disk(shard, ShardWork::Sync(partition, job), outputs);
                     }
                 }
-                Effect::Checkpoint(job) => self.give_disk(ShardWork::Checkpoint(job), outputs),
-                Effect::Remove(job) => self.give_disk(ShardWork::Remove(job), outputs),
+                Effect::Checkpoint(job) => give_disk(shard, ShardWork::Checkpoint(job), outputs),
+                Effect::Remove(job) => give_disk(shard, ShardWork::Remove(job), outputs),
                 Effect::Failed { error } => {
-                    let end = self.replicas.failed(0).expect("the only directory is the last one");
-                    return Err(Died(format!("{end}: {error}")));
+                    self.directory_failed(shard).map_err(|end| Died(format!("{end}: {error}")))?;
                 }
             }
         }
         Ok(())
     }
+}
 
-    fn give_disk(&mut self, work: ShardWork, outputs: &mut Vec<Output>) {
-        outputs.push(Output::Disk(DiskWork::Shard(work)));
-    }
+fn give_disk(shard: usize, work: ShardWork, outputs: &mut Vec<Output>) {
+    outputs.push(Output::Disk(DiskWork::Shard(shard, work)));
 }
 
 /// Whether a refused produce certainly left nothing in the log. `NotLeader` and `Storage` may come before

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ottla_core::ids::{NodeId, TopicPartition};
 use ottla_core::partition::{FollowerFetch, PartitionError};
-use ottla_core::replication::recovery::Behind;
+use ottla_core::replication::recovery::{Behind, RecoveryBudget};
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
 use ottla_core::shard::{FetchPosition, FollowFrom, ReadsTo, Replicated};
 use ottla_core::time::Monotonic;
@@ -11,12 +11,23 @@ use ottla_core::time::Monotonic;
 use super::super::{Now, Output};
 use super::Broker;
 
+/// So little a second that whoever catches up has to wait now and then, and enough for four at once to be done before a
+/// run must end.
+const RECOVERY_BYTES_PER_SECOND: u64 = 100_000;
+
 /// A follower's request that waits for something new.
 pub(crate) struct Parked {
     /// The node and its life.
     from: (NodeId, u64),
     fetch: ReplicaFetch,
     ends: Monotonic,
+}
+
+/// What a broker may serve followers that are behind.
+pub(super) fn recovery_budget(now: Now) -> RecoveryBudget {
+    let mut budget = RecoveryBudget::default();
+    budget.set_rate(now.monotonic, Some(RECOVERY_BYTES_PER_SECOND));
+    budget
 }
 
 impl Broker {
@@ -45,7 +56,9 @@ impl Broker {
             outputs.push(Output::ReplicaFetch { to: fetch.leader, fetch });
         }
         for delivery in effects.deliveries {
-            self.shard.replicate(delivery.partition, delivery.part, now.wall);
+            if let Some(shard) = &mut self.shards[delivery.shard] {
+                shard.replicate(delivery.partition, delivery.part, now.wall);
+            }
         }
         any
     }
@@ -81,8 +94,10 @@ impl Broker {
         self.next_token += 1;
         let token = self.next_token;
         for (partition, from) in &parked.fetch.partitions {
+            let Some(held) = self.replicas.routes().get(partition) else { continue };
+            let Some(shard) = &mut self.shards[held.shard] else { continue };
             let alive = |token: &u64| self.parked.contains_key(token);
-            self.shard.watch(*partition, ReadsTo::LogEnd, from.offset, token, alive);
+            shard.watch(*partition, ReadsTo::LogEnd, from.offset, token, alive);
         }
         self.parked.insert(token, parked);
     }
@@ -108,9 +123,10 @@ impl Broker {
         };
         let bytes_max = fetch.partition_bytes_max.min(*left);
         let first = *left == fetch.bytes_max;
-        let shard = &mut self.shard;
-        let located = match shard.locate_for_follower(partition, follower, position, bytes_max, first, behind)
-        {
+        let located = self.shard(partition).and_then(|shard| {
+            shard.locate_for_follower(partition, follower, position, bytes_max, first, behind)
+        });
+        let located = match located {
             Ok(located) => located,
             Err(PartitionError::OffsetOutOfRange { asked, log_start, .. }) if asked < log_start => {
                 return Some(Replicated::BelowLogStart(log_start));
@@ -122,7 +138,14 @@ impl Broker {
         }
         let bytes = match located.plan.length {
             0 => Bytes::new(),
-            _ => located.plan.run().inspect_err(|error| self.shard.disk_failed(error)).ok()?,
+            _ => {
+                let failed = |error: &_| {
+                    if let Ok(shard) = self.shard(partition) {
+                        shard.disk_failed(error);
+                    }
+                };
+                located.plan.run().inspect_err(failed).ok()?
+            }
         };
         if located.is_behind {
             self.recovery.record(now.monotonic, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
