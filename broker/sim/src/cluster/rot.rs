@@ -72,7 +72,10 @@ impl Rot {
 impl Simulation {
     /// A node is about to start: perhaps a bit on its disk is another by now.
     pub(super) fn rot(&mut self, id: NodeId) {
-        if !self.options.faults.bit_rot || self.calm || self.unrepaired().is_some() {
+        // What is damaged is found, also where its topic is gone and the node has yet to hear of that.
+        let lies_there = |rot: &Rot| rot.is_in_place(&self.nodes[&rot.node].disk);
+        let is_busy = self.unrepaired().is_some() || self.rot.as_ref().is_some_and(lies_there);
+        if !self.options.faults.bit_rot || self.calm || is_busy {
             return;
         }
         self.forget_rot();
