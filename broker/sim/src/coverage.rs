@@ -30,7 +30,7 @@ pub enum Happening {
     StoppedAlone,
     /// A node stood still.
     Pause,
-    /// A controller lost its volume.
+    /// A node lost its volume.
     LostVolume,
     /// A controller was to vote.
     VoterAdded,
@@ -196,7 +196,7 @@ impl Happening {
             Self::OrderlyStop => "stopped in order",
             Self::StoppedAlone => "stopped without leave",
             Self::Pause => "stood still",
-            Self::LostVolume => "controller lost its volume",
+            Self::LostVolume => "node lost its volume",
             Self::VoterAdded => "controller to get a vote",
             Self::VoterRemoved => "voter to lose its vote",
             Self::Cut => "network cut",

@@ -11,8 +11,10 @@ use crate::rng::Rng;
 pub struct Options {
     /// The seed.
     pub seed: u64,
-    /// How many nodes are controller and broker at once; their ids come first.
-    pub combined_count: u32,
+    /// How many nodes are controllers; their ids come first.
+    pub controller_count: u32,
+    /// Whether they are nothing else (`process.roles=controller`), rather than brokers too.
+    pub controllers_alone: bool,
     /// How many of them vote when the cluster is new. The others follow.
     pub first_voter_count: u32,
     /// How many nodes are brokers alone; their ids follow.
@@ -64,7 +66,7 @@ pub struct Faults {
     pub power_loss_of_all: bool,
     /// A node stands still for a while.
     pub pause: bool,
-    /// A minority of the controllers loses its volume.
+    /// A minority of the controllers loses its volume, or a broker does.
     pub lost_volume: bool,
     /// The network is cut between nodes, in one direction or both.
     pub partition: bool,
@@ -123,22 +125,20 @@ impl Options {
     /// What a seed decides.
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed).fork("options");
-        let mut combined_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        let mut controller_count = *rng.pick(&[1, 3, 3, 3, 3, 5]);
         // Drawn apart, so that other seeds stay what they are.
         let mut members = Rng::new(seed).fork("membership");
-        let membership = combined_count >= 3 && members.permille(250);
-        let mut first_voter_count = combined_count;
+        let membership = controller_count >= 3 && members.permille(250);
+        let mut first_voter_count = controller_count;
         if membership {
-            combined_count = 5;
+            controller_count = 5;
             first_voter_count = *members.pick(&[1, 3, 3, 5]);
         }
         let broker_count = *rng.pick(&[0, 0, 1, 2]);
-        let replication_factor = match combined_count + broker_count {
-            1 => 1,
-            2 => *rng.pick(&[1, 2, 2]),
-            _ => *rng.pick(&[1, 2, 3, 3, 3]),
-        };
-        let min_insync_replicas = if replication_factor > 1 { *rng.pick(&[1, 2, 2]) } else { 1 };
+        let alone = controllers_alone(Rng::new(seed).fork("roles"));
+        let broker_count = alone.unwrap_or(broker_count);
+        let serving_count = if alone.is_some() { broker_count } else { controller_count + broker_count };
+        let (replication_factor, min_insync_replicas) = copies(&mut rng, serving_count);
         // With a minimum of one the ISR may come down to a volume that is lost already, and nobody knows who else
         // has all of it.
         let spares_a_volume = replication_factor == 1 || min_insync_replicas > 1;
@@ -149,7 +149,7 @@ impl Options {
             power_loss: often(600) && synced,
             power_loss_of_all: often(300) && synced,
             pause: often(300),
-            lost_volume: often(300) && combined_count >= 3 && spares_a_volume && synced,
+            lost_volume: often(300) && controller_count >= 3 && spares_a_volume && synced,
             partition: often(500),
             sync_error: often(200) && synced,
             disk_full: often(150) && synced,
@@ -162,8 +162,8 @@ impl Options {
         // Drawn apart, so that a seed without moves does what it did before there were any.
         let mut moves = Rng::new(seed).fork("moves");
         // A volume may be lost only where a second copy holds everything, before, during and after a move.
-        let may_move = combined_count + broker_count > 1
-            && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
+        let may_move =
+            serving_count > 1 && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
         let reassignment_interval_ms =
             (may_move && moves.permille(350)).then(|| *moves.pick(&[100, 400, 1_000, 3_000]));
         let copies = Copies {
@@ -176,7 +176,8 @@ impl Options {
         Self {
             seed,
             reassignment_interval_ms,
-            combined_count,
+            controller_count,
+            controllers_alone: alone.is_some(),
             first_voter_count,
             broker_count,
             replication_factor,
@@ -216,7 +217,8 @@ impl Options {
             bit_rot: false,
         };
         Self {
-            combined_count: 3,
+            controller_count: 3,
+            controllers_alone: false,
             first_voter_count: 3,
             broker_count: 0,
             replication_factor: 3,
@@ -242,6 +244,21 @@ fn second_directories(seed: u64) -> (bool, bool) {
     let mut rng = Rng::new(seed).fork("directories");
     let two = rng.permille(300);
     (two, two && rng.permille(600))
+}
+
+/// How many brokers there are where controllers are nothing else.
+fn controllers_alone(mut rng: Rng) -> Option<u32> {
+    rng.permille(200).then(|| *rng.pick(&[1, 2, 3, 3, 4]))
+}
+
+/// How many replicas a partition has, and how many of them must be in sync.
+fn copies(rng: &mut Rng, serving_count: u32) -> (i16, i16) {
+    let replication_factor = match serving_count {
+        1 => 1,
+        2 => *rng.pick(&[1, 2, 2]),
+        _ => *rng.pick(&[1, 2, 3, 3, 3]),
+    };
+    (replication_factor, if replication_factor > 1 { *rng.pick(&[1, 2, 2]) } else { 1 })
 }
 
 fn conditions(rng: &mut Rng) -> Conditions {
@@ -273,8 +290,19 @@ mod tests {
     }
 
     #[test]
+    fn controllers_alone_leave_a_broker_to_serve() {
+        let alone: Vec<Options> =
+            (0..300).map(Options::of).filter(|options| options.controllers_alone).collect();
+        assert!(alone.len() > 30);
+        assert!(alone.iter().all(|options| {
+            let most = options.replication_factor.max(1);
+            options.broker_count >= u32::try_from(most).unwrap()
+        }));
+    }
+
+    #[test]
     fn a_volume_is_lost_only_where_a_majority_remains() {
-        let few = (0..300).map(Options::of).filter(|options| options.combined_count < 3);
+        let few = (0..300).map(Options::of).filter(|options| options.controller_count < 3);
         assert!(few.into_iter().all(|options| !options.faults.lost_volume));
     }
 }

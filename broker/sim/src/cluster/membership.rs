@@ -52,7 +52,8 @@ impl Simulation {
 
     /// Nodes whose volume may be lost now: while every earlier loss has been made good, no change of the voters is on
     /// its way, and every controller has that on its disk, so that a majority of the voters always holds what was
-    /// promised; and only where another replica in sync holds what was acknowledged.
+    /// promised; and only where another replica in sync holds what was acknowledged. Brokers that are nothing else lose
+    /// theirs where controllers have no replicas to lose.
     pub(super) fn expendable(&self) -> Vec<NodeId> {
         let controllers = || self.nodes.values().filter(|node| node.identity.is_controller);
         let is: BTreeMap<NodeId, DirectoryId> =
@@ -72,7 +73,9 @@ impl Simulation {
         // Of one or two voters each is needed.
         let spares_a_voter = voters.len() >= 3;
         let expendable = is.into_keys().filter(|id| spares_a_voter || !voters.contains_key(id));
-        expendable.filter(|id| self.checks.committed.spares(*id)).collect()
+        let brokers = self.nodes.values().filter(|_| self.options.controllers_alone);
+        let brokers = brokers.filter(|node| node.identity.is_broker).map(|node| node.identity.node_id);
+        expendable.chain(brokers).filter(|id| self.checks.committed.spares(*id)).collect()
     }
 
     /// The voters, if no log holds anything that is not committed and nobody waits for others.

@@ -362,13 +362,19 @@ impl Simulation {
         None
     }
 
+    /// The nodes that are brokers.
+    fn brokers(&self) -> Vec<NodeId> {
+        let brokers = self.nodes.values().filter(|node| node.identity.is_broker);
+        brokers.map(|node| node.identity.node_id).collect()
+    }
+
     fn lives(&self, node: NodeId, life: u64) -> bool {
         let node = &self.nodes[&node];
         node.life == life && node.process.is_some()
     }
 
     fn client_step(&mut self, id: u32) {
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let nodes = self.brokers();
         let time_ms = self.events.now().0 / 1000;
         let client = self.clients.get_mut(&id).expect("clients do not go");
         let excused = self.checks.excused().clone();

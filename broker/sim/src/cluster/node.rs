@@ -38,6 +38,7 @@ pub(crate) struct Identity {
     /// Of all of them, in the order of [`PLACES`].
     pub(crate) log_directories: Vec<DirectoryId>,
     pub(crate) is_controller: bool,
+    pub(crate) is_broker: bool,
     /// What a properties file would set.
     pub(crate) settings: Settings,
     /// The nodes that are controllers: where a node finds the quorum.
@@ -93,8 +94,8 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
     let numbered = |range: std::ops::Range<u32>| -> Vec<NodeId> {
         range.map(|number| NodeId(i32::try_from(number * options.id_step).expect("few nodes"))).collect()
     };
-    let controllers = numbered(0..options.combined_count);
-    let brokers = numbered(options.combined_count..options.combined_count + options.broker_count);
+    let controllers = numbered(0..options.controller_count);
+    let brokers = numbered(options.controller_count..options.controller_count + options.broker_count);
     let mut nodes = BTreeMap::new();
     for node_id in controllers.iter().chain(&brokers) {
         let directory_id = DirectoryId(ids.uuid());
@@ -104,6 +105,7 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             directory_id,
             log_directories: vec![directory_id],
             is_controller: controllers.contains(node_id),
+            is_broker: brokers.contains(node_id) || !options.controllers_alone,
             controllers: controllers.clone(),
             settings: settings(options),
         };
@@ -123,7 +125,7 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             counts_at_start: Counts::default(),
             lost_disks: Vec::new(),
         };
-        if options.second_directories {
+        if options.second_directories && node.identity.is_broker {
             node.make_second_directory();
         }
         nodes.insert(*node_id, node);

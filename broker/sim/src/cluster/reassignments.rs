@@ -76,9 +76,9 @@ impl Reassignments {
 impl Simulation {
     /// Asks every controller for the next move: one of them may be active.
     pub(super) fn reassign(&mut self) -> Result<(), Violation> {
+        let nodes = self.brokers();
         let Some(reassignments) = self.reassignments.as_mut().filter(|_| !self.calm) else { return Ok(()) };
         let wait = reassignments.wait_ms();
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         let asked = self.checks.committed.newest().and_then(|image| reassignments.draw(image, &nodes));
         self.events.at(self.events.now().plus_millis(wait), Event::Reassign);
         let Some(asked) = asked else { return Ok(()) };

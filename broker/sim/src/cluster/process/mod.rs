@@ -106,7 +106,9 @@ pub(crate) enum StartError {
 /// See the module's text.
 pub(crate) struct Process {
     controller: Option<Controller>,
-    broker: Broker,
+    broker: Option<Broker>,
+    /// Whether it was told to stop.
+    stops: bool,
     outputs: Vec<Output>,
     observations: Vec<Observation>,
 }
@@ -119,8 +121,11 @@ pub(crate) fn start(node: &Node, now: Now, rng: Rng) -> Result<Process, StartErr
         true => Some(Controller::start(identity, node.disk.clone(), now, rng.fork("elections").bits())?),
         false => None,
     };
-    let broker = Broker::start(identity, &node.disk, node.lacks_second, now, rng, &mut observations)?;
-    Ok(Process { controller, broker, outputs: Vec::new(), observations })
+    let broker = match identity.is_broker {
+        true => Some(Broker::start(identity, &node.disk, node.lacks_second, now, rng, &mut observations)?),
+        false => None,
+    };
+    Ok(Process { controller, broker, stops: false, outputs: Vec::new(), observations })
 }
 
 impl Process {
@@ -136,8 +141,9 @@ impl Process {
 
     /// How much of the metadata log both halves have applied.
     pub(crate) fn applied(&self) -> MetadataOffset {
-        let broker = self.broker.image().offset;
-        self.controller.as_ref().map_or(broker, |controller| controller.image().offset.min(broker))
+        let broker = self.broker.as_ref().map(|broker| broker.image().offset);
+        let controller = self.controller.as_ref().map(|controller| controller.image().offset);
+        broker.into_iter().chain(controller).min().unwrap_or_default()
     }
 
     /// Whether its controller has applied these voters, and nothing of that still waits for the disk.
@@ -157,22 +163,22 @@ impl Process {
 
     /// Whether its broker goes on without one of its log directories.
     pub(crate) fn lacks_directory(&self) -> bool {
-        self.broker.lacks_directory()
+        self.broker.as_ref().is_some_and(Broker::lacks_directory)
     }
 
-    /// Whether its broker is in service.
+    /// Whether its broker is in service, if it is one.
     pub(crate) fn is_running(&self) -> bool {
-        self.broker.is_running()
+        self.broker.as_ref().is_none_or(Broker::is_running)
     }
 
     /// The partitions whose logs its broker holds.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.broker.partitions()
+        self.broker.iter().flat_map(Broker::partitions)
     }
 
     /// Its replicas that the controller has assigned, as they see themselves.
     pub(crate) fn replicas(&self) -> impl Iterator<Item = ReplicaView> + '_ {
-        self.broker.replicas()
+        self.broker.iter().flat_map(Broker::replicas)
     }
 
     /// Stops in order, step by step; see [`Process::has_stopped`].
@@ -180,12 +186,15 @@ impl Process {
         if let Some(controller) = &mut self.controller {
             controller.resign();
         }
-        self.broker.shut_down(now);
+        if let Some(broker) = &mut self.broker {
+            broker.shut_down(now);
+        }
+        self.stops = true;
     }
 
     /// Whether it has stopped in order, and may end.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.broker.has_closed()
+        self.stops && self.broker.as_ref().is_none_or(Broker::has_closed)
     }
 
     /// Time goes on.
@@ -193,7 +202,9 @@ impl Process {
         if let Some(controller) = &mut self.controller {
             controller.tick(now);
         }
-        self.broker.tick(now, &mut self.outputs);
+        if let Some(broker) = &mut self.broker {
+            broker.tick(now, &mut self.outputs);
+        }
         self.settle(now)
     }
 
@@ -234,7 +245,9 @@ impl Process {
 
     /// A controller's answer has come, or the time for it is over.
     pub(crate) fn rpc_reply(&mut self, now: Now, number: u64, reply: Option<CallResult>) -> Result<(), Died> {
-        self.broker.replied(now, number, reply, &mut self.outputs, &mut self.observations);
+        if let Some(broker) = &mut self.broker {
+            broker.replied(now, number, reply, &mut self.outputs, &mut self.observations);
+        }
         self.settle(now)
     }
 
@@ -246,7 +259,9 @@ impl Process {
         life: u64,
         fetch: ReplicaFetch,
     ) -> Result<(), Died> {
-        self.broker.replica_fetch(now, (node, life), fetch, &mut self.outputs);
+        if let Some(broker) = &mut self.broker {
+            broker.replica_fetch(now, (node, life), fetch, &mut self.outputs);
+        }
         self.settle(now)
     }
 
@@ -257,7 +272,9 @@ impl Process {
         number: FetchNumber,
         reply: Option<Vec<ReplicaReply>>,
     ) -> Result<(), Died> {
-        self.broker.replica_reply(now, number, reply);
+        if let Some(broker) = &mut self.broker {
+            broker.replica_reply(now, number, reply);
+        }
         self.settle(now)
     }
 
@@ -269,7 +286,9 @@ impl Process {
         number: u64,
         request: ClientRequest,
     ) -> Result<(), Died> {
-        self.broker.client(now, client, number, request, &mut self.outputs, &mut self.observations);
+        if let Some(broker) = &mut self.broker {
+            broker.client(now, client, number, request, &mut self.outputs, &mut self.observations);
+        }
         self.settle(now)
     }
 
@@ -299,7 +318,10 @@ impl Process {
                 let controller = self.controller.as_mut().expect("only a controller takes snapshots");
                 controller.snapshot_written(now, outcome);
             }
-            DiskDone::Shard(shard, done) => self.broker.disk_done(shard, done),
+            DiskDone::Shard(shard, done) => {
+                let broker = self.broker.as_mut().expect("only a broker has log directories");
+                broker.disk_done(shard, done);
+            }
         }
         self.settle(now)
     }
@@ -313,7 +335,10 @@ impl Process {
                 self.outputs.push(Output::RpcReply { to: node, life, number, reply });
             }
         }
-        self.broker.settle(now, &mut self.outputs, &mut self.observations)
+        match &mut self.broker {
+            Some(broker) => broker.settle(now, &mut self.outputs, &mut self.observations),
+            None => Ok(()),
+        }
     }
 }
 
