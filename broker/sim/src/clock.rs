@@ -56,6 +56,11 @@ impl Clock {
         Monotonic(10_000 + u64::try_from(shown / 1000).expect("a clock does not run backwards"))
     }
 
+    /// Somebody sets the wall clock, forward or back.
+    pub fn jump(&mut self, by_ms: i64) {
+        self.wall_at_start += by_ms;
+    }
+
     /// What its wall clock shows.
     pub fn wall(&self, now: SimTime) -> Wall {
         Wall(self.wall_at_start + i64::try_from(now.0 / 1000).expect("simulations are short"))
@@ -76,5 +81,13 @@ mod tests {
             last = now;
         }
         assert!(last < Monotonic(10_000 + 30_000), "it runs slow");
+    }
+
+    #[test]
+    fn a_wall_clock_jumps_and_the_monotonic_one_stays() {
+        let mut clock = Clock::new(SimTime(500), 0, 70_000);
+        let (time, before) = (SimTime(1_000_500), clock.monotonic(SimTime(1_000_500)));
+        clock.jump(-5_000);
+        assert_eq!((clock.wall(time), clock.monotonic(time)), (Wall(66_000), before));
     }
 }

@@ -38,6 +38,8 @@ pub enum Happening {
     VoterRemoved,
     /// The network was cut.
     Cut,
+    /// Somebody set the wall clock of a node.
+    ClockJumped,
     /// A request for another ISR came once more, late.
     LateRequest,
     /// A message was lost, without a cut.
@@ -122,7 +124,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -139,6 +141,7 @@ impl Happening {
         Self::VoterAdded,
         Self::VoterRemoved,
         Self::Cut,
+        Self::ClockJumped,
         Self::LateRequest,
         Self::MessageLost,
         Self::MessageRepeated,
@@ -200,6 +203,7 @@ impl Happening {
             Self::VoterAdded => "controller to get a vote",
             Self::VoterRemoved => "voter to lose its vote",
             Self::Cut => "network cut",
+            Self::ClockJumped => "wall clock jumped",
             Self::LateRequest => "request came again late",
             Self::MessageLost => "message lost",
             Self::MessageRepeated => "message came twice",

@@ -75,6 +75,13 @@ pub enum Fault {
         /// How long.
         ms: u64,
     },
+    /// Somebody sets the wall clock of a node.
+    JumpClock {
+        /// Which node's.
+        node: NodeId,
+        /// How far, forward or back.
+        by_ms: i64,
+    },
     /// A node's disk is full but for some bytes.
     DiskFull {
         /// Which node's.
@@ -101,6 +108,7 @@ pub struct Nemesis {
     rng: Rng,
     kinds: Vec<Kind>,
     interval_ms: u64,
+    clock_jump_ms_max: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +123,7 @@ enum Kind {
     SyncError,
     DiskFull,
     Restart,
+    JumpClock,
 }
 
 impl Nemesis {
@@ -148,9 +157,11 @@ impl Nemesis {
             (restart, Kind::Restart),
             (membership, Kind::ChangeVoters),
             (membership, Kind::ChangeVoters),
+            (options.clock_jump_ms_max.is_some(), Kind::JumpClock),
         ];
         let kinds = kinds.into_iter().filter(|(allowed, _)| *allowed).map(|(_, kind)| kind).collect();
-        Self { rng, kinds, interval_ms: options.fault_interval_ms }
+        let clock_jump_ms_max = options.clock_jump_ms_max.unwrap_or_default();
+        Self { rng, kinds, interval_ms: options.fault_interval_ms, clock_jump_ms_max }
     }
 
     /// How long until the next fault.
@@ -192,6 +203,10 @@ impl Nemesis {
             // So long that the last one to stop does not see the first one again.
             Kind::Restart if self.rng.permille(200) => Fault::RestartOfAll { down_ms: down_ms.max(6_000) },
             Kind::Restart => Fault::Restart { node, down_ms },
+            Kind::JumpClock => {
+                let by_ms = self.rng.below(2 * self.clock_jump_ms_max + 1).cast_signed();
+                Fault::JumpClock { node, by_ms: by_ms - self.clock_jump_ms_max.cast_signed() }
+            }
             Kind::DiskFull => Fault::DiskFull { node, room_bytes: self.rng.below(64 << 10), ms },
         })
     }

@@ -51,6 +51,9 @@ pub struct Options {
     pub conditions: Conditions,
     /// The most one persist or sync takes, in microseconds.
     pub sync_micros_max: u64,
+    /// How far the wall clock of a running process may jump, forward or back; it does not where this is none. Where it
+    /// does, leaders stamp records with it.
+    pub clock_jump_ms_max: Option<u64>,
     /// Whether machines accept connections for processes that died, so that probes say nothing.
     pub sidecars: bool,
 }
@@ -196,6 +199,7 @@ impl Options {
             // Drawn apart, too.
             second_directories: second_directories(seed).0,
             sidecars: rng.permille(200),
+            clock_jump_ms_max: clock_jumps(Rng::new(seed).fork("clock jumps")),
         }
     }
 
@@ -233,6 +237,7 @@ impl Options {
             chaos_ms: 5_000,
             conditions: Conditions::CALM,
             sync_micros_max: 1_000,
+            clock_jump_ms_max: None,
             faults,
             ..Self::of(seed)
         }
@@ -259,6 +264,11 @@ fn copies(rng: &mut Rng, serving_count: u32) -> (i16, i16) {
         _ => *rng.pick(&[1, 2, 3, 3, 3]),
     };
     (replication_factor, if replication_factor > 1 { *rng.pick(&[1, 2, 2]) } else { 1 })
+}
+
+/// From seconds to a day.
+fn clock_jumps(mut rng: Rng) -> Option<u64> {
+    rng.permille(250).then(|| *rng.pick(&[5_000, 600_000, 86_400_000]))
 }
 
 fn conditions(rng: &mut Rng) -> Conditions {

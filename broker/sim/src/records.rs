@@ -52,6 +52,14 @@ pub fn encode_sequenced(values: &[String], timestamp: i64, (id, epoch, sequence)
     batch.into()
 }
 
+/// Has a batch bear the time at which its leader appends it, as brokers do for `LogAppendTime`.
+pub fn stamp(batch: &mut [u8], timestamp: i64) {
+    batch[22] |= 8;
+    batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Bytes that are no run of whole, uncompressed batches of format 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bad record batch at byte {position}: {problem}")]

@@ -169,6 +169,7 @@ impl Simulation {
             | Fault::ChangeVoters { .. }
             | Fault::Cut { .. }
             | Fault::SyncError { .. }
+            | Fault::JumpClock { .. }
             | Fault::DiskFull { .. } => true,
         }
     }
@@ -196,6 +197,7 @@ impl Simulation {
             Fault::Pause { .. } => Happening::Pause,
             Fault::LoseVolume { .. } => Happening::LostVolume,
             Fault::Cut { .. } => Happening::Cut,
+            Fault::JumpClock { .. } => Happening::ClockJumped,
             // Counted where they are felt.
             Fault::SyncError { .. } | Fault::DiskFull { .. } | Fault::ChangeVoters { .. } => return,
         });
@@ -254,6 +256,9 @@ impl Simulation {
                 faulty.disk_fault += 1;
                 let fault = faulty.disk_fault;
                 self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
+            }
+            Fault::JumpClock { node, by_ms } => {
+                self.nodes.get_mut(&node).expect("faults strike nodes there are").clock.jump(by_ms);
             }
             Fault::DiskFull { node, room_bytes, ms } => {
                 let full = self.nodes.get_mut(&node).expect("faults strike nodes there are");

@@ -25,6 +25,12 @@ pub(crate) const PLACES: [&str; 2] = ["", SECOND_DIRECTORY];
 /// The second of [`PLACES`]. It is not named like a log.
 pub(crate) const SECOND_DIRECTORY: &str = "second";
 
+/// Whether leaders stamp records with their wall clock, by [`APPEND_TIME`].
+pub(crate) const TIMESTAMP_TYPE: &str = "log.message.timestamp.type";
+
+/// See [`TIMESTAMP_TYPE`].
+pub(crate) const APPEND_TIME: &str = "LogAppendTime";
+
 /// The port of every controller listener; hosts are told apart by name.
 pub(crate) const CONTROLLER_PORT: u16 = 9090;
 
@@ -77,12 +83,14 @@ pub(crate) struct Node {
 
 /// So small that short runs roll segments and have indexes.
 fn settings(options: &Options) -> Settings {
+    let stamps = options.clock_jump_ms_max.is_some();
     let settings = [
         ("log.segment.bytes", "20000".to_owned()),
         ("log.index.interval.bytes", "1000".to_owned()),
         ("min.insync.replicas", options.min_insync_replicas.to_string()),
         ("log.flush.interval.messages", if options.synced { "1" } else { "100" }.to_owned()),
         ("replica.fetch.max.bytes", options.replica_fetch_bytes_max.to_string()),
+        (TIMESTAMP_TYPE, if stamps { APPEND_TIME } else { "CreateTime" }.to_owned()),
     ];
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

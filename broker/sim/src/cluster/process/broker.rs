@@ -30,9 +30,10 @@ pub(crate) use self::effects::{ShardDone, ShardWork};
 use self::replication::{Parked, recovery_budget};
 use super::{Died, Now, Observation, Output, ReplicaView, StartError};
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
-use crate::cluster::node::{Identity, controller_address, host, node_of_host};
+use crate::cluster::node::{APPEND_TIME, Identity, TIMESTAMP_TYPE, controller_address, host, node_of_host};
 use crate::coverage::Happening;
 use crate::disk::SimDisk;
+use crate::records;
 use crate::rng::Rng;
 
 /// How often the shard is told the time.
@@ -85,6 +86,8 @@ pub(crate) struct Broker {
     calls: BTreeMap<u64, Purpose>,
     next_call: u64,
     shard_tick_at: Monotonic,
+    /// Whether it stamps records with its wall clock.
+    stamps: bool,
     state: BrokerState,
     closed: bool,
 }
@@ -135,6 +138,7 @@ impl Broker {
             calls: BTreeMap::new(),
             next_call: 0,
             shard_tick_at: now.monotonic,
+            stamps: identity.settings.get(TIMESTAMP_TYPE).is_some_and(|value| value == APPEND_TIME),
             closed: false,
         })
     }
@@ -300,11 +304,15 @@ impl Broker {
         batch: &[u8],
         producer: Producer,
     ) -> Result<(), PartitionError> {
-        let batch =
-            Batch { record_count: record_count(batch), bytes: BytesMut::from(batch), log_append_time: None };
-        let bytes = u64::try_from(batch.bytes.len()).unwrap_or(0);
+        let mut bytes = BytesMut::from(batch);
+        let log_append_time = self.stamps.then_some(now.wall.0);
+        if let Some(time) = log_append_time {
+            records::stamp(&mut bytes, time);
+        }
+        let batch = Batch { record_count: record_count(batch), bytes, log_append_time };
+        let written = u64::try_from(batch.bytes.len()).unwrap_or(0);
         self.shard(partition)?.produce(partition, batch, AckLevel::All, producer, now.wall);
-        self.written_bytes += bytes;
+        self.written_bytes += written;
         Ok(())
     }
 
