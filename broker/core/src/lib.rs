@@ -17,6 +17,7 @@ pub mod planted;
 pub mod producer_ids;
 pub mod quorum;
 mod refusals;
+pub mod release;
 pub mod replicas;
 pub mod replication;
 pub mod shard;

@@ -33,11 +33,13 @@ pub enum Bug {
     LeadWithDamage,
     /// A controller writes down the term that it voted in, and not for whom.
     ForgetVote,
+    /// A controller of a later release writes a record of its own level before that level is finalised.
+    RecordBeforeFeature,
 }
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("vote_before_sync", Self::VoteBeforeSync),
         ("ack_before_followers", Self::AckBeforeFollowers),
@@ -51,6 +53,7 @@ impl Bug {
         ("replace_eligible", Self::ReplaceEligible),
         ("lead_with_damage", Self::LeadWithDamage),
         ("forget_vote", Self::ForgetVote),
+        ("record_before_feature", Self::RecordBeforeFeature),
     ];
 }
 

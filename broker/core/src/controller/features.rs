@@ -1,9 +1,9 @@
 //! Finalised features (KIP-584): which levels this release can run, which a new cluster starts with, and how they
 //! change.
 //!
-//! A feature is listed here only when what it promises works. `ottla.version` gates our own formats: a record of a
-//! later level is written only once that level is finalised, and then the level never falls, since an older release
-//! could not read what is there. The others are there for Kafka's tools. Eligible leader replicas (KIP-966) are always
+//! A feature is listed here only when what it promises works. `ottla.version` gates our own formats (`release.rs`): a
+//! record of a later level is written only once that level is finalised, and then the level never falls, since an older
+//! release could not read what is there. The others are there for Kafka's tools. Eligible leader replicas (KIP-966) are always
 //! kept, also in a cluster that was made before they were.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use super::operation::{FeatureUpdate, Reply, UpdateFeatures, UpgradeType};
 use super::state::{Outcome, State};
 use crate::metadata::image::{FeatureRange, Image};
 use crate::metadata::record::{FeatureLevel, Record};
+use crate::release;
 
 /// Whether a level can be left for a lower one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +33,29 @@ struct Feature {
     downgrade: Downgrade,
 }
 
-const FEATURES: [Feature; 4] = [
-    Feature {
-        name: "eligible.leader.replicas.version",
-        level_min: 1,
-        level_max: 1,
-        downgrade: Downgrade::Possible,
-    },
-    Feature { name: "kraft.version", level_min: 1, level_max: 1, downgrade: Downgrade::ChangesFormat },
-    Feature { name: "metadata.version", level_min: 30, level_max: 30, downgrade: Downgrade::ChangesFormat },
-    Feature { name: "ottla.version", level_min: 1, level_max: 1, downgrade: Downgrade::ChangesFormat },
-];
+fn features() -> [Feature; 4] {
+    [
+        Feature {
+            name: "eligible.leader.replicas.version",
+            level_min: 1,
+            level_max: 1,
+            downgrade: Downgrade::Possible,
+        },
+        Feature { name: "kraft.version", level_min: 1, level_max: 1, downgrade: Downgrade::ChangesFormat },
+        Feature {
+            name: "metadata.version",
+            level_min: 30,
+            level_max: 30,
+            downgrade: Downgrade::ChangesFormat,
+        },
+        Feature {
+            name: release::FORMATS,
+            level_min: release::LEVEL_FIRST,
+            level_max: release::level_max(),
+            downgrade: Downgrade::ChangesFormat,
+        },
+    ]
+}
 
 /// What this release can run: what a broker registers with and ApiVersions shows.
 pub fn supported_features() -> Vec<FeatureRange> {
@@ -51,12 +64,12 @@ pub fn supported_features() -> Vec<FeatureRange> {
         level_min: feature.level_min,
         level_max: feature.level_max,
     };
-    FEATURES.into_iter().map(range).collect()
+    features().into_iter().map(range).collect()
 }
 
 /// What the first active controller of a cluster writes.
 pub(super) fn first_features(image: &Image) -> Vec<Record> {
-    let missing = FEATURES.iter().filter(|_| image.features.is_empty());
+    let missing = features().into_iter().filter(|_| image.features.is_empty());
     missing
         .map(|feature| {
             let (name, level) = (feature.name.to_owned(), feature.level_max);
@@ -81,7 +94,7 @@ pub(super) fn check_features(image: &Image, supported: &[FeatureRange]) -> Resul
 impl State {
     /// UpdateFeatures: all of them, or none and the first error.
     pub(super) fn update_features(&self, request: &UpdateFeatures) -> Result<Outcome, OperationError> {
-        let records = plan_updates(&FEATURES, &self.image, &request.updates)?;
+        let records = plan_updates(&features(), &self.image, &request.updates)?;
         let records = if request.validate_only { Vec::new() } else { records };
         Ok(Outcome { records, reply: Reply::UpdateFeatures })
     }

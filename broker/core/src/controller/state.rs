@@ -24,6 +24,7 @@ use crate::ids::{BrokerEpoch, MetadataOffset, NodeId, Term, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState};
 use crate::metadata::record::{LeaderChange, Record};
 use crate::quorum::machine::{ENTRY_BYTES_MAX, NotLeader};
+use crate::release;
 use crate::time::Monotonic;
 
 /// What the active controller needs to know of its own configuration.
@@ -344,7 +345,8 @@ impl Controller {
         let mut reply = outcome.reply;
         if !outcome.records.is_empty() {
             let whole = !may_be_divided(operation);
-            if whole && Record::encode_batch(&outcome.records).len() > self.entry_bytes_max {
+            let level = self.image().map_or(release::LEVEL_FIRST, release::level_of);
+            if whole && Record::encode_batch_at(level, &outcome.records).len() > self.entry_bytes_max {
                 return Err(OperationError::PolicyViolation(
                     "the request changes too much at once".to_owned(),
                 ));
@@ -378,7 +380,7 @@ impl Controller {
         if records.is_empty() {
             return true;
         }
-        let entry = Record::encode_batch(records);
+        let entry = Record::encode_batch_at(release::level_of(&state.image), records);
         if entry.len() > self.entry_bytes_max && records.len() > 1 {
             let (first, second) = records.split_at(records.len() / 2);
             return self.write(first, propose) && self.write(second, propose);

@@ -162,8 +162,7 @@ impl Follower {
             return Ok(());
         }
         let Some(pull) = self.pull.take() else { return Ok(()) };
-        let image =
-            snapshot::decode(&pull.bytes).map_err(|error| FollowError::Contents(error.to_string()))?;
+        let image = snapshot::decode(&pull.bytes).map_err(|error| FollowError::Contents(error.in_full()))?;
         if image.offset > self.image.offset {
             self.image = image;
         }

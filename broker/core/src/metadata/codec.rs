@@ -7,6 +7,8 @@
 
 use uuid::Uuid;
 
+use crate::release::FORMATS;
+
 /// Why bytes could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -41,6 +43,16 @@ pub enum DecodeError {
         what: &'static str,
         /// The version found.
         version: u64,
+    },
+    /// The formats of a later release are in use.
+    #[error(
+        "the cluster runs {FORMATS} at level {level}, and this release reads up to {level_max}: start a later release"
+    )]
+    LaterLevel {
+        /// The level that was finalised.
+        level: i16,
+        /// The highest that this release knows.
+        level_max: i16,
     },
 }
 

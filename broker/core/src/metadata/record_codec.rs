@@ -7,7 +7,7 @@
 //! count times:
 //!   length  uvarint, of what follows for this record
 //!   ordinal uvarint, Record::ordinal
-//!   version uvarint = 0
+//!   version uvarint, 0 but for what `release.rs` says
 //!   fields  in the order written below; a list is a count and its elements
 //!   tags    a tagged section (see `codec.rs`)
 //! ```
@@ -26,21 +26,28 @@ use crate::ids::{
     BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex,
     ProducerId, TopicId, TopicName,
 };
+use crate::release;
 
 const BATCH_VERSION: u8 = 0;
-const RECORD_VERSION: u64 = 0;
+/// See [`Record::ordinal`].
+const PARTITION_CHANGE: u64 = 5;
 
 type Decoded<T> = Result<T, DecodeError>;
 
 impl Record {
-    /// The bytes of a batch.
+    /// The bytes of a batch in the first format, which every release reads.
     pub fn encode_batch(records: &[Self]) -> Bytes {
+        Self::encode_batch_at(release::LEVEL_FIRST, records)
+    }
+
+    /// The bytes of a batch at a level of [`release::FORMATS`].
+    pub fn encode_batch_at(level: i16, records: &[Self]) -> Bytes {
         let mut writer = Writer::default();
         writer.raw(&[BATCH_VERSION]);
         writer.list(records, |writer, record| {
             let mut body = Writer::default();
             body.uvarint(record.ordinal());
-            body.uvarint(RECORD_VERSION);
+            body.uvarint(version_at(level, record.ordinal()));
             record.write(&mut body);
             writer.bytes(&body.into_bytes());
         });
@@ -123,7 +130,7 @@ impl Record {
     fn read(reader: &mut Reader<'_>) -> Decoded<Self> {
         let ordinal = reader.uvarint("record ordinal")?;
         let version = reader.uvarint("record version")?;
-        if version != RECORD_VERSION {
+        if version > version_at(release::level_max(), ordinal) {
             return Err(DecodeError::UnknownVersion { what: "metadata record", version });
         }
         let record = match ordinal {
@@ -136,12 +143,9 @@ impl Record {
             3 => Self::Partition(PartitionRecord::read(reader)?),
             4 => Self::Config(ConfigRecord::read(reader)?),
             // A PartitionChange is nothing but tags after its key.
-            5 => return PartitionChange::read(reader).map(Self::PartitionChange),
+            PARTITION_CHANGE => return PartitionChange::read(reader).map(Self::PartitionChange),
             9 => Self::RemoveTopic(RemoveTopic { id: read_topic_id(reader)? }),
-            12 => Self::FeatureLevel(FeatureLevel {
-                name: reader.text("feature name")?,
-                level: reader.number("feature level")?,
-            }),
+            12 => Self::FeatureLevel(FeatureLevel::read(reader)?),
             15 => Self::ProducerIds(ProducerIds {
                 node_id: read_node(reader)?,
                 epoch: BrokerEpoch(reader.varint("broker epoch")?),
@@ -159,6 +163,22 @@ impl Record {
         }
         reader.finish("metadata record")?;
         Ok(record)
+    }
+}
+
+/// The newest version of a kind of record at a level.
+fn version_at(level: i16, ordinal: u64) -> u64 {
+    u64::from(level > release::LEVEL_FIRST && ordinal == PARTITION_CHANGE)
+}
+
+impl FeatureLevel {
+    fn read(reader: &mut Reader<'_>) -> Decoded<Self> {
+        let (name, level) = (reader.text("feature name")?, reader.number("feature level")?);
+        let level_max = release::level_max();
+        if name == release::FORMATS && level > level_max {
+            return Err(DecodeError::LaterLevel { level, level_max });
+        }
+        Ok(Self { name, level })
     }
 }
 

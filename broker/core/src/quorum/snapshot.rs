@@ -17,6 +17,7 @@ use crate::ids::{MetadataOffset, Term};
 use crate::metadata::codec::{DecodeError, Reader, Writer};
 use crate::metadata::image::Image;
 use crate::metadata::record::Record;
+use crate::release;
 
 const MAGIC: &[u8; 4] = b"OTTS";
 const VERSION: u8 = 0;
@@ -50,6 +51,17 @@ pub enum SnapshotError {
     Replay(#[from] crate::metadata::ReplayError),
 }
 
+impl SnapshotError {
+    /// With what is behind it, where a text is all that is handed on.
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Checksum => self.to_string(),
+            Self::Contents(cause) => format!("{self}: {cause}"),
+            Self::Replay(cause) => format!("{self}: {cause}"),
+        }
+    }
+}
+
 impl SnapshotId {
     /// The id of a snapshot of this image.
     pub fn of(image: &Image) -> Self {
@@ -63,7 +75,7 @@ pub fn encode(image: &Image) -> Bytes {
     body.raw(&[VERSION]);
     body.uvarint(image.offset.0);
     body.uvarint(image.term.0);
-    body.raw(&Record::encode_batch(&image.to_records()));
+    body.raw(&Record::encode_batch_at(release::level_of(image), &image.to_records()));
     let body = body.into_bytes();
     let mut bytes = Vec::with_capacity(body.len() + 8);
     bytes.extend_from_slice(MAGIC);

@@ -70,8 +70,8 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// A snapshot is damaged.
-    #[error("snapshot \"{file}\" of the metadata log is damaged")]
+    /// A snapshot is damaged, or that of a later release.
+    #[error("snapshot \"{file}\" of the metadata log cannot be used")]
     Snapshot {
         /// The file.
         file: String,

@@ -3,9 +3,10 @@
 
 use ottla_core::ids::{MetadataOffset, Term};
 use ottla_core::metadata::feed::{decode_feed, encode_feed};
-use ottla_core::metadata::record::Record;
+use ottla_core::metadata::record::{FeatureLevel, Record};
 use ottla_core::quorum::message::Envelope;
 use ottla_core::quorum::snapshot;
+use ottla_core::release::{FORMATS, LEVEL_FIRST};
 
 use crate::samples;
 
@@ -67,6 +68,30 @@ fn a_record_of_a_later_release_is_named() {
     let batch = [0, 1, 4, 0xe9, 0x2e, 0, 0];
     let error = Record::decode_batch(&batch).unwrap_err();
     assert_eq!(error.to_string(), "metadata record 5993 is not known to this release");
+}
+
+#[test]
+fn a_version_of_a_record_of_a_later_release_is_refused() {
+    let (_, change) = samples::records().into_iter().find(|(name, _)| *name == "PartitionChange").unwrap();
+    let records = [Record::NoOp, change];
+    let bytes = Record::encode_batch_at(LEVEL_FIRST, &records);
+    assert_eq!(Record::decode_batch(&bytes), Ok(records.to_vec()));
+    let error = Record::decode_batch(&Record::encode_batch_at(LEVEL_FIRST + 1, &records)).unwrap_err();
+    assert_eq!(error.to_string(), "version 1 of metadata record is not known to this release");
+}
+
+#[test]
+fn a_level_of_formats_that_this_release_does_not_know_is_not_followed() {
+    let text =
+        "the cluster runs ottla.version at level 2, and this release reads up to 1: start a later release";
+    let finalised = |level| Record::FeatureLevel(FeatureLevel { name: FORMATS.to_owned(), level });
+    let read = |level| Record::decode_batch(&Record::encode_batch(&[finalised(level)]));
+    assert_eq!(read(LEVEL_FIRST), Ok(vec![finalised(LEVEL_FIRST)]));
+    assert_eq!(read(LEVEL_FIRST + 1).unwrap_err().to_string(), text);
+    let mut image = samples::image();
+    image.replay(MetadataOffset(300), &finalised(LEVEL_FIRST + 1)).unwrap();
+    let error = snapshot::decode(&snapshot::encode(&image)).unwrap_err();
+    assert_eq!(error.in_full(), format!("the snapshot cannot be read: {text}"));
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Quorum {
     }
 
     fn check_snapshot(&self, id: SnapshotId, message: &Message, bytes: &[u8]) -> Result<Image, String> {
-        let image = snapshot::decode(bytes).map_err(|error| error.to_string())?;
+        let image = snapshot::decode(bytes).map_err(|error| error.in_full())?;
         let table = voters_of(&image);
         check_voters(&table).map_err(|error| error.to_string())?;
         let members = message.get_snapshot().get_metadata().get_conf_state();
