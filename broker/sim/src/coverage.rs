@@ -38,6 +38,18 @@ pub enum Happening {
     VoterRemoved,
     /// The network was cut.
     Cut,
+    /// A node got a later release.
+    Upgraded,
+    /// A node was put back to the earlier one.
+    PutBack,
+    /// A new level of formats was asked for too early, and refused.
+    LevelRefused,
+    /// It was finalised.
+    LevelFinalised,
+    /// The level before was asked for, and refused.
+    DowngradeRefused,
+    /// A process of an earlier release than the cluster's ended itself.
+    OutdatedEnded,
     /// Somebody set the wall clock of a node.
     ClockJumped,
     /// A request for another ISR came once more, late.
@@ -124,7 +136,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 63] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -141,6 +153,12 @@ impl Happening {
         Self::VoterAdded,
         Self::VoterRemoved,
         Self::Cut,
+        Self::Upgraded,
+        Self::PutBack,
+        Self::LevelRefused,
+        Self::LevelFinalised,
+        Self::DowngradeRefused,
+        Self::OutdatedEnded,
         Self::ClockJumped,
         Self::LateRequest,
         Self::MessageLost,
@@ -203,6 +221,12 @@ impl Happening {
             Self::VoterAdded => "controller to get a vote",
             Self::VoterRemoved => "voter to lose its vote",
             Self::Cut => "network cut",
+            Self::Upgraded => "later release started",
+            Self::PutBack => "earlier release put back",
+            Self::LevelRefused => "level refused too early",
+            Self::LevelFinalised => "level finalised",
+            Self::DowngradeRefused => "downgrade of formats refused",
+            Self::OutdatedEnded => "outdated release ended itself",
             Self::ClockJumped => "wall clock jumped",
             Self::LateRequest => "request came again late",
             Self::MessageLost => "message lost",

@@ -3,6 +3,8 @@
 //! Swarm testing (Groce et al., 2012): each seed takes a random subset of the faults, because some bugs
 //! only show where another fault does not get in their way.
 
+use ottla_core::planted;
+
 use crate::network::Conditions;
 use crate::rng::Rng;
 
@@ -54,6 +56,9 @@ pub struct Options {
     /// How far the wall clock of a running process may jump, forward or back; it does not where this is none. Where it
     /// does, leaders stamp records with it.
     pub clock_jump_ms_max: Option<u64>,
+    /// The mean time between two steps of a rolling restart into a later release, in simulated milliseconds; none if there
+    /// is no other release; never in a build that cannot run one.
+    pub upgrade_interval_ms: Option<u64>,
     /// Whether machines accept connections for processes that died, so that probes say nothing.
     pub sidecars: bool,
 }
@@ -199,6 +204,7 @@ impl Options {
             // Drawn apart, too.
             second_directories: second_directories(seed).0,
             sidecars: rng.permille(200),
+            upgrade_interval_ms: upgrades(Rng::new(seed).fork("upgrades")),
             clock_jump_ms_max: clock_jumps(Rng::new(seed).fork("clock jumps")),
         }
     }
@@ -238,6 +244,7 @@ impl Options {
             conditions: Conditions::CALM,
             sync_micros_max: 1_000,
             clock_jump_ms_max: None,
+            upgrade_interval_ms: None,
             faults,
             ..Self::of(seed)
         }
@@ -264,6 +271,10 @@ fn copies(rng: &mut Rng, serving_count: u32) -> (i16, i16) {
         _ => *rng.pick(&[1, 2, 3, 3, 3]),
     };
     (replication_factor, if replication_factor > 1 { *rng.pick(&[1, 2, 2]) } else { 1 })
+}
+
+fn upgrades(mut rng: Rng) -> Option<u64> {
+    (planted::AVAILABLE && rng.permille(200)).then(|| *rng.pick(&[200, 500, 1_000]))
 }
 
 /// From seconds to a day.

@@ -162,3 +162,8 @@ fn replacing_a_damaged_log_that_counts_is_caught_by_the_checker_of_eligible_lead
 fn leading_with_a_damaged_log_is_caught_by_the_checker_of_the_isr() {
     catches(Bug::LeadWithDamage, Rule::InSync);
 }
+
+#[test]
+fn a_record_that_an_earlier_release_cannot_read_is_caught_as_a_core_that_gives_up() {
+    catches(Bug::RecordBeforeFeature, Rule::NoPanic);
+}

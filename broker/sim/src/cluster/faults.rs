@@ -270,7 +270,7 @@ impl Simulation {
         }
     }
 
-    fn stop_in_order(&mut self, id: NodeId, down_ms: u64) {
+    pub(super) fn stop_in_order(&mut self, id: NodeId, down_ms: u64) {
         let now = self.events.now();
         let node = self.nodes.get_mut(&id).expect("faults strike nodes there are");
         let clocks = node.now(now);
@@ -353,7 +353,8 @@ impl Simulation {
         self.crash_as_planned(id);
     }
 
-    /// Whoever watches over a process that goes on without one of its log directories starts it again at last.
+    /// Whoever watches over a process that goes on without one of its log directories, or with an earlier release than it
+    /// should, starts it again at last.
     pub(super) fn start_again(&mut self, id: NodeId) {
         self.crash(id, CrashKind::Process, RESTART_MS);
     }
@@ -361,6 +362,10 @@ impl Simulation {
     /// A process ended itself, as it must when its disk fails; whoever watches over it starts it again.
     pub(super) fn ended_itself(&mut self, id: NodeId, reason: &str) -> Result<(), Violation> {
         self.trace.line(self.events.now(), format_args!("{id} ends itself: {reason}"));
+        if self.is_outdated(id, reason) {
+            self.crash(id, CrashKind::Process, RESTART_MS);
+            return Ok(());
+        }
         if self.nodes[&id].disk_was_good() {
             let text = format!("node {id} ends itself though its disk is good: {reason}");
             return Err(Violation::new(Rule::NoPanic, text));
@@ -384,6 +389,8 @@ impl Simulation {
         self.rot(id);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         node.restart_clock(now);
+        node.runs = node.release;
+        node.runs.run();
         match process::start(node, node.now(now), seed) {
             Ok(process) => {
                 self.trace.line(now, format_args!("{id} starts its life {life}"));
@@ -400,6 +407,11 @@ impl Simulation {
                 Ok(())
             }
             Err(StartError::Refused(error)) => {
+                if self.is_outdated(id, &error) {
+                    self.trace.line(now, format_args!("{id} does not start: {error}"));
+                    self.crash(id, CrashKind::Process, RESTART_MS);
+                    return Ok(());
+                }
                 let text = format!("node {id} refuses to start on its volume: {error}");
                 Err(Violation::new(Rule::NoPanic, text))
             }
@@ -426,6 +438,7 @@ impl Simulation {
             let life = self.nodes[&id].life;
             self.events.at(now, Event::Start { node: id, life });
         }
+        self.finish_upgrade();
         for client in self.clients.values_mut() {
             client.finish();
         }

@@ -17,6 +17,7 @@ mod producer;
 mod reassignments;
 mod replication;
 mod rot;
+mod upgrade;
 mod volume;
 mod watch;
 
@@ -46,6 +47,7 @@ use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 use reassignments::Reassignments;
 use replication::Watch;
 use rot::Rot;
+use upgrade::Upgrade;
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
 /// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
@@ -97,6 +99,8 @@ enum Event {
     PowerLossAtVote { candidate: NodeId },
     /// Somebody moves replicas.
     Reassign,
+    /// A node gets another release, or what is new in it is put to use.
+    Upgrade,
     /// A node that was to stop while writing did not write: it stops now.
     CrashNow { node: NodeId, life: u64 },
     /// A node starts.
@@ -120,6 +124,8 @@ struct Simulation {
     nemesis: Nemesis,
     /// Who moves replicas, if somebody does.
     reassignments: Option<Reassignments>,
+    /// Who brings the cluster to a later release, if somebody does.
+    upgrade: Option<Upgrade>,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<u32, Client>,
     checks: Checks,
@@ -187,6 +193,10 @@ impl Simulation {
         if let Some(reassignments) = &mut reassignments {
             events.at(SimTime::default().plus_millis(reassignments.wait_ms()), Event::Reassign);
         }
+        let mut upgrade = Upgrade::new(rng.fork("upgrade"), &options);
+        if let Some(upgrade) = &mut upgrade {
+            events.at(SimTime::default().plus_millis(upgrade.wait_ms()), Event::Upgrade);
+        }
         events.at(SimTime::default().plus_millis(options.chaos_ms), Event::Calm);
         Self {
             rng: rng.fork("cluster"),
@@ -195,6 +205,7 @@ impl Simulation {
             network,
             nemesis,
             reassignments,
+            upgrade,
             nodes,
             clients,
             checks: Checks::default(),
@@ -296,6 +307,7 @@ impl Simulation {
                 Ok(())
             }
             Event::Reassign => self.reassign(),
+            Event::Upgrade => self.upgrade(),
             Event::PowerLossAtVote { candidate } => {
                 self.power_loss_at_vote(candidate);
                 Ok(())
@@ -346,6 +358,7 @@ impl Simulation {
             | Event::Strike
             | Event::Separate { .. }
             | Event::Reassign
+            | Event::Upgrade
             | Event::PowerLossAtVote { .. }
             | Event::CrashNow { .. }
             | Event::Start { .. }
@@ -424,6 +437,7 @@ impl Simulation {
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         let clocks = node.now(now);
         let Some(process) = &mut node.process else { return Ok(()) };
+        node.runs.run();
         let lacked = process.lacks_directory();
         let result = act(process, clocks);
         let fails = !lacked && process.lacks_directory();
@@ -444,7 +458,10 @@ impl Simulation {
                 if self.nodes[&id].process.as_ref().is_some_and(Process::has_stopped) {
                     self.stopped(id);
                 }
-                if self.calm && self.nodes[&id].process.as_ref().is_some_and(Process::lacks_directory) {
+                let node = &self.nodes[&id];
+                let lacks =
+                    node.runs != node.release || node.process.as_ref().is_some_and(Process::lacks_directory);
+                if self.calm && lacks && node.process.is_some() {
                     self.start_again(id);
                 }
                 Ok(())

@@ -10,6 +10,7 @@ use ottla_core::metadata::record::Voters;
 use ottla_core::quorum::RaftStore;
 
 use super::process::Process;
+use super::upgrade::Release;
 use crate::clock::{Clock, SimTime};
 use crate::coverage::{Coverage, Happening};
 use crate::disk::{Counts, CrashKind, SimDisk};
@@ -71,6 +72,9 @@ pub(crate) struct Node {
     pub(crate) process: Option<Process>,
     pub(crate) clock: Clock,
     pub(crate) paused_until: SimTime,
+    /// The release that its process runs, and the one that the next will.
+    pub(super) runs: Release,
+    pub(super) release: Release,
     /// Whether its second log directory is not there in this life.
     pub(crate) lacks_second: bool,
     pub(crate) planned: Option<Planned>,
@@ -127,6 +131,8 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             life: 0,
             process: None,
             paused_until: SimTime::default(),
+            runs: Release::Earlier,
+            release: Release::Earlier,
             lacks_second: false,
             planned: None,
             disk_fault: 0,

@@ -4,7 +4,7 @@ use ottla_core::controller::{Operation, Probe, ProbeId, ProbeOutcome};
 use ottla_core::ids::NodeId;
 
 use super::process::{DiskWork, Output};
-use super::{Event, Simulation};
+use super::{Event, Simulation, upgrade};
 use crate::checkers::Violation;
 use crate::network::Peer;
 
@@ -40,6 +40,9 @@ impl Simulation {
                         let event = Event::Rpc { from: node, life, to, number, rpc };
                         self.events.after_micros(*delay, event);
                     }
+                }
+                Output::RpcReply { life: upgrade::NOBODY, number, reply, .. } => {
+                    self.level_answered(number, &reply)
                 }
                 Output::RpcReply { to, life, number, reply } => {
                     if let Some(delay) = self.network.send(Peer::Node(node), Peer::Node(to)).first() {
@@ -100,6 +103,7 @@ impl Simulation {
         self.aim_at_work(id, life);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
         let Some(process) = node.process.as_mut().filter(|_| node.life == life) else { return Ok(()) };
+        node.runs.run();
         let done = process.run(work);
         self.trace.line(self.events.now(), format_args!("{id} disk {}", done.name()));
         if self.crash_if_disk_stopped(id) {

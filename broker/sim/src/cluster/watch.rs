@@ -30,6 +30,7 @@ impl Simulation {
                     self.trace.line(self.events.now(), format_args!("{id} says {text}"));
                 }
                 Observation::Shows(image) => {
+                    self.check_level(id, &image)?;
                     self.count_moves(&image);
                     self.checks.committed.shows(id, &image)?;
                 }
@@ -91,7 +92,8 @@ impl Simulation {
                 return Some(format!("broker {id} is not in service"));
             }
         }
-        if let Some(unfinished) = self.unfinished_move().or_else(|| self.unrepaired()) {
+        let unfinished = self.unfinished_move().or_else(|| self.unrepaired());
+        if let Some(unfinished) = unfinished.or_else(|| self.unfinished_upgrade()) {
             return Some(unfinished);
         }
         let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;

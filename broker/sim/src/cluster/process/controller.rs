@@ -64,8 +64,9 @@ impl Controller {
         let opened = RaftStore::open(disk, METADATA_DIRECTORY, identity.directory_id);
         let (store, recovered) = opened.map_err(|error| match error {
             StoreError::Io(error) => StartError::Disk(error.to_string()),
-            StoreError::Damaged { .. } | StoreError::Snapshot { .. } => {
-                StartError::Refused(error.to_string())
+            StoreError::Damaged { .. } => StartError::Refused(error.to_string()),
+            StoreError::Snapshot { ref source, .. } => {
+                StartError::Refused(format!("{error}: {}", source.in_full()))
             }
         })?;
         let me = Peer {
