@@ -25,6 +25,7 @@ mod value;
 use std::sync::LazyLock;
 
 pub use alter::{AlterError, AlterOp, AlterScope, Alteration, Change, alter};
+pub use broker_keys::RACK_AWARE_SELECTOR;
 pub use check::{BrokenRule, BrokerSettingError, check_broker_setting, check_broker_settings_together};
 pub use key::{ConfigType, DefaultValue, Importance, Key, Support, Synonym, UpdateMode, Validator};
 pub use layers::{Described, Layers, Settings, Source, SourcedValue};

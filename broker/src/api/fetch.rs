@@ -3,8 +3,14 @@
 //! Behaviour: long polling (rule 45): answers when `min_bytes` are there, `max_wait_ms` is over, any partition
 //! has an error or diverges, or a read ended with a segment and more lies in the next. The first partition
 //! with data yields at least one whole batch whatever the limits, later ones obey what is left (rule 46).
-//! Reads stop at the high watermark; an offset between it and the log's end waits (rule 47). No session is kept: session id 0 is always legal (rule 48), and a request
+//! Reads stop at the high watermark; an offset between it and the log's end waits (rule 47).
+//! No session is kept: session id 0 is always legal (rule 48), and a request
 //! that goes on with a session is FETCH_SESSION_ID_NOT_FOUND, upon which clients name all their partitions.
+//! Consumers read from any replica (KIP-392, rule 49), and with `replica.selector.class` a leader names one in their
+//! rack instead of giving records, at once. Followers give what is committed as far as they know; for an offset
+//! beyond the end of its log a follower answers OFFSET_NOT_AVAILABLE, and so it does where it knows of nothing more
+//! that is committed while it is not in sync or its session may be over. Kafka's answers OFFSET_OUT_OF_RANGE to the
+//! former and lets consumers wait in the latter.
 //! Followers (version 15 and above) read to the end of the log, and what their requests say of their own logs decides what
 //! is committed; so they are heard on the listener of `inter.broker.listener.name` only, and must say with a tagged
 //! field of ours how much of their log is durable ([`ottla_wire::replica_fetch`]).
@@ -16,11 +22,13 @@
 //! followers.
 //! A follower that is throttled and not in sync gets nothing while its quota is exceeded (KIP-73); nor one that is behind
 //! while what those may take is used up ([`ottla_core::replication::recovery`]).
-//! Not done: sessions; reading from followers (KIP-392): `rack_id` is ignored;
-//! `isolation_level` is accepted, and as there are no transactions, read_committed
+//! Where consumers may read from followers, a follower's request is answered as soon as the high watermark passes
+//! the one that it says it knows (a field of version 18, which Kafka's controllers use).
+//! Not done: sessions; `isolation_level` is accepted, and as there are no transactions, read_committed
 //! sees what read_uncommitted sees. A `min_bytes` above `MIN_BYTES_MAX` counts as that.
 
 mod asker;
+mod nearest;
 mod recovery;
 mod throttle;
 
@@ -28,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::partition::PartitionError;
 use ottla_core::replication::recovery::Behind;
@@ -39,7 +47,7 @@ use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_wire::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use ottla_wire::messages::{FetchRequest, FetchResponse};
+use ottla_wire::messages::{BrokerId, FetchRequest, FetchResponse};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -47,7 +55,7 @@ use super::answer::hold_until_written;
 use super::authorize::{Operation, Resource};
 use super::leader_hints::LeaderHints;
 use super::{Call, Chunks, Reply, error_code};
-use crate::drive::shard::{FetchItem, Fetched};
+use crate::drive::shard::{FetchItem, Fetched, ReadBy};
 use asker::{Asker, Refused};
 pub(crate) use recovery::Recovery;
 pub(crate) use throttle::LeaderThrottle;
@@ -116,8 +124,9 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
     let (mut reservation, mut results) = loop {
         let reservation = memory.reserve(first).await;
         recovery::mark(&call, asker, &mut items);
-        let results = call.node.shards.fetch(&items, first_bytes).await;
-        if is_answer(&results, min_bytes, wanted.len()) || Instant::now() >= deadline {
+        let near = nearest::near(&call, asker, &request.rack_id);
+        let results = call.node.shards.fetch(&items, near.as_ref(), first_bytes).await;
+        if is_answer(&items, &results, min_bytes, wanted.len()) || Instant::now() >= deadline {
             break (reservation, results);
         }
         // Registered before the next read, so that nothing appended in between is missed.
@@ -136,7 +145,8 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
     };
     let read = bytes_of(&results);
     if read >= first / 2 && first < most && memory.try_grow(&mut reservation, most) {
-        results = call.node.shards.fetch(&items, max_bytes).await;
+        let near = nearest::near(&call, asker, &request.rack_id);
+        results = call.node.shards.fetch(&items, near.as_ref(), max_bytes).await;
     }
     reservation.shrink(bytes_of(&results));
     counted.record(&call, &results);
@@ -155,20 +165,28 @@ fn bytes_of(results: &[Result<Fetched, PartitionError>]) -> usize {
     results.iter().flatten().map(|fetched| fetched.records.len()).sum()
 }
 
-fn is_answer(results: &[Result<Fetched, PartitionError>], min_bytes: usize, wanted: usize) -> bool {
+fn is_answer(
+    items: &[FetchItem],
+    results: &[Result<Fetched, PartitionError>],
+    min_bytes: usize,
+    wanted: usize,
+) -> bool {
     let bytes = bytes_of(results);
     // One read ends with its segment: waiting would not bring the records of the next (rule 45).
     let is_final = |fetched: &Fetched| {
-        fetched.diverging.is_some() || fetched.more_follows && !fetched.records.is_empty()
+        fetched.diverging.is_some()
+            || fetched.preferred.is_some()
+            || fetched.more_follows && !fetched.records.is_empty()
+    };
+    let is_news = |(item, result): (&FetchItem, &Result<Fetched, PartitionError>)| {
+        result.as_ref().map_or(true, |fetched| is_final(fetched) || nearest::is_to_be_told(item, fetched))
     };
     // A partition that the image does not know is not in `results`: its error is an answer too.
-    bytes >= min_bytes
-        || wanted == 0
-        || results.len() < wanted
-        || results.iter().any(|result| result.as_ref().map_or(true, is_final))
+    bytes >= min_bytes || wanted == 0 || results.len() < wanted || items.iter().zip(results).any(is_news)
 }
 
 fn resolve(call: &Call, image: &Image, asker: Asker, topics: &[FetchTopic]) -> Vec<Wanted> {
+    let consumers = call.node.config.replication.selector;
     let mut wanted = Vec::new();
     for (place, topic) in topics.iter().enumerate() {
         let known = resolve_topic(call, image, asker, topic);
@@ -176,7 +194,7 @@ fn resolve(call: &Call, image: &Image, asker: Asker, topics: &[FetchTopic]) -> V
             let item = known.and_then(|id| {
                 let exists = image.partition(id, PartitionIndex(partition.partition)).is_some();
                 let error = ResponseError::UnknownTopicOrPartition;
-                exists.then(|| item(id, asker, partition)).ok_or(error)
+                exists.then(|| item(id, asker.read_by(partition, consumers), partition)).ok_or(error)
             });
             wanted.push(Wanted { topic: place, index: partition.partition, item });
         }
@@ -212,7 +230,7 @@ fn known(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-fn item(topic_id: TopicId, asker: Asker, partition: &FetchPartition) -> FetchItem {
+fn item(topic_id: TopicId, read_by: ReadBy, partition: &FetchPartition) -> FetchItem {
     FetchItem {
         partition: TopicPartition { topic_id, partition: PartitionIndex(partition.partition) },
         from: FetchPosition {
@@ -221,7 +239,7 @@ fn item(topic_id: TopicId, asker: Asker, partition: &FetchPartition) -> FetchIte
             last_fetched_epoch: known(partition.last_fetched_epoch),
         },
         max_bytes: u32::try_from(partition.partition_max_bytes).unwrap_or(0),
-        follower: asker.position(partition),
+        read_by,
         withheld: false,
         behind: Behind::Served,
     }
@@ -250,7 +268,7 @@ fn respond(
                 Err(error) => {
                     let mut data = failed(error_code::of_partition_error(&error).code());
                     if let PartitionError::OffsetOutOfRange { log_start, .. } = &error
-                        && item.follower.is_some()
+                        && matches!(item.read_by, ReadBy::Follower(_))
                     {
                         data.log_start_offset = log_start.0;
                     }
@@ -292,8 +310,11 @@ fn found(fetched: Fetched) -> PartitionData {
     let diverging = fetched.diverging.map_or_else(EpochEndOffset::default, |end| {
         EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.end.0)
     });
-    PartitionData::default()
-        .with_diverging_epoch(diverging)
+    let data = match fetched.preferred {
+        Some(NodeId(preferred)) => PartitionData::default().with_preferred_read_replica(BrokerId(preferred)),
+        None => PartitionData::default(),
+    };
+    data.with_diverging_epoch(diverging)
         .with_high_watermark(fetched.readable.high_watermark.0)
         .with_last_stable_offset(fetched.readable.high_watermark.0)
         .with_log_start_offset(fetched.readable.log_start.0)
@@ -301,29 +322,4 @@ fn found(fetched: Fetched) -> PartitionData {
 }
 
 #[cfg(test)]
-mod tests {
-    use ottla_core::log::EpochEnd;
-    use ottla_core::partition::Readable;
-
-    use super::*;
-
-    fn fetched(bytes: usize) -> Fetched {
-        let end = Offset(100);
-        let readable = Readable { log_start: Offset(0), end_exclusive: end, high_watermark: end };
-        let records = vec![0; bytes].into();
-        Fetched { readable, records, more_follows: false, diverging: None, is_behind: false }
-    }
-
-    #[test]
-    fn a_poll_ends_when_waiting_brings_nothing_more() {
-        let ends = |fetched| is_answer(&[Ok(fetched)], 1_000, 1);
-        assert!(!ends(fetched(999)));
-        assert!(ends(fetched(1_000)));
-        assert!(ends(Fetched { more_follows: true, ..fetched(10) }), "the rest of an old segment");
-        assert!(!ends(Fetched { more_follows: true, ..fetched(0) }));
-        let end = EpochEnd { epoch: LeaderEpoch(1), end: Offset(5) };
-        assert!(ends(Fetched { diverging: Some(end), ..fetched(0) }));
-        assert!(is_answer(&[Err(PartitionError::NotLeader)], 1_000, 1));
-        assert!(is_answer(&[], 1_000, 0), "nothing is asked for");
-    }
-}
+mod tests;

@@ -7,5 +7,6 @@ mod fetch;
 mod list_offsets;
 mod memory;
 mod metadata;
+mod nearest;
 pub(crate) mod rig;
 mod table;

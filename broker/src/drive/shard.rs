@@ -18,7 +18,7 @@ mod syncer;
 mod tests;
 mod thread;
 
-pub(crate) use handle::{Contents, FetchItem, Fetched, Shards, Stalls};
+pub(crate) use handle::{Contents, FetchItem, Fetched, Near, ReadBy, Shards, Stalls};
 pub(crate) use thread::{Followed, ShardEvent, ShardReports, start};
 
 pub(crate) use ottla_core::shard::{OffsetFound, OffsetTarget};

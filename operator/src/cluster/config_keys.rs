@@ -149,5 +149,8 @@ mod tests {
         assert!(check("num.partitions", "many", Release::Own).unwrap_err().contains("num.partitions"));
         assert!(check("num.partitons", "3", Release::Own).unwrap_err().contains("unknown"));
         assert_eq!(check("of.the.next.release", "3", Release::Other), Ok(()));
+        let selector = |class| check("replica.selector.class", class, Release::Own);
+        assert_eq!(selector("org.apache.kafka.common.replica.RackAwareReplicaSelector"), Ok(()));
+        assert!(selector("com.example.Selector").unwrap_err().contains("RackAwareReplicaSelector"));
     }
 }

@@ -17,6 +17,8 @@ mod tiering;
 use super::key::{ConfigType, Key, Synonym};
 use super::topic_keys::TOPIC_KEYS;
 
+pub use replication::RACK_AWARE_SELECTOR;
+
 const SUBJECTS: &[&[Key]] = &[
     node::KEYS,
     controller::KEYS,

@@ -1,10 +1,13 @@
 //! Replication between brokers.
 
-use crate::key::{ConfigType, Key};
+use crate::key::{ConfigType, Key, Validator};
 
 const ONE_REPLICA: &str = "partitions have one replica yet";
 const NO_WINDOW: &str = "a replication quota counts bytes exactly, and takes no samples";
 const NO_LIMIT: &str = "9223372036854775807";
+
+/// Kafka's class that sends consumers to a replica in their own rack (KIP-392).
+pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 pub(super) const KEYS: &[Key] = &[
     Key::long(
@@ -63,8 +66,15 @@ pub(super) const KEYS: &[Key] = &[
     )
     .low()
     .inert("a waiting request is removed as it is answered"),
-    Key::unset("replica.selector.class", ConfigType::String, "How consumers find the nearest replica.")
-        .inert(ONE_REPLICA),
+    Key::unset(
+        "replica.selector.class",
+        ConfigType::String,
+        "From which replica consumers read. Unset: from the leader. org.apache.kafka.common.replica.RackAwareReplicaSelector: from a replica that is in sync and whose broker.rack is the consumer's client.rack, if there is one.",
+    )
+    .valid(Validator::Custom {
+        wanted: "org.apache.kafka.common.replica.RackAwareReplicaSelector, or nothing: Ottla loads no Java classes",
+        accepts: |class| [RACK_AWARE_SELECTOR, ""].contains(&class),
+    }),
     Key::int("replication.quota.window.num", "11", "How many samples a replication quota looks at.")
         .at_least(1)
         .low()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::{Address, InitialController, ListenerName, SecurityProtocol, StaticVoter, reachable};
 use super::file::{CheckedFile, Problem, Setting, Warning};
 use super::listeners::{Listener, Listeners};
-use super::{ByteCount, Limit, Settings};
+use super::{ByteCount, Limit, RACK_AWARE_SELECTOR, Settings};
 use crate::ids::NodeId;
 use crate::metadata::image::{CORDONED_LOG_DIRS, Endpoint, Voter};
 use crate::metadata::record::Voters;
@@ -54,7 +54,16 @@ pub struct Timeouts {
     pub connection_idle: Limit<Duration>,
 }
 
-/// How replicas follow their leaders.
+/// From which replica consumers are to read (`replica.selector.class`, KIP-392).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaSelector {
+    /// From the leader.
+    Leader,
+    /// From one in their own rack, if there is one that keeps up.
+    RackAware,
+}
+
+/// How replicas follow their leaders, and who reads from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replication {
     /// `replica.lag.time.max.ms`
@@ -63,6 +72,8 @@ pub struct Replication {
     pub answer_timeout: Duration,
     /// `replica.fetch.*`
     pub fetch: FetchLimits,
+    /// `replica.selector.class`
+    pub selector: ReplicaSelector,
 }
 
 /// How much of things there may be.
@@ -328,6 +339,10 @@ fn replication(file: &CheckedFile<'_>) -> Replication {
             bytes_max: bytes("replica.fetch.response.max.bytes"),
             partition_bytes_max: bytes("replica.fetch.max.bytes"),
             backoff: duration("replica.fetch.backoff.ms"),
+        },
+        selector: match file.text("replica.selector.class").as_deref() {
+            Some(RACK_AWARE_SELECTOR) => ReplicaSelector::RackAware,
+            Some(_) | None => ReplicaSelector::Leader,
         },
     }
 }

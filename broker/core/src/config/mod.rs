@@ -14,6 +14,6 @@ pub use ottla_config::*;
 pub use address::{
     Address, BadAddress, InitialController, ListenerAddress, ListenerName, SecurityProtocol, StaticVoter,
 };
-pub use broker::{BrokerConfig, Limits, Replication, Roles, Timeouts, TopicRules};
+pub use broker::{BrokerConfig, Limits, ReplicaSelector, Replication, Roles, Timeouts, TopicRules};
 pub use file::{BrokerConfigError, Origin, Problem, Setting, Warning, WarningKind};
 pub use listeners::Listener;

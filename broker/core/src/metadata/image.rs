@@ -4,6 +4,7 @@
 //! hand the one it has to every connection while it builds the next. Iteration order is the keys' order,
 //! the same on every node.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -266,5 +267,13 @@ impl Image {
     /// The brokers in service, in order of id.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
         self.brokers.values().filter(|broker| broker.fencing == Fencing::Unfenced)
+    }
+
+    /// The brokers in service that stand in this rack and can be reached on this listener.
+    pub fn live_in_rack(&self, rack: &str, listener: &str) -> BTreeSet<NodeId> {
+        let near = |broker: &&Arc<Broker>| {
+            broker.rack.as_deref() == Some(rack) && broker.endpoint(listener).is_some()
+        };
+        self.live_brokers().filter(near).map(|broker| broker.node_id).collect()
     }
 }

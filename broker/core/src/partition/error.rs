@@ -35,9 +35,9 @@ pub enum PartitionError {
         /// Where it ends.
         log_end: Offset,
     },
-    /// OFFSET_NOT_AVAILABLE (rule 53): what the answer is was committed by earlier leaders, and this one does not
-    /// know yet.
-    #[error("the high watermark has not reached the beginning of the current leader epoch yet")]
+    /// OFFSET_NOT_AVAILABLE: whether there is something committed there this replica does not know yet. A leader has not
+    /// learnt how much of what earlier ones took is (rule 53); a follower may lack what its leader has (KIP-392).
+    #[error("it is not known here yet what is committed there")]
     OffsetNotAvailable,
     /// NOT_ENOUGH_REPLICAS (rule 28): nothing was written.
     #[error("the partition has {isr} in-sync replicas and needs {min}")]

@@ -37,6 +37,17 @@ pub struct FollowerFetch {
     pub fetched_end: Offset,
     /// The end of what is durable there.
     pub flushed_end: Offset,
+    /// Where its log starts.
+    pub log_start: Offset,
+    /// The high watermark that it knows, if it is to be told of a greater one as soon as there is one.
+    pub high_watermark: Option<Offset>,
+}
+
+impl FollowerFetch {
+    /// Whether it is to be told of this one: its own never exceeds the end of its log.
+    pub fn lacks(&self, high_watermark: Offset) -> bool {
+        self.high_watermark.is_some_and(|known| high_watermark.min(self.fetched_end) > known)
+    }
 }
 
 /// One other replica, as its leader sees it; at first nothing is known of it.
@@ -98,6 +109,13 @@ impl Follower {
     /// The life in which it fetches.
     pub(super) fn broker_epoch(&self) -> Option<BrokerEpoch> {
         self.seen.map(|seen| seen.broker_epoch)
+    }
+
+    /// How good a place it is to read this offset from, if its log has it: how far it has come, and how lately it had
+    /// everything.
+    pub(super) fn holds(&self, offset: Offset) -> Option<(Offset, Option<Monotonic>)> {
+        let seen = self.seen.filter(|seen| (seen.log_start..=seen.fetched_end).contains(&offset))?;
+        Some((seen.fetched_end, self.caught_up_at))
     }
 
     /// Whether it has all that the leader has, or had at some time not too long ago.

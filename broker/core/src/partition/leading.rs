@@ -91,6 +91,10 @@ impl Leading {
         });
     }
 
+    pub(super) fn follower(&self, id: NodeId) -> Option<&Follower> {
+        self.followers.get(&id)
+    }
+
     fn is_added(&self, id: NodeId) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.isr.iter().any(|(member, _)| *member == id))
     }
@@ -247,7 +251,7 @@ impl<T> Partition<T> {
     }
 }
 
-fn is_eligible(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
+pub(super) fn is_eligible(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
     let epoch = peers.eligible.get(&id);
     epoch.is_some() && epoch.copied() == follower.broker_epoch()
 }

@@ -5,9 +5,11 @@
 //! and its log tells it where the log ends and how far it is durable, and does what it returns.
 //!
 //! What makes a leader is in `leading.rs`: followers, commitment, the ISR. A follower does what its leader's
-//! replies say ([`Partition::replicated`], [`Partition::truncated`]).
+//! replies say ([`Partition::replicated`], [`Partition::truncated`]). What consumers read of either, and where, is in
+//! `consumers.rs`.
 
 mod ack;
+mod consumers;
 mod error;
 mod followers;
 mod leading;
@@ -15,6 +17,7 @@ mod leading;
 use std::sync::Arc;
 
 pub use ack::{AckLevel, Released};
+pub use consumers::{ReadFrom, Readable, Role};
 pub use error::PartitionError;
 pub use followers::{FollowerFetch, Peers};
 pub use leading::{IsrProposal, ProposalOutcome};
@@ -37,17 +40,6 @@ pub struct Positions {
     /// Whether a start would find the log. One that was just made is gone with its process until its first sync, and
     /// nothing in it counts before, whatever the topic's acknowledgements promise.
     pub established: bool,
-}
-
-/// What a consumer may read now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Readable {
-    /// The first offset there is.
-    pub log_start: Offset,
-    /// Reads stop here.
-    pub end_exclusive: Offset,
-    /// The high watermark to report.
-    pub high_watermark: Offset,
 }
 
 /// The settings of a topic that say what an acknowledgement promises.
@@ -221,46 +213,23 @@ impl<T> Partition<T> {
         self.release(peers)
     }
 
-    /// May a consumer read at `offset`, and how far (rules 46, 47, 50)?
-    pub fn check_fetch(
-        &self,
-        offset: Offset,
-        epoch: Option<LeaderEpoch>,
-    ) -> Result<Readable, PartitionError> {
-        self.check_leader(epoch)?;
-        self.check_in_log(offset)?;
-        Ok(self.readable())
-    }
-
-    fn check_in_log(&self, offset: Offset) -> Result<(), PartitionError> {
-        let Positions { log_start, log_end, .. } = self.positions;
-        if offset < log_start || offset > log_end {
-            return Err(PartitionError::OffsetOutOfRange { asked: offset, log_start, log_end });
-        }
-        Ok(())
-    }
-
-    /// How far a consumer may read.
-    pub fn readable(&self) -> Readable {
-        let log_start = self.positions.log_start;
-        Readable { log_start, end_exclusive: self.high_watermark, high_watermark: self.high_watermark }
-    }
-
     /// Leads it, with the epoch that the client believes in (`None` skips the check, as Kafka's −1 does)?
     pub fn check_leader(&self, asked: Option<LeaderEpoch>) -> Result<(), PartitionError> {
+        self.check_epoch(asked)?;
+        if self.is_leader() { Ok(()) } else { Err(PartitionError::NotLeader) }
+    }
+
+    /// Serves, and knows of no other epoch than the client (rule 50)?
+    fn check_epoch(&self, asked: Option<LeaderEpoch>) -> Result<(), PartitionError> {
         if self.failed {
             return Err(PartitionError::Storage);
         }
         let current = self.registration.leader_epoch;
-        if let Some(asked) = asked {
-            if asked < current {
-                return Err(PartitionError::FencedLeaderEpoch { asked, current });
-            }
-            if asked > current {
-                return Err(PartitionError::UnknownLeaderEpoch { asked, current });
-            }
+        match asked {
+            Some(asked) if asked < current => Err(PartitionError::FencedLeaderEpoch { asked, current }),
+            Some(asked) if asked > current => Err(PartitionError::UnknownLeaderEpoch { asked, current }),
+            Some(_) | None => Ok(()),
         }
-        if self.is_leader() { Ok(()) } else { Err(PartitionError::NotLeader) }
     }
 
     /// How many replicas must be in sync.

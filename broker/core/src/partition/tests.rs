@@ -68,10 +68,16 @@ fn synced_ack_waits_for_the_flush_and_so_does_the_reader() {
     let mut partition = leader(10);
     assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(10))));
     assert_eq!(partition.appended(Offset(15), AckLevel::All, 7, &Peers::default()), []);
-    assert_eq!(partition.check_fetch(Offset(10), None).expect("in range").end_exclusive, Offset(10));
+    assert_eq!(
+        partition.check_fetch(Offset(10), None, ReadFrom::Leader).expect("in range").end_exclusive,
+        Offset(10)
+    );
     assert_eq!(partition.flushed(Offset(14), &Peers::default()), [], "part of the batch is not the batch");
     assert_eq!(partition.flushed(Offset(15), &Peers::default()), ok(7));
-    assert_eq!(partition.check_fetch(Offset(10), None).expect("in range").end_exclusive, Offset(15));
+    assert_eq!(
+        partition.check_fetch(Offset(10), None, ReadFrom::Leader).expect("in range").end_exclusive,
+        Offset(15)
+    );
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn lost_leadership_refuses_what_is_parked() {
     let released = partition.register(registration(None, &[1], 4), SYNCED, &Peers::default());
     assert_eq!(released, vec![Released { waiting: 7, verdict: Err(PartitionError::NotLeader) }]);
     assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::NotLeader));
-    assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::NotLeader));
+    assert_eq!(partition.check_fetch(Offset(0), None, ReadFrom::Leader), Err(PartitionError::NotLeader));
 }
 
 #[test]
@@ -153,20 +159,23 @@ fn epochs_of_clients_are_compared() {
     let (asked_old, asked_new, current) = (LeaderEpoch(2), LeaderEpoch(4), LeaderEpoch(3));
     let fenced = Err(PartitionError::FencedLeaderEpoch { asked: asked_old, current });
     let unknown = Err(PartitionError::UnknownLeaderEpoch { asked: asked_new, current });
-    assert_eq!(partition.check_fetch(Offset(0), Some(asked_old)), fenced);
-    assert_eq!(partition.check_fetch(Offset(0), Some(asked_new)), unknown);
-    assert!(partition.check_fetch(Offset(0), Some(current)).is_ok());
+    assert_eq!(partition.check_fetch(Offset(0), Some(asked_old), ReadFrom::Leader), fenced);
+    assert_eq!(partition.check_fetch(Offset(0), Some(asked_new), ReadFrom::Leader), unknown);
+    assert!(partition.check_fetch(Offset(0), Some(current), ReadFrom::Leader).is_ok());
 }
 
 #[test]
 fn offsets_beyond_the_log_are_out_of_range_and_the_log_end_is_not() {
     let mut partition = leader(5);
     partition.appended(Offset(8), AckLevel::Leader, 1, &Peers::default());
-    assert!(partition.check_fetch(Offset(8), None).is_ok(), "rule 47: above the high watermark waits");
+    assert!(
+        partition.check_fetch(Offset(8), None, ReadFrom::Leader).is_ok(),
+        "rule 47: above the high watermark waits"
+    );
     let (log_start, log_end) = (Offset(0), Offset(8));
     for asked in [Offset(9), Offset(-1)] {
         let expected = Err(PartitionError::OffsetOutOfRange { asked, log_start, log_end });
-        assert_eq!(partition.check_fetch(asked, None), expected);
+        assert_eq!(partition.check_fetch(asked, None, ReadFrom::Leader), expected);
     }
 }
 
@@ -177,7 +186,7 @@ fn a_failed_directory_answers_everything_with_a_storage_error() {
     let refused = vec![Released { waiting: 1, verdict: Err(PartitionError::Storage) }];
     assert_eq!(partition.fail(), refused);
     assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::Storage));
-    assert_eq!(partition.check_fetch(Offset(0), None), Err(PartitionError::Storage));
+    assert_eq!(partition.check_fetch(Offset(0), None, ReadFrom::Leader), Err(PartitionError::Storage));
 }
 
 #[test]

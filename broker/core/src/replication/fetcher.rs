@@ -160,7 +160,9 @@ impl Fetcher {
             };
             if let Replicated::Records { bytes, high_watermark, log_start } = &given {
                 let news = Some((*high_watermark, *log_start));
-                if bytes.is_empty() && followed.known == news {
+                // Its shard may have dropped what it was told last.
+                let rises = (*high_watermark).min(followed.from.offset) > followed.from.high_watermark;
+                if bytes.is_empty() && followed.known == news && !rises {
                     followed.stage = Stage::Ready(now);
                     continue;
                 }

@@ -23,6 +23,7 @@ fn from(offset: i64) -> FollowFrom {
         last_epoch: None,
         flushed_end: Offset(offset),
         log_start: Offset(0),
+        high_watermark: Offset(0),
         problem: None,
     }
 }
@@ -168,6 +169,18 @@ fn a_replica_is_in_one_request_at_a_time_whichever_lane_it_belongs_to() {
     fetchers.replied(Monotonic(0), number, Some(vec![(id(0), records(b"x", 6))]));
     let effects = fetchers.ready(Monotonic(0));
     assert_eq!((effects.deliveries.len(), effects.fetches.len()), (0, 1), "it was asked from elsewhere");
+}
+
+#[test]
+fn a_high_watermark_that_a_shard_did_not_take_in_is_given_to_it_again() {
+    let mut fetchers = following(&[]);
+    for (now, known, delivers) in [(0, 0, true), (10, 0, true), (20, 5, false)] {
+        let follows = FollowFrom { high_watermark: Offset(known), ..from(5) };
+        fetchers.follow(Monotonic(now), 0, id(0), Some(follows));
+        let (number, _) = asked(&mut fetchers, now).expect("it asks");
+        fetchers.replied(Monotonic(now), number, Some(vec![(id(0), records(b"", 5))]));
+        assert_eq!(!fetchers.ready(Monotonic(now)).deliveries.is_empty(), delivers, "at {now}");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let registration = Arc::clone(&assignment.registration);
         let epoch_before = replica.partition.as_ref().map(|partition| partition.registration().leader_epoch);
         let led_before = replica.partition.as_ref().is_some_and(Partition::is_leader);
+        let in_sync = |partition: &Partition<_>| partition.registration().isr.contains(&me);
+        let in_sync_before = replica.partition.as_ref().is_some_and(in_sync);
         let settings = ack_settings(&assignment.config);
         let durability_before = replica.partition.as_ref().map(Partition::durability);
         let released = match &mut replica.partition {
@@ -62,6 +64,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         };
         let partition = replica.partition.as_ref().expect("it was just set");
         let leads = partition.is_leader();
+        let left_isr = in_sync_before && !in_sync(partition);
         let leader_epoch = partition.registration().leader_epoch;
         if leads {
             replica.log.assign_epoch(leader_epoch);
@@ -72,7 +75,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             // A new log's name is durable before anything in it is acknowledged.
             self.commit.want_sync(id);
         }
-        if led_before && !leads {
+        // Who waits at a follower hears of a new leadership, and is not kept by one that falls behind.
+        let goes_on = leads && led_before || !left_isr && epoch_before == Some(leader_epoch);
+        if !goes_on {
             self.wake_all(id);
         }
         self.answer(released);

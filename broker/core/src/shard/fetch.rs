@@ -1,13 +1,14 @@
 //! Reading: which bytes a consumer gets, and where an offset lies in time.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::Shard;
 use super::replica::{Parked, ReadsTo, Watcher};
 use crate::disk::Disk;
-use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::log::{EpochEnd, Log, LookupError, ReadError, ReadPlan, RottenBatch, TimestampOffset};
-use crate::partition::{Partition, PartitionError, Readable};
+use crate::partition::{Partition, PartitionError, ReadFrom, Readable};
 
 /// Where a consumer goes on reading, and what it believes of the log before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Located<F> {
     pub diverging: Option<EpochEnd>,
     /// Whether it is a follower's that is behind: see [`crate::partition::Partition::leaves_behind`].
     pub is_behind: bool,
+    /// The replica that the consumer should read from instead (KIP-392). There is nothing to read then.
+    pub preferred: Option<NodeId>,
 }
 
 /// Which offset is asked for (rule 53).
@@ -114,11 +117,33 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         &mut self,
         id: TopicPartition,
         from: FetchPosition,
+        replicas: ReadFrom,
         max_bytes: u32,
         at_least_one_batch: bool,
     ) -> Result<Located<D::File>, PartitionError> {
-        let check = |partition: &Partition<Parked<T>>| partition.check_fetch(from.offset, from.epoch);
-        self.locate_checked(id, from, max_bytes, at_least_one_batch, check)
+        let check =
+            |partition: &Partition<Parked<T>>| partition.check_fetch(from.offset, from.epoch, replicas);
+        self.locate_checked(id, from, replicas, max_bytes, at_least_one_batch, check)
+    }
+
+    /// Sends a consumer to a replica on one of the brokers `near` it, if one of them has what it asks for and this is the
+    /// leader. `None` if it is to read here, or to hear why it cannot: where logs part the leader says itself.
+    pub fn locate_nearer(
+        &self,
+        id: TopicPartition,
+        from: FetchPosition,
+        near: &BTreeSet<NodeId>,
+    ) -> Option<Located<D::File>> {
+        let replica = self.replica(id).ok()?;
+        let partition = replica.machine().ok()?;
+        partition.check_leader(from.epoch).ok()?;
+        let diverges = |epoch| !matches!(divergence(&replica.log, from.offset, epoch), Ok(None));
+        if from.last_fetched_epoch.is_some_and(diverges) {
+            return None;
+        }
+        let preferred = Some(partition.preferred_read_replica(from.offset, near, &self.peers)?);
+        let (readable, plan) = (partition.readable(), replica.log.read_nothing());
+        Some(Located { readable, plan, diverging: None, is_behind: false, preferred })
     }
 
     /// Plans a read as far as `check` allows, or says where the logs part (rule 51).
@@ -126,28 +151,35 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         &mut self,
         id: TopicPartition,
         from: FetchPosition,
+        replicas: ReadFrom,
         max_bytes: u32,
         at_least_one_batch: bool,
         check: impl FnOnce(&Partition<Parked<T>>) -> Result<Readable, PartitionError>,
     ) -> Result<Located<D::File>, PartitionError> {
         let replica = self.replica(id)?;
         let partition = replica.machine()?;
-        if let Some(epoch) = from.last_fetched_epoch {
-            partition.check_leader(from.epoch)?;
+        if let Some(epoch) = from.last_fetched_epoch.filter(|_| partition.knows_epochs_at(from.offset)) {
+            partition.check_reader(from.epoch, replicas)?;
             if let Some(end) = divergence(&replica.log, from.offset, epoch)? {
                 let plan = replica.log.read_nothing();
                 let readable = partition.readable();
-                return Ok(Located { readable, plan, diverging: Some(end), is_behind: false });
+                return Ok(Located {
+                    readable,
+                    plan,
+                    diverging: Some(end),
+                    is_behind: false,
+                    preferred: None,
+                });
             }
         }
         let readable = check(partition)?;
         match replica.log.read(from.offset, max_bytes, readable.end_exclusive, at_least_one_batch) {
-            Ok(plan) => Ok(Located { readable, plan, diverging: None, is_behind: false }),
+            Ok(plan) => Ok(Located { readable, plan, diverging: None, is_behind: false, preferred: None }),
             Err(error) => Err(self.read_failed(id, &error)),
         }
     }
 
-    /// Leaves a token that is woken when more than `beyond` can be read, or when the replica stops leading.
+    /// Leaves a token that is woken when more than `beyond` can be read, or when the replica is not what it was.
     /// Tokens that are no longer `alive` are dropped: a poll that timed out leaves its own behind.
     pub fn watch(
         &mut self,
@@ -157,8 +189,13 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         token: W,
         alive: impl Fn(&W) -> bool,
     ) {
-        let leads = self.partition(id).is_some_and(|partition| partition.check_leader(None).is_ok());
-        let Some(replica) = self.replicas.get_mut(&id).filter(|_| leads) else {
+        let replicas = match reads_to {
+            ReadsTo::HighWatermark(replicas) => replicas,
+            ReadsTo::LogEnd { .. } => ReadFrom::Leader,
+        };
+        let serves =
+            self.partition(id).is_some_and(|partition| partition.check_reader(None, replicas).is_ok());
+        let Some(replica) = self.replicas.get_mut(&id).filter(|_| serves) else {
             return self.effects.push(super::Effect::Wake(token));
         };
         replica.watchers.retain(|watcher| alive(&watcher.token));

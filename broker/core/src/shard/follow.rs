@@ -34,6 +34,8 @@ pub struct FollowFrom {
     pub flushed_end: Offset,
     /// Where its log starts.
     pub log_start: Offset,
+    /// Its high watermark.
+    pub high_watermark: Offset,
     /// Why it should not ask again at once.
     pub problem: Option<FollowProblem>,
 }
@@ -118,6 +120,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             last_epoch: replica.log.last_record_epoch(),
             flushed_end: replica.log.flushed_end(),
             log_start: replica.log.log_start(),
+            high_watermark: partition.high_watermark(),
             problem,
         };
         replica.follows = true;

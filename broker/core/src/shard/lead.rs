@@ -10,7 +10,7 @@ use super::fetch::{FetchPosition, Located};
 use super::replica::Parked;
 use crate::disk::Disk;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
-use crate::partition::{FollowerFetch, Partition, PartitionError, ProposalOutcome, Readable};
+use crate::partition::{FollowerFetch, Partition, PartitionError, ProposalOutcome, ReadFrom, Readable};
 use crate::replication::recovery::Behind;
 use crate::time::Monotonic;
 
@@ -35,7 +35,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         behind: Behind,
     ) -> Result<Located<D::File>, PartitionError> {
         let check = |partition: &Partition<Parked<T>>| partition.check_replica_fetch(&fetch, from.epoch);
-        let located = self.locate_checked(id, from, max_bytes, at_least_one_batch, check)?;
+        let leader = ReadFrom::Leader;
+        let located = self.locate_checked(id, from, leader, max_bytes, at_least_one_batch, check)?;
         if located.diverging.is_some() {
             return Ok(located);
         }
@@ -50,7 +51,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.answer(released);
         self.propose(id);
         self.wake(id);
-        Ok(Located { readable, plan, diverging: None, is_behind })
+        Ok(Located { readable, plan, diverging: None, is_behind, preferred: None })
     }
 
     /// What came of an [`Effect::AlterIsr`] that was made in these epochs.

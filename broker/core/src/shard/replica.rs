@@ -5,7 +5,7 @@ use crate::config::{ByteCount, TopicConfig};
 use crate::disk::Disk;
 use crate::ids::Offset;
 use crate::log::{Log, LogConfig};
-use crate::partition::{AckSettings, Partition, PartitionError, Positions};
+use crate::partition::{AckSettings, Partition, PartitionError, Positions, ReadFrom};
 use crate::time::Monotonic;
 
 /// A producer's token and where its batch went.
@@ -18,10 +18,13 @@ pub struct Parked<T> {
 /// What a reader may read up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadsTo {
-    /// A consumer: to the high watermark.
-    HighWatermark,
+    /// A consumer: to the high watermark of such a replica.
+    HighWatermark(ReadFrom),
     /// A follower: to the end of the log.
-    LogEnd,
+    LogEnd {
+        /// It wants to know, too, when the high watermark passes this one.
+        told: Option<Offset>,
+    },
 }
 
 /// A reader that wants to know when more than `beyond` can be read.
@@ -88,14 +91,11 @@ impl<D: Disk, T, W> Replica<D, T, W> {
     pub(super) fn take_woken(&mut self) -> Vec<W> {
         let Some(partition) = &self.partition else { return Vec::new() };
         let (committed, log_end) = (partition.high_watermark(), partition.positions().log_end);
-        let end = |watcher: &Watcher<W>| match watcher.reads_to {
-            ReadsTo::HighWatermark => committed,
-            ReadsTo::LogEnd => log_end,
+        let has_news = |watcher: &Watcher<W>| match watcher.reads_to {
+            ReadsTo::HighWatermark(_) => committed > watcher.beyond,
+            ReadsTo::LogEnd { told } => log_end > watcher.beyond || told.is_some_and(|told| committed > told),
         };
-        self.watchers
-            .extract_if(.., |watcher| end(watcher) > watcher.beyond)
-            .map(|watcher| watcher.token)
-            .collect()
+        self.watchers.extract_if(.., |watcher| has_news(watcher)).map(|watcher| watcher.token).collect()
     }
 }
 

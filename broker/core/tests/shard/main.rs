@@ -6,6 +6,7 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod consumers;
 mod producers;
 mod remembering;
 mod repair;

@@ -44,8 +44,14 @@ impl Rig {
     }
 
     fn fetched(&mut self, end: i64) -> Vec<Seen> {
-        let (fetched_end, flushed_end) = (Offset(end), Offset(end));
-        let fetch = FollowerFetch { node_id: OTHER, broker_epoch: BrokerEpoch(20), fetched_end, flushed_end };
+        let fetch = FollowerFetch {
+            node_id: OTHER,
+            broker_epoch: BrokerEpoch(20),
+            fetched_end: Offset(end),
+            flushed_end: Offset(end),
+            log_start: Offset(0),
+            high_watermark: None,
+        };
         let from = FetchPosition { epoch: Some(LeaderEpoch(3)), ..FetchPosition::at(Offset(end)) };
         self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
         self.effects()

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use ottla_core::config::{Durability, Limit};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome};
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome, ReadFrom};
 use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
     Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
@@ -41,8 +41,14 @@ fn records(bytes: Bytes, high_watermark: i64) -> Replicated {
 }
 
 fn fetch(fetched_end: i64, flushed_end: i64) -> FollowerFetch {
-    let (fetched_end, flushed_end) = (Offset(fetched_end), Offset(flushed_end));
-    FollowerFetch { node_id: OTHER, broker_epoch: BrokerEpoch(20), fetched_end, flushed_end }
+    FollowerFetch {
+        node_id: OTHER,
+        broker_epoch: BrokerEpoch(20),
+        fetched_end: Offset(fetched_end),
+        flushed_end: Offset(flushed_end),
+        log_start: Offset(0),
+        high_watermark: None,
+    }
 }
 
 fn position(offset: i64, epoch: i32, last: Option<i32>) -> FetchPosition {
@@ -140,8 +146,8 @@ fn a_follower_that_is_behind_gets_nothing_while_it_is_held_and_members_of_the_is
 #[test]
 fn a_follower_that_waits_is_woken_by_records_and_a_consumer_by_their_commitment() {
     let mut rig = leading(&[ME, OTHER]);
-    rig.shard.watch(TOPIC, ReadsTo::LogEnd, Offset(0), 1, |_| true);
-    rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(0), 2, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::LogEnd { told: None }, Offset(0), 1, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::HighWatermark(ReadFrom::Leader), Offset(0), 2, |_| true);
     assert_eq!(rig.produce(&["a"], AckLevel::Leader, 7), [Seen::Wake(1)]);
     rig.sync();
     rig.shard

@@ -10,7 +10,7 @@ use ottla_core::ids::{
 };
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
-use ottla_core::partition::{AckLevel, IsrProposal, PartitionError};
+use ottla_core::partition::{AckLevel, IsrProposal, PartitionError, ReadFrom};
 use ottla_core::shard::{Assignment, Batch, Damage, Effect, FetchPosition, FollowFrom, Produced, Shard};
 use ottla_core::time::{Monotonic, Wall};
 use ottla_sim::disk::SimDisk;
@@ -185,7 +185,16 @@ impl Rig {
 
     /// The values of all records that a consumer can read from `offset` on.
     pub(crate) fn read(&mut self, offset: i64) -> Result<Vec<String>, PartitionError> {
-        let located = self.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), 1 << 20, true)?;
+        self.read_from(ReadFrom::Leader, offset)
+    }
+
+    /// The same from such a replica.
+    pub(crate) fn read_from(
+        &mut self,
+        replicas: ReadFrom,
+        offset: i64,
+    ) -> Result<Vec<String>, PartitionError> {
+        let located = self.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), replicas, 1 << 20, true)?;
         let bytes = located.plan.run().unwrap();
         let mut rest = &bytes[..];
         let mut values = Vec::new();

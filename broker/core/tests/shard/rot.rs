@@ -4,7 +4,7 @@ use ottla_core::config::ByteCount;
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::{NodeId, Offset};
 use ottla_core::log::{RottenBatch, find_rot};
-use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::shard::{Assignment, Damage, FetchPosition};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk};
@@ -56,7 +56,8 @@ fn rot(disk: &SimDisk) {
 
 /// Reads as the driver does: what is not what was appended is said to the shard.
 fn read(rig: &mut Rig, offset: i64) -> Result<bool, PartitionError> {
-    let located = rig.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), 1 << 20, true)?;
+    let located =
+        rig.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), ReadFrom::Leader, 1 << 20, true)?;
     let place = (located.plan.position, located.plan.length);
     let is_rotten = find_rot(&located.plan.run().unwrap()).is_some();
     if is_rotten {
@@ -137,7 +138,8 @@ fn a_leader_that_nobody_can_replace_goes_on_and_says_so_once() {
 #[test]
 fn who_does_not_lead_sends_readers_to_who_does() {
     let mut rig = leading_rot(&[ME, OTHER]);
-    let located = rig.shard.locate(TOPIC, FetchPosition::at(Offset(1)), 1 << 20, true).unwrap();
+    let located =
+        rig.shard.locate(TOPIC, FetchPosition::at(Offset(1)), ReadFrom::Leader, 1 << 20, true).unwrap();
     rig.shard.assign(led_by(OTHER, &[ME, OTHER], 2));
     let place = (located.plan.position, located.plan.length);
     assert_eq!(rig.shard.read_rot(TOPIC, Offset(1), place), Err(PartitionError::NotLeader));

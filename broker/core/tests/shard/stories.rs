@@ -4,7 +4,7 @@ use ottla_core::config::{Durability, Limit};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use ottla_core::log::checkpoints::Checkpoint;
-use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::shard::{Effect, FetchPosition, OffsetFound, OffsetTarget, ReadsTo};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::CrashKind;
@@ -56,12 +56,12 @@ fn a_failed_sync_refuses_every_ack_and_is_never_tried_again() {
 #[test]
 fn a_reader_is_woken_when_there_is_more_and_when_leadership_goes() {
     let mut rig = Rig::leading();
-    rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(0), 9, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::HighWatermark(ReadFrom::Leader), Offset(0), 9, |_| true);
     assert_eq!(rig.produce(&["a"], AckLevel::Leader, 1), []);
     assert_eq!(rig.sync(), [Seen::Answer(1, Ok(0)), Seen::Wake(9)]);
-    rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(0), 10, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::HighWatermark(ReadFrom::Leader), Offset(0), 10, |_| true);
     assert_eq!(rig.effects(), [Seen::Wake(10)], "there is more already");
-    rig.shard.watch(TOPIC, ReadsTo::HighWatermark, Offset(1), 11, |_| true);
+    rig.shard.watch(TOPIC, ReadsTo::HighWatermark(ReadFrom::Leader), Offset(1), 11, |_| true);
     rig.shard.assign(assignment(TOPIC, None, 1));
     assert_eq!(rig.effects(), [Seen::Wake(11)]);
     assert_eq!(rig.read(0), Err(PartitionError::NotLeader));
@@ -278,7 +278,7 @@ fn a_consumer_that_has_records_of_a_log_that_went_another_way_is_told_where_they
     let mut ask = |offset, last_fetched: i32| {
         let last_fetched_epoch = Some(LeaderEpoch(last_fetched));
         let from = FetchPosition { last_fetched_epoch, ..FetchPosition::at(Offset(offset)) };
-        let located = rig.shard.locate(TOPIC, from, 1_000, true)?;
+        let located = rig.shard.locate(TOPIC, from, ReadFrom::Leader, 1_000, true)?;
         assert_eq!(located.plan.length == 0, located.diverging.is_some());
         Ok(located.diverging.map(|end| (end.epoch.0, end.end.0)))
     };

@@ -1,7 +1,8 @@
 //! Who fetches: a consumer, or a broker that follows.
 
+use ottla_core::config::ReplicaSelector;
 use ottla_core::ids::{BrokerEpoch, NodeId, Offset};
-use ottla_core::partition::FollowerFetch;
+use ottla_core::partition::{FollowerFetch, ReadFrom};
 use ottla_wire::ResponseError;
 use ottla_wire::messages::FetchRequest;
 use ottla_wire::messages::fetch_request::FetchPartition;
@@ -9,14 +10,18 @@ use ottla_wire::replica_fetch::flushed_offset;
 
 use crate::api::Call;
 use crate::api::authorize::{Operation, Resource};
+use crate::drive::shard::ReadBy;
 
 /// From here on a follower says in which life it fetches (KIP-903).
 const REPLICA_STATE_FROM: i16 = 15;
 
+/// From here on consumers read from any replica, and say in which rack they are (KIP-392).
+const RACK_ID_FROM: i16 = 11;
+
 /// See the module's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
-    Consumer,
+    Consumer(ReadFrom),
     Follower { node_id: NodeId, broker_epoch: BrokerEpoch },
 }
 
@@ -32,7 +37,8 @@ impl Asker {
     pub(super) fn of(call: &Call, request: &FetchRequest) -> Result<Self, Refused> {
         let state = &request.replica_state;
         if request.replica_id.0 < 0 && state.replica_id.0 < 0 {
-            return Ok(Self::Consumer);
+            let knows_racks = call.version >= RACK_ID_FROM;
+            return Ok(Self::Consumer(if knows_racks { ReadFrom::AnyReplica } else { ReadFrom::Leader }));
         }
         if call.version < REPLICA_STATE_FROM {
             return Err(Refused::Close("a follower must fetch in version 15 or later"));
@@ -56,15 +62,24 @@ impl Asker {
         matches!(self, Self::Follower { .. })
     }
 
-    /// How far a follower has come with a partition.
-    pub(super) fn position(self, partition: &FetchPartition) -> Option<FollowerFetch> {
-        let Self::Follower { node_id, broker_epoch } = self else { return None };
-        let flushed_end = Offset(flushed_offset(partition)?);
-        Some(FollowerFetch {
+    /// Who reads a partition, and how far it has come if it is a follower; whether that is to be told of every rise of the
+    /// high watermark depends on whether `consumers` may read there.
+    pub(super) fn read_by(self, partition: &FetchPartition, consumers: ReplicaSelector) -> ReadBy {
+        let (node_id, broker_epoch) = match self {
+            Self::Consumer(replicas) => return ReadBy::Consumer(replicas),
+            Self::Follower { node_id, broker_epoch } => (node_id, broker_epoch),
+        };
+        ReadBy::Follower(FollowerFetch {
             node_id,
             broker_epoch,
             fetched_end: Offset(partition.fetch_offset),
-            flushed_end,
+            // It was asked whether they say so.
+            flushed_end: Offset(flushed_offset(partition).unwrap_or(0)),
+            log_start: Offset(partition.log_start_offset),
+            high_watermark: match consumers {
+                ReplicaSelector::Leader => None,
+                ReplicaSelector::RackAware => Some(Offset(partition.high_watermark)),
+            },
         })
     }
 }

@@ -96,6 +96,11 @@ pub(crate) fn node_that_knows(
 }
 
 fn config() -> BrokerConfig {
+    config_with(&[])
+}
+
+/// The same with more settings.
+pub(in crate::api) fn config_with(more: &[(&str, &str)]) -> BrokerConfig {
     let settings = [
         ("process.roles", "broker"),
         ("node.id", "1"),
@@ -109,12 +114,12 @@ fn config() -> BrokerConfig {
         // So that a test of "no controller" does not wait.
         ("request.timeout.ms", "1"),
     ];
-    let settings = settings.map(|(key, value)| Setting {
-        key: key.to_owned(),
-        value: value.to_owned(),
+    let settings = settings.iter().chain(more).map(|(key, value)| Setting {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
         origin: Origin::CommandLine,
     });
-    let (config, _) = BrokerConfig::resolve(&settings, "b1").unwrap_or_else(|problems| {
+    let (config, _) = BrokerConfig::resolve(&settings.collect::<Vec<_>>(), "b1").unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     });
     config

@@ -47,6 +47,7 @@ fn partition(fetch: &ReplicaFetch, id: TopicPartition, from: &FollowFrom) -> Fet
         .with_fetch_offset(from.offset.0)
         .with_last_fetched_epoch(from.last_epoch.map_or(-1, |epoch| epoch.0))
         .with_log_start_offset(from.log_start.0)
+        .with_high_watermark(from.high_watermark.0)
         .with_partition_max_bytes(i32::try_from(fetch.partition_bytes_max).unwrap_or(i32::MAX));
     with_flushed_offset(partition, from.flushed_end.0)
 }
@@ -113,6 +114,7 @@ mod tests {
             last_epoch: None,
             flushed_end: Offset(offset - 1),
             log_start: Offset(1),
+            high_watermark: Offset(offset - 2),
             problem: None,
         }
     }
@@ -148,6 +150,7 @@ mod tests {
             .collect();
         assert_eq!(named, [(7, 1, 11, Some(10)), (8, 0, 12, Some(11)), (7, 0, 13, Some(12))]);
         let partition = &request.topics[0].partitions[0];
+        assert_eq!((partition.log_start_offset, partition.high_watermark), (1, 9));
         assert_eq!((partition.current_leader_epoch, partition.last_fetched_epoch), (3, -1));
         assert_eq!((request.replica_state.replica_id.0, request.replica_state.replica_epoch), (1, 9));
         assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 1_000));

@@ -1,6 +1,6 @@
 //! The handlers' side of the shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use ottla_core::config::TopicConfig;
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 use ottla_core::lifecycle::ProposalAnswer;
 use ottla_core::log::{EpochEnd, ProducerInfo};
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, Readable};
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom, Readable};
 use ottla_core::replicas::{Order, Routes};
 use ottla_core::replication::Delivery;
 use ottla_core::replication::recovery::Behind;
@@ -41,8 +41,7 @@ pub(crate) struct FetchItem {
     pub(crate) partition: TopicPartition,
     pub(crate) from: FetchPosition,
     pub(crate) max_bytes: u32,
-    /// Where a follower asks: who it is and how far it has come.
-    pub(crate) follower: Option<FollowerFetch>,
+    pub(crate) read_by: ReadBy,
     /// Nothing is to be read of it, though there is something: a throttled follower's quota is exceeded.
     pub(crate) withheld: bool,
     /// What it gets if it is a follower's that is behind.
@@ -50,15 +49,35 @@ pub(crate) struct FetchItem {
 }
 
 impl FetchItem {
-    fn reads_to(&self) -> ReadsTo {
-        if self.follower.is_some() { ReadsTo::LogEnd } else { ReadsTo::HighWatermark }
-    }
-
     /// Whether a follower got nothing because it is behind.
     pub(crate) fn is_held(&self, fetched: &Fetched) -> bool {
         fetched.is_behind && self.behind == Behind::Held
     }
 }
+
+/// Who reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReadBy {
+    /// A consumer, from such replicas.
+    Consumer(ReadFrom),
+    /// A follower: who it is and how far it has come.
+    Follower(FollowerFetch),
+}
+
+impl ReadBy {
+    /// To where it reads, and what of that it knows now.
+    fn reads_to(self, readable: Readable) -> ReadsTo {
+        match self {
+            Self::Consumer(replicas) => ReadsTo::HighWatermark(replicas),
+            Self::Follower(fetch) => {
+                ReadsTo::LogEnd { told: fetch.high_watermark.map(|_| readable.high_watermark) }
+            }
+        }
+    }
+}
+
+/// The brokers that a consumer rather reads from than from this one.
+pub(crate) type Near = Arc<BTreeSet<NodeId>>;
 
 /// What was read of one partition.
 #[derive(Debug, Clone)]
@@ -72,6 +91,18 @@ pub(crate) struct Fetched {
     pub(crate) diverging: Option<EpochEnd>,
     /// Whether it is for a follower that is behind.
     pub(crate) is_behind: bool,
+    /// The replica that the consumer should read from instead.
+    pub(crate) preferred: Option<NodeId>,
+}
+
+impl Fetched {
+    /// The same from a broker that may have been put out of service without having heard of it.
+    pub(super) fn of_doubtful_replica(self) -> FetchResult {
+        if self.records.is_empty() {
+            self.readable.of_doubtful_replica()?;
+        }
+        Ok(self)
+    }
 }
 
 pub(super) type FetchResult = Result<Fetched, PartitionError>;
@@ -97,6 +128,7 @@ pub(super) enum Message {
     /// Where the records lie.
     Locate {
         items: Vec<FetchItem>,
+        near: Option<Near>,
         allowance: Allowance,
         tries: Tries,
         answer: oneshot::Sender<Vec<LocateResult>>,
@@ -252,7 +284,7 @@ impl Shards {
             }
             let beyond = fetched.readable.end_exclusive;
             let reader = Arc::downgrade(reader);
-            let (partition, reads_to) = (item.partition, item.reads_to());
+            let (partition, reads_to) = (item.partition, item.read_by.reads_to(fetched.readable));
             self.send(shard, Message::Watch { partition, reads_to, beyond, reader });
         }
     }

@@ -15,7 +15,7 @@ use ottla_core::partition::PartitionError;
 use ottla_core::shard::Located;
 use tokio::sync::oneshot;
 
-use super::handle::{FetchItem, FetchResult, Fetched, Message, Shards};
+use super::handle::{FetchItem, FetchResult, Fetched, Message, Near, Shards};
 use crate::disk::{Missed, RealFile, without_waiting};
 
 /// Where the records of one partition lie.
@@ -56,19 +56,33 @@ impl Allowance {
 }
 
 impl Shards {
-    /// Reads every item, in order, `max_bytes` in all; one result for each item.
-    pub(crate) async fn fetch(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
+    /// Reads every item, in order, `max_bytes` in all; one result for each item. Of a consumer's items those are not read
+    /// here that one of the brokers `near` it has, too.
+    pub(crate) async fn fetch(
+        &self,
+        items: &[FetchItem],
+        near: Option<&Near>,
+        max_bytes: u32,
+    ) -> Vec<FetchResult> {
         // Newer metadata may arrive while the answer to older is on its way, and the process may stand still.
         let doubtful = self.is_doubtful();
-        let results = self.fetch_as_known(items, max_bytes).await;
+        let results = self.fetch_as_known(items, near, max_bytes).await;
         if !doubtful && !self.is_doubtful() {
             return results;
         }
-        let in_doubt = |result: FetchResult| result.map_err(PartitionError::of_doubtful_leader);
+        let in_doubt = |result: FetchResult| match result {
+            Ok(fetched) => fetched.of_doubtful_replica(),
+            Err(error) => Err(error.of_doubtful_leader()),
+        };
         results.into_iter().map(in_doubt).collect()
     }
 
-    async fn fetch_as_known(&self, items: &[FetchItem], max_bytes: u32) -> Vec<FetchResult> {
+    async fn fetch_as_known(
+        &self,
+        items: &[FetchItem],
+        near: Option<&Near>,
+        max_bytes: u32,
+    ) -> Vec<FetchResult> {
         let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
         results.resize_with(items.len(), || Err(PartitionError::NotLeader));
         let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -84,7 +98,8 @@ impl Shards {
         for (shard, places) in by_shard {
             let wanted = places.iter().map(|place| items[*place]).collect();
             let (answer, answered) = oneshot::channel();
-            self.send(shard, Message::Locate { items: wanted, allowance, tries: Tries::default(), answer });
+            let (near, tries) = (near.cloned(), Tries::default());
+            self.send(shard, Message::Locate { items: wanted, near, allowance, tries, answer });
             let Ok(located) = answered.await else {
                 places.iter().for_each(|place| results[*place] = Err(PartitionError::Storage));
                 continue;
@@ -103,10 +118,12 @@ impl Shards {
     }
 
     async fn read(&self, shard: usize, item: FetchItem, located: Located<RealFile>) -> FetchResult {
-        let Located { readable, plan, diverging, is_behind } = located;
+        let Located { readable, plan, diverging, is_behind, preferred } = located;
         let more_follows = plan.more_follows;
+        let nothing =
+            Fetched { readable, records: Bytes::new(), more_follows, diverging, is_behind, preferred };
         if plan.length == 0 {
-            return Ok(Fetched { readable, records: Bytes::new(), more_follows, diverging, is_behind });
+            return Ok(nothing);
         }
         let place = (plan.position, plan.length);
         let records = match self.readers[shard].read(plan).await {
@@ -122,7 +139,7 @@ impl Shards {
             self.send(shard, Message::ReadRot { item, place, answer });
             answered.await.unwrap_or(Err(PartitionError::Storage))?;
         }
-        Ok(Fetched { readable, records, more_follows, diverging, is_behind })
+        Ok(Fetched { records, ..nothing })
     }
 }
 

@@ -11,7 +11,7 @@ use ottla_core::ids::{
     TopicPartition,
 };
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
-use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::replicas::{Held, Order, Routes};
 use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{Assignment, Batch, FetchPosition, OffsetTarget};
@@ -20,13 +20,14 @@ use ottla_wire::batch::BatchBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::handle::{FetchItem, Message, Shards};
+use super::handle::{FetchItem, Message, ReadBy, Shards};
 use super::{ShardEvent, ShardReports, start};
 
 const ME: NodeId = NodeId(1);
 const TOPIC: TopicPartition =
     TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(0) };
 const BATCHES: i64 = 500;
+const CONSUMER: ReadBy = ReadBy::Consumer(ReadFrom::Leader);
 
 fn assign() -> Order {
     let registration = Partition {
@@ -100,11 +101,11 @@ async fn every_batch_is_read_whether_in_memory_or_not() {
                     partition: TOPIC,
                     from: FetchPosition::at(Offset(offset)),
                     max_bytes,
-                    follower: None,
+                    read_by: CONSUMER,
                     withheld: false,
                     behind: Behind::Served,
                 };
-                let fetched = shards.fetch(&[item], max_bytes).await.remove(0).unwrap();
+                let fetched = shards.fetch(&[item], None, max_bytes).await.remove(0).unwrap();
                 let mut rest = &fetched.records[..];
                 assert!(!rest.is_empty());
                 while !rest.is_empty() {
@@ -135,11 +136,11 @@ async fn a_leader_that_may_have_been_replaced_does_not_say_what_it_does_not_have
             partition: TOPIC,
             from: FetchPosition::at(Offset(offset)),
             max_bytes: 1_000,
-            follower: None,
+            read_by: CONSUMER,
             withheld: false,
             behind: Behind::Served,
         };
-        let results = shards.fetch(&[at(BATCHES + 1), at(-1), at(0)], 1_000).await;
+        let results = shards.fetch(&[at(BATCHES + 1), at(-1), at(0)], None, 1_000).await;
         let out_of_range =
             |result: &Result<_, _>| matches!(result, Err(PartitionError::OffsetOutOfRange { .. }));
         assert_eq!(out_of_range(&results[0]), known, "{:?}", results[0].as_ref().err());
@@ -186,7 +187,7 @@ async fn a_log_that_goes_while_it_is_read_fails_nothing() {
         partition: TOPIC,
         from: FetchPosition::at(Offset(0)),
         max_bytes: 1_000_000,
-        follower: None,
+        read_by: CONSUMER,
         withheld: false,
         behind: Behind::Served,
     };
@@ -213,7 +214,7 @@ async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
         partition: TOPIC,
         from: FetchPosition::at(Offset(0)),
         max_bytes: 1_000_000,
-        follower: None,
+        read_by: CONSUMER,
         withheld: false,
         behind: Behind::Served,
     };
@@ -221,7 +222,7 @@ async fn records_that_are_no_longer_where_they_must_be_fail_the_directory() {
     let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     shards.send(0, Message::ReadFailed { item, place: (0, 10), error, answer });
     assert_eq!(answered.await.unwrap(), PartitionError::Storage);
-    assert!(matches!(shards.fetch(&[item], 10).await.remove(0), Err(PartitionError::Storage)));
+    assert!(matches!(shards.fetch(&[item], None, 10).await.remove(0), Err(PartitionError::Storage)));
 }
 
 #[tokio::test]
@@ -235,11 +236,11 @@ async fn a_read_ends_with_its_segment_and_says_whether_more_lies_in_the_next() {
             partition: TOPIC,
             from: FetchPosition::at(Offset(offset)),
             max_bytes: 100 << 20,
-            follower: None,
+            read_by: CONSUMER,
             withheld: false,
             behind: Behind::Served,
         };
-        let fetched = shards.fetch(&[item], 100 << 20).await.remove(0).unwrap();
+        let fetched = shards.fetch(&[item], None, 100 << 20).await.remove(0).unwrap();
         reads += 1;
         let batches = ottla_wire::batch::Batches::new(&fetched.records);
         offset = batches.map(|batch| batch.unwrap().header.next_offset()).last().unwrap();

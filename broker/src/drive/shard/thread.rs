@@ -16,7 +16,7 @@ use ottla_core::shard::{Damage, Effect, FollowFrom, OffsetFound, OffsetTarget, O
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::handle::{Contents, FetchItem, Message};
+use super::handle::{Contents, FetchItem, Message, Near, ReadBy};
 use super::pulse::{Pulse, SHARD_LANE};
 use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries, may_be_gone};
@@ -204,8 +204,8 @@ impl Driver<'_> {
             Message::Produce { partition, batch, acks, answer } => {
                 self.shard.produce(partition, batch, acks, answer, clock::wall());
             }
-            Message::Locate { items, allowance, tries, answer } => {
-                self.locate(items, allowance, tries, answer);
+            Message::Locate { items, near, allowance, tries, answer } => {
+                self.locate((items, near), allowance, tries, answer);
             }
             Message::ReadFailed { item, place, error, answer } => {
                 // The reader may have gone.
@@ -296,7 +296,7 @@ impl Driver<'_> {
     /// The first partition with data yields at least one batch; the others share what is left (rule 46).
     fn locate(
         &mut self,
-        items: Vec<FetchItem>,
+        (items, near): (Vec<FetchItem>, Option<Near>),
         allowance: Allowance,
         tries: Tries,
         answer: oneshot::Sender<Vec<LocateResult>>,
@@ -305,7 +305,8 @@ impl Driver<'_> {
             let mut left = allowance;
             let mut locate = |item: &FetchItem| {
                 let max = if item.withheld { 0 } else { item.max_bytes.min(left.bytes) };
-                let located = locate_one(&mut self.shard, item, max, left.first && !item.withheld);
+                let first = left.first && !item.withheld;
+                let located = locate_one(&mut self.shard, item, near.as_deref(), max, first);
                 left.spend(located.as_ref().map_or(0, |located| located.plan.length));
                 located
             };
@@ -314,7 +315,7 @@ impl Driver<'_> {
         match missed {
             Some(missed) => {
                 let tries = tries.next();
-                self.reader.warm(missed, Message::Locate { items, allowance, tries, answer });
+                self.reader.warm(missed, Message::Locate { items, near, allowance, tries, answer });
             }
             // The reader may have gone.
             None => drop(answer.send(located)),
@@ -325,7 +326,7 @@ impl Driver<'_> {
     fn read_failed(&mut self, item: &FetchItem, place: (u64, u32), error: &io::Error) -> PartitionError {
         if may_be_gone(error) {
             // Looked up as before, but for the size, which may be another now.
-            match locate_one(&mut self.shard, item, place.1, true) {
+            match locate_one(&mut self.shard, item, None, place.1, true) {
                 Ok(located) if located.plan.position != place.0 => return PartitionError::NotLeader,
                 Ok(_) => {}
                 Err(error) => return error,
@@ -417,14 +418,18 @@ impl Driver<'_> {
 fn locate_one(
     shard: &mut RealShard,
     item: &FetchItem,
+    near: Option<&BTreeSet<NodeId>>,
     max_bytes: u32,
     at_least_one_batch: bool,
 ) -> LocateResult {
-    match item.follower {
-        None => shard.locate(item.partition, item.from, max_bytes, at_least_one_batch),
-        Some(follower) => {
-            let (id, from) = (item.partition, item.from);
-            shard.locate_for_follower(id, follower, from, max_bytes, at_least_one_batch, item.behind)
+    let FetchItem { partition, from, .. } = *item;
+    match item.read_by {
+        ReadBy::Consumer(replicas) => {
+            let nearer = near.and_then(|near| shard.locate_nearer(partition, from, near));
+            nearer.map_or_else(|| shard.locate(partition, from, replicas, max_bytes, at_least_one_batch), Ok)
+        }
+        ReadBy::Follower(fetch) => {
+            shard.locate_for_follower(partition, fetch, from, max_bytes, at_least_one_batch, item.behind)
         }
     }
 }

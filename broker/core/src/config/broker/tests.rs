@@ -290,3 +290,25 @@ fn a_controller_listener_is_advertised_although_the_file_leaves_it_out() {
     let (config, _) = resolve(&combined_and("advertised.listeners=PLAINTEXT://host:19092"));
     assert_eq!(shown(&config.advertised_listeners), ["PLAINTEXT://host:19092", "CONTROLLER://laptop:9093"]);
 }
+
+#[test]
+fn consumers_read_from_the_leader_unless_the_selector_is_kafkas_of_racks() {
+    let selector = |class: &str| {
+        let (config, warnings) = resolve(&combined_and(&format!("replica.selector.class={class}")));
+        assert_eq!(warnings, [""; 0]);
+        config.replication.selector
+    };
+    assert_eq!(resolve(COMBINED).0.replication.selector, ReplicaSelector::Leader);
+    assert_eq!(selector(""), ReplicaSelector::Leader);
+    assert_eq!(
+        selector(" org.apache.kafka.common.replica.RackAwareReplicaSelector "),
+        ReplicaSelector::RackAware
+    );
+    let refused = problems(&combined_and("replica.selector.class=com.example.Mine"));
+    assert_eq!(
+        refused,
+        [
+            "line 7: invalid value \"com.example.Mine\" for config \"replica.selector.class\": wanted org.apache.kafka.common.replica.RackAwareReplicaSelector, or nothing: Ottla loads no Java classes"
+        ]
+    );
+}

@@ -41,6 +41,8 @@ fn fetch(node: i32, fetched_end: i64, flushed_end: i64) -> FollowerFetch {
         broker_epoch: BrokerEpoch(i64::from(node) * 10),
         fetched_end: Offset(fetched_end),
         flushed_end: Offset(flushed_end),
+        log_start: Offset(0),
+        high_watermark: None,
     }
 }
 

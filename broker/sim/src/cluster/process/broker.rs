@@ -19,7 +19,7 @@ use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
 };
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
-use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::replicas::Replicas;
 use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
@@ -339,7 +339,9 @@ impl Broker {
         from: FetchPosition,
         observations: &mut Vec<Observation>,
     ) -> ClientReply {
-        let located = self.shard(partition).and_then(|shard| shard.locate(partition, from, 4_000, true));
+        let leader = ReadFrom::Leader;
+        let located =
+            self.shard(partition).and_then(|shard| shard.locate(partition, from, leader, 4_000, true));
         let located = match located {
             Ok(located) => located,
             Err(error) => return refused(true, &self.known(now, error).to_string()),

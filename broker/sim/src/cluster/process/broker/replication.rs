@@ -97,7 +97,7 @@ impl Broker {
             let Some(held) = self.replicas.routes().get(partition) else { continue };
             let Some(shard) = &mut self.shards[held.shard] else { continue };
             let alive = |token: &u64| self.parked.contains_key(token);
-            shard.watch(*partition, ReadsTo::LogEnd, from.offset, token, alive);
+            shard.watch(*partition, ReadsTo::LogEnd { told: None }, from.offset, token, alive);
         }
         self.parked.insert(token, parked);
     }
@@ -115,6 +115,8 @@ impl Broker {
             broker_epoch: fetch.broker_epoch,
             fetched_end: from.offset,
             flushed_end: from.flushed_end,
+            log_start: from.log_start,
+            high_watermark: None,
         };
         let position = FetchPosition {
             offset: from.offset,
