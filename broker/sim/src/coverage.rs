@@ -130,13 +130,15 @@ pub enum Happening {
     EndTold,
     /// One that may have been replaced did.
     EndInDoubt,
+    /// Records were read from a follower.
+    ReadFromFollower,
     /// Records were read.
     Read,
 }
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -199,6 +201,7 @@ impl Happening {
         Self::BatchGivenUp,
         Self::EndTold,
         Self::EndInDoubt,
+        Self::ReadFromFollower,
         Self::Read,
     ];
 
@@ -267,6 +270,7 @@ impl Happening {
             Self::BatchGivenUp => "batch given up",
             Self::EndTold => "end of a partition told",
             Self::EndInDoubt => "end told in doubt",
+            Self::ReadFromFollower => "records read from a follower",
             Self::Read => "records read",
         }
     }

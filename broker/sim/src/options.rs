@@ -41,6 +41,8 @@ pub struct Options {
     pub replica_fetch_bytes_max: u32,
     /// Whether they also delete them.
     pub deletes_topics: bool,
+    /// Whether each node stands in a rack of its own, and each client in one of those, whose replica it reads from.
+    pub racks: bool,
     /// The mean time between two requests to move replicas, in simulated milliseconds; none if nobody moves any.
     pub reassignment_interval_ms: Option<u64>,
     /// How long faults strike, in simulated milliseconds.
@@ -184,13 +186,10 @@ impl Options {
             late_request: false,
             bit_rot: false,
         };
-        // Drawn apart, so that a seed without moves does what it did before there were any.
-        let mut moves = Rng::new(seed).fork("moves");
         // A volume may be lost only where a second copy holds everything, before, during and after a move.
         let may_move =
             serving_count > 1 && (!faults.lost_volume || replication_factor > 1 && min_insync_replicas > 1);
-        let reassignment_interval_ms =
-            (may_move && moves.permille(350)).then(|| *moves.pick(&[100, 400, 1_000, 3_000]));
+        let reassignment_interval_ms = moves(Rng::new(seed).fork("moves")).filter(|_| may_move);
         let copies = Copies {
             synced,
             replication_factor,
@@ -198,8 +197,10 @@ impl Options {
             may_move: reassignment_interval_ms.is_some(),
         };
         let faults = faults.with_those_drawn_apart(seed, &copies);
+        let racks = replication_factor > 1 && Rng::new(seed).fork("racks").permille(300);
         Self {
             seed,
+            racks,
             reassignment_interval_ms,
             controller_count,
             controllers_alone: alone.is_some(),
@@ -282,6 +283,11 @@ fn second_directories(seed: u64) -> (bool, bool) {
     let mut rng = Rng::new(seed).fork("directories");
     let two = rng.permille(300);
     (two, two && rng.permille(600))
+}
+
+/// How often replicas are moved. Drawn apart, so that a seed without moves does what it did before there were any.
+fn moves(mut rng: Rng) -> Option<u64> {
+    rng.permille(350).then(|| *rng.pick(&[100, 400, 1_000, 3_000]))
 }
 
 /// How many brokers there are where controllers are nothing else.

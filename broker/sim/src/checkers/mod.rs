@@ -23,7 +23,7 @@ pub enum Rule {
     OneVote,
     /// An acknowledged batch is readable after any crash.
     AcknowledgedBatch,
-    /// Below their high watermarks the logs of all replicas are the same, for ever.
+    /// Below their high watermarks the logs of all replicas are the same, for ever; consumers read only there.
     LogMatching,
     /// Every member of the ISR holds all that was committed.
     InSync,

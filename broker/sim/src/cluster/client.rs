@@ -13,7 +13,8 @@ use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
-use crate::cluster::producer::{Producer, Unknown};
+use crate::cluster::nearest::{Nearest, partitions};
+use crate::cluster::producer::{Producer, Unknown, short};
 use crate::coverage::Happening;
 use crate::options::Options;
 use crate::records;
@@ -75,6 +76,7 @@ pub(crate) struct Client {
     values: u64,
     /// If it is an idempotent producer, as every other client is.
     producer: Option<Producer>,
+    nearest: Nearest,
     positions: BTreeMap<TopicPartition, Offset>,
     /// In [`Mode::Finish`]: the partitions that took a produce, and those that were read to their end.
     produced: Vec<TopicPartition>,
@@ -97,6 +99,7 @@ impl Client {
             correlation: 0,
             values: 0,
             producer: id.is_multiple_of(2).then(|| Producer::new(i64::from(id))),
+            nearest: Nearest::new(options.racks),
             positions: BTreeMap::new(),
             produced: Vec::new(),
             finished: Vec::new(),
@@ -106,6 +109,8 @@ impl Client {
     /// From now on: one produce to each partition, and a read of everything from the start.
     pub(crate) fn finish(&mut self) {
         self.mode = Mode::Finish;
+        // Only a leader says where a partition ends.
+        self.nearest = Nearest::new(false);
         self.positions.clear();
         self.produced.clear();
         self.image = None;
@@ -236,7 +241,8 @@ impl Client {
             );
         }
         let offset = self.positions.get(&partition).copied().unwrap_or(Offset(0));
-        (leader, Doing::Fetch { partition, offset }, ClientRequest::Fetch { partition, offset, epoch })
+        let (to, rack) = self.nearest.place((partition, leader), self.id, nodes);
+        (to, Doing::Fetch { partition, offset }, ClientRequest::Fetch { partition, offset, epoch, rack })
     }
 
     fn create(&self, name: TopicName, partitions: i32) -> ClientRequest {
@@ -296,7 +302,11 @@ impl Client {
                     self.history(partition, Stage::Ok, operation, time_ms, checks);
                 }
             }
-            (Doing::Fetch { partition, offset }, ClientReply::Fetched { records, high_watermark }) => {
+            (
+                Doing::Fetch { partition, offset },
+                ClientReply::Fetched { records, high_watermark, preferred },
+            ) => {
+                self.nearest.told(partition, preferred);
                 self.fetched(partition, offset, &records, high_watermark, time_ms, checks)?;
             }
             // As Kafka's does, a leader that may have been replaced still tells the end that it knows: that claims nothing.
@@ -412,6 +422,9 @@ impl Client {
         if !goes_on {
             self.write_down(doing, stage, time_ms, checks);
         }
+        if let Doing::Fetch { partition, .. } = doing {
+            self.nearest.forget(*partition);
+        }
         self.image = None;
     }
 
@@ -470,22 +483,6 @@ impl Client {
         let partition = partition.partition.0;
         checks.history(Entry { time_ms, process: self.id, stage, topic, partition, operation });
     }
-}
-
-/// The padding of a value says nothing; the history goes without.
-fn short(value: &str) -> String {
-    value.trim_end_matches('x').to_owned()
-}
-
-fn partitions(image: &Image) -> Vec<(TopicPartition, Option<NodeId>)> {
-    let mut all = Vec::new();
-    for topic in image.topics.values() {
-        for (index, partition) in &topic.partitions {
-            let partition_id = TopicPartition { topic_id: topic.id, partition: *index };
-            all.push((partition_id, partition.leader));
-        }
-    }
-    all
 }
 
 impl Unknown {

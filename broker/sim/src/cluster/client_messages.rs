@@ -1,7 +1,7 @@
 //! What clients and brokers say to each other.
 
 use bytes::Bytes;
-use ottla_core::ids::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset, TopicId, TopicName, TopicPartition};
 use ottla_core::metadata::image::Image;
 
 use crate::coverage::Happening;
@@ -19,8 +19,8 @@ pub(crate) enum ClientRequest {
     Configure { name: TopicName, index_interval_bytes: u32, segment_index_bytes: u32 },
     /// Append a batch, acks=all.
     Produce { partition: TopicPartition, batch: Bytes, idempotent: bool },
-    /// Read committed records.
-    Fetch { partition: TopicPartition, offset: Offset, epoch: LeaderEpoch },
+    /// Read committed records: from the leader, or from any replica and rather from one in this rack.
+    Fetch { partition: TopicPartition, offset: Offset, epoch: LeaderEpoch, rack: Option<String> },
     /// Where does the partition end?
     ListOffsets { partition: TopicPartition, epoch: LeaderEpoch },
 }
@@ -36,8 +36,10 @@ pub(crate) enum ClientReply {
     },
     Fetched {
         records: Bytes,
-        /// `None` from a leader that does not know yet how much the one before it has committed.
+        /// `None` from a leader that does not know yet how much the one before it has committed, and from a follower.
         high_watermark: Option<Offset>,
+        /// The replica to read from instead.
+        preferred: Option<NodeId>,
     },
     End {
         offset: Offset,
@@ -65,7 +67,8 @@ impl ClientReply {
             Self::Metadata(image) => format!("metadata at {}", image.offset),
             Self::Done(what) => what.name().to_owned(),
             Self::Produced { base_offset } => format!("produced at {base_offset}"),
-            Self::Fetched { records, high_watermark } => {
+            Self::Fetched { preferred: Some(preferred), .. } => format!("sent to {preferred}"),
+            Self::Fetched { records, high_watermark, preferred: None } => {
                 format!("fetched {} bytes of {high_watermark:?}", records.len())
             }
             Self::End { offset, in_doubt: false } => format!("end {offset}"),

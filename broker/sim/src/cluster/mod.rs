@@ -10,6 +10,7 @@ mod client;
 mod client_messages;
 mod faults;
 mod membership;
+mod nearest;
 mod node;
 mod perform;
 mod process;

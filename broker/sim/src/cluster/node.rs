@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::config::{Address, Settings};
+use ottla_core::config::{Address, RACK_AWARE_SELECTOR, Settings};
 use ottla_core::disk::Disk;
 use ottla_core::ids::{ClusterId, DirectoryId, NodeId};
 use ottla_core::metadata::image::{Endpoint, Voter};
@@ -96,7 +96,8 @@ fn settings(options: &Options) -> Settings {
         ("replica.fetch.max.bytes", options.replica_fetch_bytes_max.to_string()),
         (TIMESTAMP_TYPE, if stamps { APPEND_TIME } else { "CreateTime" }.to_owned()),
     ];
-    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let racks = options.racks.then(|| ("replica.selector.class", RACK_AWARE_SELECTOR.to_owned()));
+    settings.into_iter().chain(racks).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Makes every node of a new cluster, formatted, not started.

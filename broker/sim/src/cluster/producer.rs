@@ -61,3 +61,8 @@ impl Producer {
         self.unknown.take()
     }
 }
+
+/// The padding of a value says nothing; the history goes without.
+pub(crate) fn short(value: &str) -> String {
+    value.trim_end_matches('x').to_owned()
+}

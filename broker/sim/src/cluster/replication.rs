@@ -29,6 +29,8 @@ pub(super) struct Watch {
     /// The nodes that did something, or stopped, in this event.
     touched: BTreeSet<NodeId>,
     seen: BTreeMap<(NodeId, TopicPartition), Seen>,
+    /// Up to where consumers were given records in this event.
+    given: Vec<(NodeId, TopicPartition, Offset)>,
     /// The newest image that was checked.
     image: Image,
     /// The nodes that lost power where acknowledgements do not wait for disks, and under which registration: until they
@@ -44,6 +46,11 @@ impl Watch {
     /// A node did something, or stopped.
     pub(super) fn touch(&mut self, node: NodeId) {
         self.touched.insert(node);
+    }
+
+    /// A node gave a consumer records up to here.
+    pub(super) fn gave(&mut self, node: NodeId, partition: TopicPartition, end: Offset) {
+        self.given.push((node, partition, end));
     }
 
     /// A node lost what acknowledgements did not wait for.
@@ -80,6 +87,7 @@ impl Simulation {
     /// Checks what this event changed.
     pub(super) fn check_replication(&mut self) -> Result<(), Violation> {
         let touched = std::mem::take(&mut self.watch.touched);
+        let given = std::mem::take(&mut self.watch.given);
         self.check_new_image()?;
         if !self.watch.is_needed() {
             return Ok(());
@@ -97,7 +105,17 @@ impl Simulation {
                 }
             }
         }
-        Ok(())
+        given.into_iter().try_for_each(|(node, partition, end)| self.check_given(node, partition, end))
+    }
+
+    /// What consumers are given is committed, whichever replica gives it.
+    fn check_given(&self, node: NodeId, partition: TopicPartition, end: Offset) -> Result<(), Violation> {
+        // Of a topic that was deleted nothing is remembered.
+        let is_there = self.watch.image.partition(partition.topic_id, partition.partition).is_some();
+        if !is_there || self.checks.excused().contains(&partition) {
+            return Ok(());
+        }
+        self.watch.heed(self.watch.replication.gave(partition, node, end))
     }
 
     /// Every partition that the controller changed, and every one of a broker that registered.

@@ -34,6 +34,7 @@ impl Simulation {
                     self.count_moves(&image);
                     self.checks.committed.shows(id, &image)?;
                 }
+                Observation::Gave { partition, end } => self.watch.gave(id, partition, end),
                 Observation::Happened(happening) => self.checks.coverage.note(happening),
             }
         }

@@ -2,7 +2,8 @@
 //! that may lead without loss holds all that was committed.
 //!
 //! A batch counts as committed when any replica's high watermark passes it. From then on
-//! - every log whose high watermark is above it has that batch there and no other (log matching);
+//! - every log whose high watermark is above it has that batch there and no other (log matching); consumers are given
+//!   nothing else;
 //! - every member of the ISR has it on its volume, in service or not (rule 57 of the protocol);
 //! - and so has every eligible leader replica (KIP-966).
 //!
@@ -127,6 +128,17 @@ impl Replication {
         Ok(())
     }
 
+    /// A replica gave a consumer records up to `end`: what is not committed may go again, or be replaced.
+    pub fn gave(&self, partition: TopicPartition, node: NodeId, end: Offset) -> Result<(), Violation> {
+        let committed = self.end(partition);
+        if end <= committed {
+            return Ok(());
+        }
+        let text =
+            format!("node {node} gave a consumer what lies before {end}, and {committed} is committed");
+        Err(broken(Rule::LogMatching, partition, &text))
+    }
+
     /// Nothing is owed for it any more.
     pub fn forget(&mut self, partition: TopicPartition) {
         self.committed.remove(&partition);
@@ -180,6 +192,14 @@ mod tests {
         let split = [batch(0, 1, 1), batch(1, 5, 1)];
         let seen = replication.high_watermark(PARTITION, B, Offset(0), Offset(5), &split).unwrap_err();
         assert_eq!(seen.rule, Rule::LogMatching, "other batches, the same offsets");
+    }
+
+    #[test]
+    fn a_consumer_that_is_given_what_is_not_committed_is_seen() {
+        let replication = committed(&[batch(0, 2, 1), batch(2, 5, 1)]);
+        replication.gave(PARTITION, B, Offset(5)).unwrap();
+        let seen = replication.gave(PARTITION, B, Offset(6)).unwrap_err();
+        assert_eq!(seen.rule, Rule::LogMatching);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 mod directories;
 mod effects;
+mod reading;
 mod replication;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use ottla_core::config::{AlterOp, Alteration};
 use ottla_core::controller::operation::{
     CreateTopics, DeleteTopics, IncrementalAlterConfigs, NewTopic, RegisterBroker, TopicReference,
@@ -19,7 +20,7 @@ use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
 };
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
-use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
+use ottla_core::partition::{AckLevel, PartitionError};
 use ottla_core::replicas::Replicas;
 use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
@@ -30,6 +31,7 @@ pub(crate) use self::effects::{ShardDone, ShardWork};
 use self::replication::{Parked, recovery_budget};
 use super::{Died, Now, Observation, Output, ReplicaView, StartError};
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
+use crate::cluster::nearest::rack_of;
 use crate::cluster::node::{APPEND_TIME, Identity, TIMESTAMP_TYPE, controller_address, host, node_of_host};
 use crate::coverage::Happening;
 use crate::disk::SimDisk;
@@ -48,6 +50,9 @@ const FORWARD_TIMEOUT_MS: u64 = 1_500;
 /// How long until a call to a controller is known to be lost. The lifecycle has time-outs of its own; this
 /// one only ends what it has given up.
 const CALL_TIMEOUT_MS: u64 = 20_000;
+
+/// Of clients and brokers.
+const LISTENER: &str = "PLAIN";
 
 /// A producer that waits.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +94,8 @@ pub(crate) struct Broker {
     /// Whether it stamps records with its wall clock.
     stamps: bool,
     state: BrokerState,
+    /// Whether consumers are sent to replicas in their rack.
+    selects_by_rack: bool,
     closed: bool,
 }
 
@@ -102,17 +109,18 @@ impl Broker {
         observations: &mut Vec<Observation>,
     ) -> Result<Self, StartError> {
         let opened = directories::open(identity, disk, lacks_second, now, observations)?;
+        let selects_by_rack = identity.settings.contains_key("replica.selector.class");
         let registration = RegisterBroker {
             node_id: identity.node_id,
             cluster_id: identity.cluster_id,
             incarnation_id: IncarnationId(rng.uuid()),
             endpoints: vec![Endpoint {
-                listener: "PLAIN".to_owned(),
+                listener: LISTENER.to_owned(),
                 host: host(identity.node_id),
                 port: 9092,
                 security_protocol: 0,
             }],
-            rack: None,
+            rack: selects_by_rack.then(|| rack_of(identity.node_id)),
             directories: identity.log_directories.clone(),
             features: supported_features(),
             previous_epoch: opened.clean,
@@ -139,6 +147,7 @@ impl Broker {
             next_call: 0,
             shard_tick_at: now.monotonic,
             stamps: identity.settings.get(TIMESTAMP_TYPE).is_some_and(|value| value == APPEND_TIME),
+            selects_by_rack,
             closed: false,
         })
     }
@@ -276,9 +285,9 @@ impl Broker {
                     Err(error) => self.refused_produce(now, error),
                 }
             }
-            ClientRequest::Fetch { partition, offset, epoch } => {
+            ClientRequest::Fetch { partition, offset, epoch, rack } => {
                 let from = FetchPosition { epoch: Some(epoch), ..FetchPosition::at(offset) };
-                self.fetch(now, partition, from, observations)
+                self.fetch(now, partition, from, rack.as_deref(), observations)
             }
             ClientRequest::ListOffsets { partition, epoch } => {
                 let found = self.shard(partition);
@@ -320,56 +329,6 @@ impl Broker {
     fn forward(&mut self, client: u32, number: u64, operation: Operation, outputs: &mut Vec<Output>) {
         let to = self.lifecycle.controller().host.clone();
         self.call(&to, operation, Purpose::Admin { client, number }, FORWARD_TIMEOUT_MS, outputs);
-    }
-
-    /// Whether it may have been replaced as a leader without having heard of it.
-    fn is_doubtful(&self, now: Now) -> bool {
-        now.monotonic >= self.lifecycle.session_ends()
-    }
-
-    /// What this broker may say of an error, as the binary does.
-    fn known(&self, now: Now, error: PartitionError) -> PartitionError {
-        if self.is_doubtful(now) { error.of_doubtful_leader() } else { error }
-    }
-
-    fn fetch(
-        &mut self,
-        now: Now,
-        partition: TopicPartition,
-        from: FetchPosition,
-        observations: &mut Vec<Observation>,
-    ) -> ClientReply {
-        let leader = ReadFrom::Leader;
-        let located =
-            self.shard(partition).and_then(|shard| shard.locate(partition, from, leader, 4_000, true));
-        let located = match located {
-            Ok(located) => located,
-            Err(error) => return refused(true, &self.known(now, error).to_string()),
-        };
-        self.observe_leadership(partition, observations);
-        let latest = self.shard(partition);
-        let latest = latest.and_then(|shard| shard.list_offset(partition, None, OffsetTarget::Latest));
-        let high_watermark = latest.is_ok().then_some(located.readable.high_watermark);
-        if located.plan.length == 0 {
-            return ClientReply::Fetched { records: Bytes::new(), high_watermark };
-        }
-        match located.plan.run() {
-            Ok(records) => ClientReply::Fetched { records, high_watermark },
-            Err(error) => {
-                if let Ok(shard) = self.shard(partition) {
-                    shard.disk_failed(&error);
-                }
-                refused(true, "the disk failed")
-            }
-        }
-    }
-
-    fn observe_leadership(&mut self, partition: TopicPartition, observations: &mut Vec<Observation>) {
-        let Ok(shard) = self.shard(partition) else { return };
-        if let Some(machine) = shard.partition(partition).filter(|machine| machine.is_leader()) {
-            let epoch = machine.registration().leader_epoch;
-            observations.push(Observation::LeadsPartition { partition, epoch });
-        }
     }
 
     /// Does all that can be done now.

@@ -77,6 +77,8 @@ pub(crate) enum Observation {
     Damaged(String),
     /// It wrote a line to its log.
     Event(String),
+    /// It gave a consumer records up to here.
+    Gave { partition: TopicPartition, end: Offset },
     /// Something to be counted.
     Happened(Happening),
 }

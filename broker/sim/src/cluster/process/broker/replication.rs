@@ -83,8 +83,14 @@ impl Broker {
         let mut has_news = parked.ends <= now.monotonic;
         let behind = self.recovery.behind(now.monotonic, self.written_bytes);
         for (partition, from) in &parked.fetch.partitions {
-            let given = self.give(now, behind, &parked.fetch, (*partition, from), &mut left);
-            has_news |= !matches!(&given, Some(Replicated::Records { bytes, .. }) if bytes.is_empty());
+            let follower = self.follower(&parked.fetch, from);
+            let given = self.give(now, behind, &parked.fetch, follower, (*partition, from), &mut left);
+            has_news |= match &given {
+                Some(Replicated::Records { bytes, high_watermark, .. }) => {
+                    !bytes.is_empty() || follower.lacks(*high_watermark)
+                }
+                Some(Replicated::Diverging(_) | Replicated::BelowLogStart(_)) | None => true,
+            };
             reply.push((*partition, given));
         }
         if has_news {
@@ -93,13 +99,30 @@ impl Broker {
         }
         self.next_token += 1;
         let token = self.next_token;
-        for (partition, from) in &parked.fetch.partitions {
+        for ((partition, from), (_, given)) in parked.fetch.partitions.iter().zip(&reply) {
             let Some(held) = self.replicas.routes().get(partition) else { continue };
             let Some(shard) = &mut self.shards[held.shard] else { continue };
             let alive = |token: &u64| self.parked.contains_key(token);
-            shard.watch(*partition, ReadsTo::LogEnd { told: None }, from.offset, token, alive);
+            let told = match given {
+                Some(Replicated::Records { high_watermark, .. }) if self.selects_by_rack => {
+                    Some(*high_watermark)
+                }
+                Some(_) | None => None,
+            };
+            shard.watch(*partition, ReadsTo::LogEnd { told }, from.offset, token, alive);
         }
         self.parked.insert(token, parked);
+    }
+
+    fn follower(&self, fetch: &ReplicaFetch, from: &FollowFrom) -> FollowerFetch {
+        FollowerFetch {
+            node_id: fetch.replica,
+            broker_epoch: fetch.broker_epoch,
+            fetched_end: from.offset,
+            flushed_end: from.flushed_end,
+            log_start: from.log_start,
+            high_watermark: self.selects_by_rack.then_some(from.high_watermark),
+        }
     }
 
     fn give(
@@ -107,17 +130,10 @@ impl Broker {
         now: Now,
         behind: Behind,
         fetch: &ReplicaFetch,
+        follower: FollowerFetch,
         (partition, from): (TopicPartition, &FollowFrom),
         left: &mut u32,
     ) -> Option<Replicated> {
-        let follower = FollowerFetch {
-            node_id: fetch.replica,
-            broker_epoch: fetch.broker_epoch,
-            fetched_end: from.offset,
-            flushed_end: from.flushed_end,
-            log_start: from.log_start,
-            high_watermark: None,
-        };
         let position = FetchPosition {
             offset: from.offset,
             epoch: Some(from.leader_epoch),
@@ -140,14 +156,7 @@ impl Broker {
         }
         let bytes = match located.plan.length {
             0 => Bytes::new(),
-            _ => {
-                let failed = |error: &_| {
-                    if let Ok(shard) = self.shard(partition) {
-                        shard.disk_failed(error);
-                    }
-                };
-                located.plan.run().inspect_err(failed).ok()?
-            }
+            _ => self.read_planned(partition, from.offset, &located.plan).ok()?,
         };
         if located.is_behind {
             self.recovery.record(now.monotonic, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
