@@ -102,7 +102,9 @@ struct Wanted {
 
 async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks> {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
-    let deadline = Instant::now() + wait;
+    let began = Instant::now();
+    let deadline = began + wait;
+    let mut until = deadline;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(MIN_BYTES_MAX);
     let limits = &call.node.config.limits;
     let server_max = u32::try_from(limits.fetch_size_max.0).unwrap_or(u32::MAX);
@@ -126,7 +128,7 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
         recovery::mark(&call, asker, &mut items);
         let near = nearest::near(&call, asker, &request.rack_id);
         let results = call.node.shards.fetch(&items, near.as_ref(), first_bytes).await;
-        if is_answer(&items, &results, min_bytes, wanted.len()) || Instant::now() >= deadline {
+        if is_answer(&items, &results, min_bytes, wanted.len()) || Instant::now() >= until {
             break (reservation, results);
         }
         // Registered before the next read, so that nothing appended in between is missed.
@@ -135,11 +137,12 @@ async fn poll(call: Call, request: FetchRequest, asker: Asker) -> Option<Chunks>
         notified.as_mut().enable();
         call.node.shards.watch(&items, &results, &notify);
         let is_any_held = recovery::is_any_held(&items, &results);
+        until = nearest::patience(&results).map_or(deadline, |patience| deadline.min(began + patience));
         // A thousand consumers may wait, and hold nothing while they do. What comes of it is read again.
         drop((results, reservation));
         // Cancel-safe: nothing is lost with either.
         tokio::select! {
-            _woken_or_due = tokio::time::timeout_at(deadline, notified) => {}
+            _woken_or_due = tokio::time::timeout_at(until, notified) => {}
             () = recovery::room(&call), if is_any_held => {}
         }
     };
@@ -178,8 +181,11 @@ fn is_answer(
             || fetched.preferred.is_some()
             || fetched.more_follows && !fetched.records.is_empty()
     };
-    let is_news = |(item, result): (&FetchItem, &Result<Fetched, PartitionError>)| {
-        result.as_ref().map_or(true, |fetched| is_final(fetched) || nearest::is_to_be_told(item, fetched))
+    let is_news = |(item, result): (&FetchItem, &Result<Fetched, PartitionError>)| match result {
+        // Of a follower that does not know. The leader may send who asks there back at once.
+        Err(PartitionError::OffsetNotAvailable) => false,
+        Err(_) => true,
+        Ok(fetched) => is_final(fetched) || nearest::is_to_be_told(item, fetched),
     };
     // A partition that the image does not know is not in `results`: its error is an answer too.
     bytes >= min_bytes || wanted == 0 || results.len() < wanted || items.iter().zip(results).any(is_news)

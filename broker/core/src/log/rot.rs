@@ -45,6 +45,11 @@ pub fn find_rot(bytes: &[u8]) -> Option<(usize, BatchFlaw)> {
 }
 
 impl<D: Disk> Log<D> {
+    /// Whether the batches of its segment do not lead to a place, or the one there is not whole. Blocks on the disk.
+    pub fn is_rotten(&self, at: RottenBatch) -> Result<bool, DiskError> {
+        is_rotten(&self.disk, &self.directory, at).map_err(failed("read", &self.directory))
+    }
+
     /// Makes every start from now on refuse this log, unless the batch is whole by then. Blocks on the disk.
     pub fn mark_rotten(&self, at: RottenBatch) -> Result<(), DiskError> {
         let text = format!("0\n{} {}\n", at.segment, at.position);
@@ -96,5 +101,6 @@ fn is_rotten<D: Disk>(disk: &D, directory: &str, at: RottenBatch) -> io::Result<
         }
         end = header.end;
     }
-    Ok(true)
+    // No batch begins there: whoever said so went by an index that is not what it was.
+    Ok(false)
 }

@@ -8,6 +8,10 @@ use crate::config::Durability;
 use crate::ids::{BrokerEpoch, NodeId, Offset};
 use crate::time::Monotonic;
 
+/// How long ago a follower may have fetched that is taken to live still: the owner of a partition looks at the time about
+/// once a second.
+const HEARD_LATELY: Duration = Duration::from_secs(3);
+
 /// What a leader must know of the cluster besides its own partition.
 #[derive(Debug, Clone)]
 pub struct Peers {
@@ -116,6 +120,11 @@ impl Follower {
     pub(super) fn holds(&self, offset: Offset) -> Option<(Offset, Option<Monotonic>)> {
         let seen = self.seen.filter(|seen| (seen.log_start..=seen.fetched_end).contains(&offset))?;
         Some((seen.fetched_end, self.caught_up_at))
+    }
+
+    /// Whether it has fetched lately. Who fetches comes twice a second at least.
+    pub(super) fn is_heard(&self, now: Monotonic) -> bool {
+        self.seen.is_some() && now.since(self.before.1) <= HEARD_LATELY
     }
 
     /// Whether it has all that the leader has, or had at some time not too long ago.

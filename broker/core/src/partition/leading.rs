@@ -118,7 +118,8 @@ impl<T> Partition<T> {
         Ok(Readable { end_exclusive: self.positions.log_end, ..self.readable() })
     }
 
-    /// Whether nobody waits for a follower: it lacks committed records, and the high watermark does not wait for it.
+    /// Whether nobody waits for a follower: it lacks committed records, and the high watermark does not wait for it, nor
+    /// do producers for one more member of the ISR.
     pub fn leaves_behind(&self, fetch: &FollowerFetch, peers: &Peers) -> bool {
         let Some(leading) = &self.leading else { return false };
         let (id, log_end) = (fetch.node_id, self.positions.log_end);
@@ -126,7 +127,22 @@ impl<T> Partition<T> {
         let is_member = self.registration.isr.contains(&id) || leading.is_added(id);
         fetch.fetched_end < self.high_watermark
             && !is_member
+            && self.registration.isr.len() >= self.isr_min()
             && !follower.keeps_up(log_end, self.durability, peers)
+    }
+
+    /// Whether another replica can lead with all that is committed if this leader goes now: a member of the ISR that the
+    /// controller may elect, that fetched lately, and that no proposal under way drops. What is registered alone says too
+    /// little: it may be as old as a session.
+    pub fn has_successor(&self, peers: &Peers) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let dropped = |id: &NodeId| {
+            leading.pending.as_ref().is_some_and(|pending| pending.isr.iter().all(|(member, _)| member != id))
+        };
+        self.registration.isr.iter().filter(|id| !dropped(id)).any(|id| {
+            let follower = leading.followers.get(id);
+            follower.is_some_and(|follower| is_eligible(*id, follower, peers) && follower.is_heard(peers.now))
+        })
     }
 
     /// A follower fetches, as [`Partition::check_replica_fetch`] allowed: all below is on its side.

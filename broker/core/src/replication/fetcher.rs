@@ -39,7 +39,8 @@ struct Followed {
 pub(super) struct Fetcher {
     followed: BTreeMap<TopicPartition, Followed>,
     on_the_way: BTreeMap<Lane, FetchNumber>,
-    quiet_until: Monotonic,
+    /// Until when nothing is asked for in a lane.
+    quiet_until: BTreeMap<Lane, Monotonic>,
     next_turn: u64,
     /// How many replicas are in [`Lane::Behind`].
     behind: usize,
@@ -96,6 +97,10 @@ impl Fetcher {
         Lane::ALL.into_iter().filter(used)
     }
 
+    fn quiet_until(&self, lane: Lane) -> Monotonic {
+        self.quiet_until.get(&lane).copied().unwrap_or(Monotonic(0))
+    }
+
     /// Whether a lane's next request waits for what came of the one before.
     fn is_busy(&self, lane: Lane) -> bool {
         let delivered = |one: &Followed| one.stage == Stage::Delivered && one.lane == lane;
@@ -111,7 +116,7 @@ impl Fetcher {
         number: FetchNumber,
         held: impl Fn(TopicPartition) -> bool,
     ) -> Vec<(TopicPartition, FollowFrom)> {
-        if lane == Lane::Behind && !self.is_behind() || now < self.quiet_until || self.is_busy(lane) {
+        if lane == Lane::Behind && !self.is_behind() || now < self.quiet_until(lane) || self.is_busy(lane) {
             return Vec::new();
         }
         let is_ready =
@@ -146,7 +151,7 @@ impl Fetcher {
         }
         self.on_the_way.remove(&lane);
         if reply.is_none() {
-            self.quiet_until = now.plus(backoff);
+            self.quiet_until.insert(lane, now.plus(backoff));
         }
         let is_asked = |one: &Followed| one.stage == Stage::Asked && one.asked == Some(number);
         let mut parts = Vec::new();
@@ -189,8 +194,9 @@ impl Fetcher {
                 Stage::Ready(at) if followed.lane == lane => Some(at),
                 Stage::Ready(_) | Stage::Asked | Stage::Delivered => None,
             });
-            (!self.is_busy(lane)).then(|| ready.min()).flatten()
+            let due = (!self.is_busy(lane)).then(|| ready.min()).flatten();
+            due.map(|at| at.max(self.quiet_until(lane)))
         };
-        self.lanes().filter_map(of_lane).min().map(|at| at.max(self.quiet_until))
+        self.lanes().filter_map(of_lane).min()
     }
 }

@@ -28,6 +28,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return;
         }
         self.remove_idle();
+        self.look_at_suspects();
         self.producers.tick(&mut self.replicas, now);
         self.check_lag(now);
         let due = now.since(self.checkpointed_at) >= INTERVAL;

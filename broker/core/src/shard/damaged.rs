@@ -149,18 +149,33 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 
     /// A read of a log in use found a batch that is not what was appended. If the read was a leader's and another replica
-    /// is in sync, this one leads no more: its log stays as it is, and the controller is to hear of it. A leader that is
-    /// alone goes on: it has what nobody else has.
+    /// can take over, this one leads no more: its log stays as it is, and the controller is to hear of it. A leader that is
+    /// alone goes on: it has what nobody else has. A follower gives consumers nothing any more of what it has by now; its
+    /// leader reads it, and knows by the next fetch.
     ///
     /// # Errors
-    /// What whoever read is to hear: it finds the records with another leader. Without an error it gets them as they are,
+    /// What whoever read is to hear: it finds the records with another replica. Without an error it gets them as they are,
     /// as it would from Kafka, and finds by their checksum which of them it cannot have.
-    pub(super) fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
-        let me = self.me;
+    fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
         let Some(replica) = self.replicas.get_mut(&id) else { return Err(self.absent(id)) };
         let machine = replica.machine()?;
-        machine.check_leader(None)?;
-        if !machine.registration().isr.iter().any(|member| *member != me) {
+        match replica.log.is_rotten(at) {
+            Ok(true) => {}
+            // Its log was cut and went on meanwhile, or an index is wrong: whoever asked is to ask again.
+            Ok(false) => return Err(PartitionError::NotLeader),
+            Err(error) => {
+                self.fail_if_asked(&error);
+                return Err(PartitionError::Storage);
+            }
+        }
+        if !machine.is_leader() {
+            if replica.serves_from.replace(replica.log.log_end()).is_none() {
+                self.effects.push(Effect::Damage { partition: id, what: Damage::AtFollower { at } });
+            }
+            self.follow(id);
+            return Err(PartitionError::NotLeader);
+        }
+        if !machine.has_successor(&self.peers) {
             if !std::mem::replace(&mut replica.rot_is_told, true) {
                 self.effects.push(Effect::Damage { partition: id, what: Damage::Alone { at } });
             }
@@ -185,6 +200,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         Err(PartitionError::Storage)
     }
 
+    /// Looks again at what lookups could not read. Blocks on the disk.
+    pub(super) fn look_at_suspects(&mut self) {
+        for (id, at) in std::mem::take(&mut self.suspects) {
+            // Whoever asked was told already to ask again.
+            let _told = self.found_rot(id, at);
+        }
+    }
+
     /// What was read is not what was appended: looks again, and if it is so, acts as [`Shard::found_rot`] says. `from` is
     /// what was asked for, `plan` where it was read. Blocks on the disk.
     ///
@@ -198,6 +221,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     ) -> Result<(), PartitionError> {
         let (position, length) = plan;
         let replica = self.replica(id)?;
+        let machine = replica.machine()?;
+        // Nothing comes of looking again.
+        if replica.rot_is_told && machine.is_leader() && !machine.has_successor(&self.peers) {
+            return Ok(());
+        }
         let again = match replica.log.read(from, length, replica.log.log_end(), true) {
             Ok(again) => again,
             Err(error) => return Err(self.read_failed(id, &error)),

@@ -86,6 +86,11 @@ pub enum Damage {
         /// The batch that is not what was appended.
         at: RottenBatch,
     },
+    /// A consumer's read at a follower found it: its leader serves consumers now.
+    AtFollower {
+        /// The batch that is not what was appended.
+        at: RottenBatch,
+    },
     /// A read found it, but no other replica is in sync: this one goes on with what is whole.
     Alone {
         /// The batch that is not what was appended.

@@ -263,15 +263,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         Ok(replica.log.end_offset_for_epoch(asked))
     }
 
-    /// A read found the disk failing (the directory fails) or a batch rotten (see [`Shard::found_rot`]).
+    /// A read found the disk failing (the directory fails) or a batch rotten (see [`Shard::look_at_suspects`]).
     pub(super) fn read_failed(&mut self, id: TopicPartition, error: &ReadError) -> PartitionError {
         match error {
             // The driver asked the disk not to wait, and asks again.
             ReadError::Disk(error) if error.source.kind() == io::ErrorKind::WouldBlock => {}
             ReadError::Disk(_) => self.fail_if_asked(error),
             ReadError::Corrupt { segment, position, .. } => {
-                let at = RottenBatch { segment: *segment, position: *position };
-                return self.found_rot(id, at).err().unwrap_or(PartitionError::Storage);
+                self.suspects.insert(id, RottenBatch { segment: *segment, position: *position });
             }
             ReadError::OutOfRange { offset, log_start, log_end } => {
                 return PartitionError::OffsetOutOfRange {

@@ -119,7 +119,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             offset: replica.log.log_end(),
             last_epoch: replica.log.last_record_epoch(),
             flushed_end: replica.log.flushed_end(),
-            log_start: replica.log.log_start(),
+            log_start: replica.serves_from.unwrap_or_else(|| replica.log.log_start()),
             high_watermark: partition.high_watermark(),
             problem,
         };

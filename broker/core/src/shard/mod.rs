@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 
 use crate::disk::Disk;
 use crate::ids::{NodeId, TopicPartition};
+use crate::log::RottenBatch;
 use crate::log::checkpoints::Offsets;
 use crate::log::commit::GroupCommit;
 use crate::partition::{Partition, PartitionError, Peers};
@@ -52,6 +53,8 @@ pub struct Shard<D: Disk, T, W> {
     commit: GroupCommit<TopicPartition>,
     /// Logs that were found and cannot serve.
     damaged: Vec<Damaged>,
+    /// Batches that a lookup could not read. It may have been told not to wait for the disk: the next tick looks again.
+    suspects: BTreeMap<TopicPartition, RottenBatch>,
     /// Those of them that are out of the way, and that others follow in the place of.
     kept: Vec<Kept>,
     /// Logs whose removal waits for their sync to end.

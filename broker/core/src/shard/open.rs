@@ -136,6 +136,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             room: u64::MAX,
             producers,
             damaged,
+            suspects: BTreeMap::new(),
             kept,
         };
         Ok(Opened { shard, logs, clean })

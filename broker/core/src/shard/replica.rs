@@ -46,6 +46,8 @@ pub(super) struct Replica<D: Disk, T, W> {
     pub(super) follows: bool,
     /// Whether it is to be said from where it follows, once all it holds is durable.
     pub(super) follows_after_sync: bool,
+    /// Where what it gives to consumers begins as a follower, if that is not the log's start: what is before it holds rot.
+    pub(super) serves_from: Option<Offset>,
     /// Whether people were told that a batch of its log is rotten.
     pub(super) rot_is_told: bool,
     /// Since when, at the most, its log has bytes that are not synced, as the last tick found it.
@@ -61,6 +63,7 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             high_watermark_on_disk,
             follows: false,
             follows_after_sync: false,
+            serves_from: None,
             rot_is_told: false,
             unflushed_since: None,
         }

@@ -1,10 +1,14 @@
 //! Rot that a leader's read finds far below the recovery point, where no start looks.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ottla_core::config::ByteCount;
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::{NodeId, Offset};
+use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
 use ottla_core::log::{RottenBatch, find_rot};
-use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
+use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{Assignment, Damage, FetchPosition};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk};
@@ -43,9 +47,29 @@ fn leading_rot(isr: &[NodeId]) -> Rig {
     // Also that nothing of it is taken back.
     rig.disk.sync_directory("orders-0").unwrap();
     rig.shard.assign(led_by(ME, isr, 1));
+    if isr.contains(&OTHER) {
+        other_comes(&mut rig, 1);
+    }
     rig.effects();
     rot(&rig.disk);
     rig
+}
+
+/// The other replica has all, and says so.
+fn other_comes(rig: &mut Rig, leader_epoch: i32) {
+    let eligible = [(ME, BrokerEpoch(1)), (OTHER, BrokerEpoch(1))].into();
+    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    let end = Offset(4);
+    let fetch = FollowerFetch {
+        node_id: OTHER,
+        broker_epoch: BrokerEpoch(1),
+        fetched_end: end,
+        flushed_end: end,
+        log_start: Offset(0),
+        high_watermark: None,
+    };
+    let from = FetchPosition { epoch: Some(LeaderEpoch(leader_epoch)), ..FetchPosition::at(end) };
+    rig.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
 }
 
 /// A bit of what is durable is another.
@@ -113,7 +137,7 @@ fn a_start_refuses_what_a_read_found_rotten_until_somebody_restores_it() {
     assert_eq!(again.shard.damaged().collect::<Vec<_>>(), [TOPIC]);
     rot(&again.disk);
     again = reopened(&again);
-    again.shard.assign(led_by(ME, &[ME, OTHER], 4));
+    again.shard.assign(led_by(ME, &[ME], 4));
     again.sync();
     assert_eq!((again.shard.damaged().count(), read(&mut again, 1)), (0, Ok(false)));
     assert!(!again.disk.list("orders-0").unwrap().iter().any(|name| name == "damage-checkpoint"));
@@ -130,21 +154,55 @@ fn a_leader_that_nobody_can_replace_goes_on_and_says_so_once() {
     rig.produce(&["e"], AckLevel::All, 9);
     rig.sync();
     assert_eq!(rig.read(4), Ok(vec!["e".to_owned()]));
-    // As soon as there is one who can, it makes way.
+    // A member of which nothing was heard may be dead.
     rig.shard.assign(led_by(ME, &[ME, OTHER], 1));
+    assert_eq!(read(&mut rig, 1), Ok(true));
+    // As soon as there is one who can, it makes way; unless that was long ago.
+    other_comes(&mut rig, 1);
+    rig.shard.tick(Monotonic(9_001));
+    assert_eq!(read(&mut rig, 1), Ok(true));
+    other_comes(&mut rig, 1);
     assert_eq!(read(&mut rig, 1), Err(PartitionError::Storage));
 }
 
 #[test]
-fn who_does_not_lead_sends_readers_to_who_does() {
+fn a_follower_that_reads_rot_leaves_consumers_to_its_leader() {
     let mut rig = leading_rot(&[ME, OTHER]);
-    let located =
-        rig.shard.locate(TOPIC, FetchPosition::at(Offset(1)), ReadFrom::Leader, 1 << 20, true).unwrap();
     rig.shard.assign(led_by(OTHER, &[ME, OTHER], 2));
-    let place = (located.plan.position, located.plan.length);
-    assert_eq!(rig.shard.read_rot(TOPIC, Offset(1), place), Err(PartitionError::NotLeader));
     rig.effects();
-    assert_eq!((rig.shard.damaged().count(), &rig.damage[..]), (0, &[][..]));
+    assert_eq!(rig.follows[&TOPIC].unwrap().log_start, Offset(0));
+    let from = FetchPosition::at(Offset(1));
+    let located = rig.shard.locate(TOPIC, from, ReadFrom::AnyReplica, 1 << 20, true).unwrap();
+    let place = (located.plan.position, located.plan.length);
+    for _ in 0..2 {
+        assert_eq!(rig.shard.read_rot(TOPIC, Offset(1), place), Err(PartitionError::NotLeader));
+    }
+    rig.effects();
+    assert_eq!(rig.damage, [(TOPIC, Damage::AtFollower { at: AT })]);
+    assert_eq!(rig.follows[&TOPIC].unwrap().log_start, Offset(4), "what its leader sends nobody for");
+    assert_eq!(rig.shard.damaged().count(), 0, "it goes on as a follower");
+}
+
+#[test]
+fn a_header_that_a_lookup_cannot_read_is_looked_at_again_by_the_next_tick() {
+    let mut rig = leading_rot(&[ME, OTHER]);
+    rot(&rig.disk);
+    // The format's version.
+    flip(&rig.disk, ROTTEN, 16);
+    assert_eq!(read(&mut rig, 1), Err(PartitionError::Storage));
+    assert_eq!(rig.shard.damaged().count(), 0, "perhaps it was told not to wait for the disk");
+    rig.shard.tick(Monotonic(6_500));
+    rig.effects();
+    assert_eq!(rig.damage, [(TOPIC, Damage::Read { at: AT })]);
+    // Of a header that is sound after all nothing comes.
+    let mut rig = leading_rot(&[ME, OTHER]);
+    rot(&rig.disk);
+    flip(&rig.disk, ROTTEN, 16);
+    assert_eq!(read(&mut rig, 1), Err(PartitionError::Storage));
+    flip(&rig.disk, ROTTEN, 16);
+    rig.shard.tick(Monotonic(6_500));
+    rig.effects();
+    assert_eq!((rig.damage.len(), read(&mut rig, 1)), (0, Ok(false)));
 }
 
 #[test]
@@ -185,6 +243,9 @@ fn whatever_a_crash_interrupts_it_is_found_again() {
         again.shard.assign(led_by(ME, &[ME], 2));
         again.sync();
         again.shard.assign(led_by(ME, &[ME, OTHER], 2));
+        if again.shard.damaged().count() == 0 {
+            other_comes(&mut again, 2);
+        }
         assert_eq!(read(&mut again, 1), Err(PartitionError::Storage), "after {operations} operations");
         assert_eq!(again.shard.damaged().collect::<Vec<_>>(), [TOPIC], "after {operations} operations");
     }

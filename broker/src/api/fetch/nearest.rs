@@ -1,9 +1,10 @@
 //! Consumers that read from the replica nearest to them (KIP-392).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_core::config::ReplicaSelector;
-use ottla_core::partition::ReadFrom;
+use ottla_core::partition::{PartitionError, ReadFrom};
 
 use super::asker::Asker;
 use crate::api::Call;
@@ -32,4 +33,15 @@ pub(super) fn is_to_be_told(item: &FetchItem, fetched: &Fetched) -> bool {
         ReadBy::Follower(fetch) => !item.withheld && fetch.lacks(fetched.readable.high_watermark),
         ReadBy::Consumer(_) => false,
     }
+}
+
+/// How long a consumer is kept, if a follower cannot say anything of what it asks for. Asked at once, its leader may know no
+/// better place yet than this one.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// See [`PATIENCE`].
+pub(super) fn patience(results: &[Result<Fetched, PartitionError>]) -> Option<Duration> {
+    let unknown =
+        |result: &Result<_, PartitionError>| matches!(result, Err(PartitionError::OffsetNotAvailable));
+    results.iter().any(unknown).then_some(PATIENCE)
 }

@@ -396,6 +396,9 @@ impl Driver<'_> {
             Damage::Read { at } => {
                 error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a read found a batch that is not what was written; another replica takes over, and this one is copied anew from it");
             }
+            Damage::AtFollower { at } => {
+                error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a consumer's read found a batch that is not what was written; this replica follows, and leaves consumers to its leader");
+            }
             Damage::Alone { at } => {
                 error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a read found a batch that is not what was written, and no other replica is in sync; readers of that batch fail on its checksum until it is restored from a backup");
             }

@@ -81,6 +81,16 @@ fn only_a_follower_that_nobody_waits_for_is_left_behind() {
     assert!(!partition.leaves_behind(&fetch(9, 0, 0), &at(0)), "no replica");
     partition.follower_fetched(fetch(2, 10, 10), &at(1));
     assert!(partition.leaves_behind(&fetch(3, 0, 0), &at(1)), "it has not come before");
+    assert!(partition.has_successor(&at(1)) && partition.has_successor(&at(3_001)));
+    assert!(!partition.has_successor(&at(3_002)), "it may be dead");
+    let ten = Positions { log_end: Offset(10), flushed_end: Offset(10), ..partition_positions() };
+    for (minimum, is_left) in [(1, true), (2, false)] {
+        let settings = AckSettings { min_insync_replicas: minimum, ..CACHED };
+        let mut partition =
+            Partition::<u32>::new(ME, registered(&[1], 5, 50), ten, Offset(8), settings, &at(0));
+        partition.follower_fetched(fetch(3, 0, 0), &at(1));
+        assert_eq!(partition.leaves_behind(&fetch(3, 0, 0), &at(1)), is_left, "producers wait for it");
+    }
 }
 
 #[test]
