@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::error::{BatchFlaw, DiskError, failed};
+use super::error::{DiskError, failed};
 use super::header::{CHECKED_FROM, Header, batches};
 use super::names::{DAMAGE, join, log_file};
 use super::replica_log::Log;
@@ -24,22 +24,18 @@ pub struct RottenBatch {
     pub position: u32,
 }
 
-/// What is wrong with the first batch of a stretch that is not what was appended, and where in it that begins. The
-/// stretch holds whole batches of a log, as a [`super::ReadPlan`] gives them.
-pub fn find_rot(bytes: &[u8]) -> Option<(usize, BatchFlaw)> {
-    let (mut position, mut end) = (0, Offset(0));
+/// The first batch of a stretch that is not what was appended. The stretch holds whole batches of a segment from a position on,
+/// as a [`super::ReadPlan`] gives them.
+pub fn find_rot(segment: Offset, position: u64, bytes: &[u8]) -> Option<RottenBatch> {
+    let (mut at, mut end) = (position, Offset(0));
     for batch in batches(bytes) {
-        let (header, batch) = match batch {
-            Ok(both) => both,
-            Err(flaw) => return Some((position, flaw)),
+        let sound = batch.ok().filter(|(header, batch)| {
+            header.base >= end && header.crc == crc32c::crc32c(&batch[CHECKED_FROM..])
+        });
+        let Some((header, batch)) = sound else {
+            return Some(RottenBatch { segment, position: u32::try_from(at).unwrap_or(u32::MAX) });
         };
-        if header.crc != crc32c::crc32c(&batch[CHECKED_FROM..]) {
-            return Some((position, BatchFlaw::Checksum));
-        }
-        if header.base < end {
-            return Some((position, BatchFlaw::Offsets));
-        }
-        (position, end) = (position + batch.len(), header.end);
+        (at, end) = (at + batch.len() as u64, header.end);
     }
     None
 }

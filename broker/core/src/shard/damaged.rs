@@ -16,9 +16,7 @@ use super::effect::{Damage, Effect};
 use super::{Fate, Shard};
 use crate::disk::Disk;
 use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
-use crate::log::{
-    DiskError, RottenBatch, find_rot, keep_aside, keep_damaged, move_aside, parse_directory_name,
-};
+use crate::log::{DiskError, RottenBatch, keep_aside, keep_damaged, move_aside, parse_directory_name};
 use crate::partition::{Partition, PartitionError};
 use crate::planted::{self, Bug};
 use crate::time::Monotonic;
@@ -148,17 +146,22 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.effects.push(Effect::Damage { partition: id, what });
     }
 
-    /// A read of a log in use found a batch that is not what was appended. If the read was a leader's and another replica
+    /// A read of a log in use found a batch that is not what was appended. It is looked at again. If the read was a leader's and another replica
     /// can take over, this one leads no more: its log stays as it is, and the controller is to hear of it. A leader that is
     /// alone goes on: it has what nobody else has. A follower gives consumers nothing any more of what it has by now; its
-    /// leader reads it, and knows by the next fetch.
+    /// leader reads it, and knows by the next fetch. Blocks on the disk.
     ///
     /// # Errors
     /// What whoever read is to hear: it finds the records with another replica. Without an error it gets them as they are,
     /// as it would from Kafka, and finds by their checksum which of them it cannot have.
-    fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
+    pub fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
         let Some(replica) = self.replicas.get_mut(&id) else { return Err(self.absent(id)) };
         let machine = replica.machine()?;
+        let is_alone = machine.is_leader() && !machine.has_successor(&self.peers);
+        if is_alone && replica.rot_is_told {
+            // Nothing comes of looking again.
+            return Ok(());
+        }
         match replica.log.is_rotten(at) {
             Ok(true) => {}
             // Its log was cut and went on meanwhile, or an index is wrong: whoever asked is to ask again.
@@ -175,10 +178,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             self.follow(id);
             return Err(PartitionError::NotLeader);
         }
-        if !machine.has_successor(&self.peers) {
-            if !std::mem::replace(&mut replica.rot_is_told, true) {
-                self.effects.push(Effect::Damage { partition: id, what: Damage::Alone { at } });
-            }
+        if is_alone {
+            replica.rot_is_told = true;
+            self.effects.push(Effect::Damage { partition: id, what: Damage::Alone { at } });
             return Ok(());
         }
         let reaches = machine.high_watermark().min(replica.log.flushed_end());
@@ -205,47 +207,6 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         for (id, at) in std::mem::take(&mut self.suspects) {
             // Whoever asked was told already to ask again.
             let _told = self.found_rot(id, at);
-        }
-    }
-
-    /// What was read is not what was appended: looks again, and if it is so, acts as [`Shard::found_rot`] says. `from` is
-    /// what was asked for, `plan` where it was read. Blocks on the disk.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn read_rot(
-        &mut self,
-        id: TopicPartition,
-        from: Offset,
-        plan: (u64, u32),
-    ) -> Result<(), PartitionError> {
-        let (position, length) = plan;
-        let replica = self.replica(id)?;
-        let machine = replica.machine()?;
-        // Nothing comes of looking again.
-        if replica.rot_is_told && machine.is_leader() && !machine.has_successor(&self.peers) {
-            return Ok(());
-        }
-        let again = match replica.log.read(from, length, replica.log.log_end(), true) {
-            Ok(again) => again,
-            Err(error) => return Err(self.read_failed(id, &error)),
-        };
-        let bytes = match again.run() {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.disk_failed(&error);
-                return Err(PartitionError::Storage);
-            }
-        };
-        match find_rot(&bytes) {
-            // Its log was cut and went on meanwhile: whoever asked is to ask again.
-            None => Err(PartitionError::NotLeader),
-            Some(_) if again.position != position => Err(PartitionError::NotLeader),
-            Some((within, _)) => {
-                let position = again.position + u64::try_from(within).unwrap_or_default();
-                let position = u32::try_from(position).unwrap_or(u32::MAX);
-                self.found_rot(id, RottenBatch { segment: again.segment, position })
-            }
         }
     }
 

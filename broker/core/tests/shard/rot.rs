@@ -9,9 +9,9 @@ use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
 use ottla_core::log::{RottenBatch, find_rot};
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom};
 use ottla_core::replication::recovery::Behind;
-use ottla_core::shard::{Assignment, Damage, FetchPosition};
+use ottla_core::shard::{Assignment, Damage, FetchPosition, Located};
 use ottla_core::time::Monotonic;
-use ottla_sim::disk::{CrashKind, SimDisk};
+use ottla_sim::disk::{CrashKind, SimDisk, SimFile};
 
 use crate::repair::{bytes, copy_values, flip};
 use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch};
@@ -78,16 +78,18 @@ fn rot(disk: &SimDisk) {
     disk.open(ROTTEN, OpenMode::Existing).unwrap().sync().unwrap();
 }
 
+fn rot_in(located: &Located<SimFile>) -> Option<RottenBatch> {
+    let plan = &located.plan;
+    find_rot(plan.segment, plan.position, &plan.run().unwrap())
+}
+
 /// Reads as the driver does: what is not what was appended is said to the shard.
 fn read(rig: &mut Rig, offset: i64) -> Result<bool, PartitionError> {
     let located =
         rig.shard.locate(TOPIC, FetchPosition::at(Offset(offset)), ReadFrom::Leader, 1 << 20, true)?;
-    let place = (located.plan.position, located.plan.length);
-    let is_rotten = find_rot(&located.plan.run().unwrap()).is_some();
-    if is_rotten {
-        rig.shard.read_rot(TOPIC, Offset(offset), place)?;
-    }
-    Ok(is_rotten)
+    let found = rot_in(&located);
+    found.map_or(Ok(()), |at| rig.shard.found_rot(TOPIC, at))?;
+    Ok(found.is_some())
 }
 
 fn reopened(rig: &Rig) -> Rig {
@@ -173,9 +175,9 @@ fn a_follower_that_reads_rot_leaves_consumers_to_its_leader() {
     assert_eq!(rig.follows[&TOPIC].unwrap().log_start, Offset(0));
     let from = FetchPosition::at(Offset(1));
     let located = rig.shard.locate(TOPIC, from, ReadFrom::AnyReplica, 1 << 20, true).unwrap();
-    let place = (located.plan.position, located.plan.length);
+    let at = rot_in(&located).unwrap();
     for _ in 0..2 {
-        assert_eq!(rig.shard.read_rot(TOPIC, Offset(1), place), Err(PartitionError::NotLeader));
+        assert_eq!(rig.shard.found_rot(TOPIC, at), Err(PartitionError::NotLeader));
     }
     rig.effects();
     assert_eq!(rig.damage, [(TOPIC, Damage::AtFollower { at: AT })]);
@@ -261,14 +263,14 @@ fn each_way_in_which_a_batch_can_rot_is_found() {
         ottla_wire::batch::patch_leader_epoch(&mut bytes, 3);
         whole.extend_from_slice(&bytes);
     }
-    assert_eq!(find_rot(&whole), None);
+    assert_eq!(find_rot(Offset(0), 0, &whole), None);
     let length = whole.len() / 3;
     // The leader epoch (12 to 15) is covered by no checksum, and a sound one may be any.
     for byte in (0..12).chain(16..length) {
         for bit in 0..8 {
             let mut rotten = whole.clone();
             rotten[length + byte] ^= 1 << bit;
-            let found = find_rot(&rotten).map(|(at, _)| at);
+            let found = find_rot(Offset(0), 0, &rotten).map(|at| at.position as usize);
             // A base offset that is too high shows at the next batch.
             assert!(found == Some(length) || found == Some(2 * length), "byte {byte}, bit {bit}: {found:?}");
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ottla_core::config::TopicConfig;
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 use ottla_core::lifecycle::ProposalAnswer;
-use ottla_core::log::{EpochEnd, ProducerInfo};
+use ottla_core::log::{EpochEnd, ProducerInfo, RottenBatch};
 use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom, Readable};
 use ottla_core::replicas::{Order, Routes};
 use ottla_core::replication::Delivery;
@@ -142,10 +142,9 @@ pub(super) enum Message {
         answer: oneshot::Sender<PartitionError>,
     },
     /// Records were not what was appended.
-    ReadRot {
-        item: FetchItem,
-        /// Position and length of the plan.
-        place: (u64, u32),
+    FoundRot {
+        partition: TopicPartition,
+        at: RottenBatch,
         answer: oneshot::Sender<Result<(), PartitionError>>,
     },
     Watch {

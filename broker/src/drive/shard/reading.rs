@@ -125,7 +125,7 @@ impl Shards {
         if plan.length == 0 {
             return Ok(nothing);
         }
-        let place = (plan.position, plan.length);
+        let (segment, place) = (plan.segment, (plan.position, plan.length));
         let records = match self.readers[shard].read(plan).await {
             Ok(records) => records,
             Err(error) => {
@@ -134,9 +134,9 @@ impl Shards {
                 return Err(answered.await.unwrap_or(PartitionError::Storage));
             }
         };
-        if find_rot(&records).is_some() {
+        if let Some(at) = find_rot(segment, place.0, &records) {
             let (answer, answered) = oneshot::channel();
-            self.send(shard, Message::ReadRot { item, place, answer });
+            self.send(shard, Message::FoundRot { partition: item.partition, at, answer });
             answered.await.unwrap_or(Err(PartitionError::Storage))?;
         }
         Ok(Fetched { records, ..nothing })

@@ -211,9 +211,9 @@ impl Driver<'_> {
                 // The reader may have gone.
                 let _gone = answer.send(self.read_failed(&item, place, &error));
             }
-            Message::ReadRot { item, place, answer } => {
+            Message::FoundRot { partition, at, answer } => {
                 // The reader may have gone.
-                let _gone = answer.send(self.shard.read_rot(item.partition, item.from.offset, place));
+                let _gone = answer.send(self.shard.found_rot(partition, at));
             }
             Message::Watch { partition, reads_to, beyond, reader } => {
                 self.shard.watch(partition, reads_to, beyond, reader, |reader| reader.strong_count() > 0);

@@ -58,7 +58,7 @@ impl Broker {
         if located.readable.role == Role::Follower {
             observations.push(Observation::Happened(Happening::ReadFromFollower));
         }
-        match self.read_planned(partition, from.offset, &located.plan) {
+        match self.read_planned(partition, &located.plan) {
             Ok(records) => {
                 let last = Batches::new(&records).filter_map(Result::ok).last();
                 let end = last.map(|batch| Offset(batch.header.next_offset()));
@@ -73,7 +73,6 @@ impl Broker {
     pub(super) fn read_planned(
         &mut self,
         partition: TopicPartition,
-        from: Offset,
         plan: &ReadPlan<SimFile>,
     ) -> Result<Bytes, PartitionError> {
         let shard = self.shard(partition)?;
@@ -81,8 +80,8 @@ impl Broker {
             shard.disk_failed(&error);
             PartitionError::Storage
         })?;
-        if find_rot(&bytes).is_some() {
-            shard.read_rot(partition, from, (plan.position, plan.length))?;
+        if let Some(at) = find_rot(plan.segment, plan.position, &bytes) {
+            shard.found_rot(partition, at)?;
         }
         Ok(bytes)
     }

@@ -156,7 +156,7 @@ impl Broker {
         }
         let bytes = match located.plan.length {
             0 => Bytes::new(),
-            _ => self.read_planned(partition, from.offset, &located.plan).ok()?,
+            _ => self.read_planned(partition, &located.plan).ok()?,
         };
         if located.is_behind {
             self.recovery.record(now.monotonic, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
