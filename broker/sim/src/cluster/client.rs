@@ -13,8 +13,9 @@ use crate::checkers::history::{Entry, Operation, Stage};
 use crate::checkers::{Rule, Violation};
 use crate::cluster::checks::Checks;
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
-use crate::cluster::nearest::{Nearest, partitions};
+use crate::cluster::nearest::Nearest;
 use crate::cluster::producer::{Producer, Unknown, short};
+use crate::cluster::reassignments::partitions;
 use crate::coverage::Happening;
 use crate::options::Options;
 use crate::records;
@@ -124,8 +125,8 @@ impl Client {
                 let found = image.topic(name).map_or(0, |topic| topic.partitions.len());
                 found == usize::try_from(*partitions).unwrap_or(usize::MAX)
             })
-            && partitions(image).iter().all(|(partition, _)| {
-                excused(*partition) || self.produced.contains(partition) && self.finished.contains(partition)
+            && partitions(image).all(|(partition, _)| {
+                excused(partition) || self.produced.contains(&partition) && self.finished.contains(&partition)
             })
     }
 
@@ -133,11 +134,10 @@ impl Client {
     pub(crate) fn unfinished(&self, excused: &dyn Fn(TopicPartition) -> bool) -> String {
         let Some(image) = &self.image else { return format!("client {} has no metadata", self.id) };
         let left: Vec<String> = partitions(image)
-            .iter()
             .filter(|(partition, _)| !excused(*partition))
             .filter(|(p, _)| !self.produced.contains(p) || !self.finished.contains(p))
-            .map(|(partition, leader)| {
-                let produced = self.produced.contains(partition);
+            .map(|(partition, registered)| {
+                let (leader, produced) = (registered.leader, self.produced.contains(&partition));
                 format!("{} led by {leader:?} (produced: {produced})", partition.partition)
             })
             .collect();
@@ -206,7 +206,7 @@ impl Client {
             let request = ClientRequest::Configure { name, index_interval_bytes, segment_index_bytes };
             return (anyone, Doing::Admin, request);
         }
-        let mut led = partitions(&image);
+        let mut led: Vec<_> = partitions(&image).map(|(at, registered)| (at, registered.leader)).collect();
         let newest = |partition: &TopicPartition| self.epochs.get(partition).copied();
         led.retain(|(partition, leader)| {
             let registered = image.partition(partition.topic_id, partition.partition);

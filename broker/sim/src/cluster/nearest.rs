@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ottla_core::ids::{NodeId, TopicPartition};
-use ottla_core::metadata::image::Image;
 
 /// The rack that a node stands in, where they stand in any.
 pub(super) fn rack_of(node: NodeId) -> String {
@@ -44,16 +43,4 @@ impl Nearest {
     pub(super) fn forget(&mut self, partition: TopicPartition) {
         self.preferred.remove(&partition);
     }
-}
-
-/// The partitions that an image has, and who leads them.
-pub(super) fn partitions(image: &Image) -> Vec<(TopicPartition, Option<NodeId>)> {
-    let mut all = Vec::new();
-    for topic in image.topics.values() {
-        for (index, partition) in &topic.partitions {
-            let partition_id = TopicPartition { topic_id: topic.id, partition: *index };
-            all.push((partition_id, partition.leader));
-        }
-    }
-    all
 }
