@@ -1,14 +1,11 @@
 //! Consumers that read from followers (KIP-392): who sends them there, what they get, and when they hear of more.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset};
 use ottla_core::log::EpochEnd;
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom};
-use ottla_core::replication::recovery::Behind;
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::shard::{FetchPosition, Located, OffsetTarget, ReadsTo, Replicated, ReplicatedPart};
 use ottla_core::time::Wall;
 
@@ -127,8 +124,7 @@ fn a_follower_says_where_logs_part_only_of_what_is_committed() {
 /// This broker leads, and the other has all of its one record.
 fn leading() -> Rig {
     let mut rig = Rig::new();
-    let eligible = [(ME, BrokerEpoch(10)), (OTHER, BrokerEpoch(20))].into_iter().collect();
-    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    rig.both_serve();
     rig.shard.assign(replicated(TOPIC, ME, &[ME, OTHER], EPOCH.0));
     rig.sync();
     rig.produce(&["a"], AckLevel::All, 7);
@@ -139,18 +135,7 @@ fn leading() -> Rig {
 
 impl Rig {
     fn follower_fetches(&mut self, end: i64) -> Offset {
-        let fetch = FollowerFetch {
-            node_id: OTHER,
-            broker_epoch: BrokerEpoch(20),
-            fetched_end: Offset(end),
-            flushed_end: Offset(end),
-            log_start: Offset(0),
-            high_watermark: None,
-        };
-        let from = FetchPosition { epoch: Some(EPOCH), ..FetchPosition::at(Offset(end)) };
-        let located =
-            self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
-        located.readable.high_watermark
+        self.other_fetches(end, EPOCH.0).readable.high_watermark
     }
 
     fn sent_to(&self, from: FetchPosition, near: &[NodeId]) -> Option<NodeId> {

@@ -1,17 +1,11 @@
 //! Idempotent producers: what a leader answers to what comes again, comes too early, or comes too late.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
 use ottla_core::log::{EpochEnd, SequenceError};
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError};
-use ottla_core::replication::recovery::Behind;
-use ottla_core::shard::{
-    Assignment, Batch, FetchPosition, FollowFrom, FollowProblem, Replicated, ReplicatedPart,
-};
+use ottla_core::partition::{AckLevel, PartitionError};
+use ottla_core::shard::{Assignment, Batch, FollowFrom, FollowProblem, Replicated, ReplicatedPart};
 use ottla_core::time::Wall;
 use ottla_wire::batch::BatchBuilder;
 
@@ -44,16 +38,7 @@ impl Rig {
     }
 
     fn fetched(&mut self, end: i64) -> Vec<Seen> {
-        let fetch = FollowerFetch {
-            node_id: OTHER,
-            broker_epoch: BrokerEpoch(20),
-            fetched_end: Offset(end),
-            flushed_end: Offset(end),
-            log_start: Offset(0),
-            high_watermark: None,
-        };
-        let from = FetchPosition { epoch: Some(LeaderEpoch(3)), ..FetchPosition::at(Offset(end)) };
-        self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
+        self.other_fetches(end, 3);
         self.effects()
     }
 
@@ -93,8 +78,7 @@ impl Rig {
 
 fn leading_two() -> Rig {
     let mut rig = Rig::new();
-    let eligible = [(ME, BrokerEpoch(10)), (OTHER, BrokerEpoch(20))].into_iter().collect();
-    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    rig.both_serve();
     rig.shard.assign(replicated(ME, 3));
     rig.sync();
     rig

@@ -1,13 +1,12 @@
 //! Stories of leaders and followers: what one gives and the other takes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla_core::config::{Durability, Limit};
 use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use ottla_core::log::EpochEnd;
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ProposalOutcome, ReadFrom};
+use ottla_core::partition::{AckLevel, PartitionError, ProposalOutcome, ReadFrom};
 use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
     Assignment, FetchPosition, FollowFrom, FollowProblem, ReadsTo, Replicated, ReplicatedPart,
@@ -17,7 +16,7 @@ use ottla_sim::disk::{CrashKind, SimDisk};
 use ottla_sim::rng::Rng;
 use uuid::Uuid;
 
-use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch};
+use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch, fetch_of_other as fetch};
 
 /// Both are replicas; the ISR is as given.
 fn replicated(leader: NodeId, isr: &[NodeId], epoch: i32) -> Assignment {
@@ -40,17 +39,6 @@ fn records(bytes: Bytes, high_watermark: i64) -> Replicated {
     Replicated::Records { bytes, high_watermark: Offset(high_watermark), log_start: Offset(0) }
 }
 
-fn fetch(fetched_end: i64, flushed_end: i64) -> FollowerFetch {
-    FollowerFetch {
-        node_id: OTHER,
-        broker_epoch: BrokerEpoch(20),
-        fetched_end: Offset(fetched_end),
-        flushed_end: Offset(flushed_end),
-        log_start: Offset(0),
-        high_watermark: None,
-    }
-}
-
 fn position(offset: i64, epoch: i32, last: Option<i32>) -> FetchPosition {
     let last_fetched_epoch = last.map(LeaderEpoch);
     FetchPosition { offset: Offset(offset), epoch: Some(LeaderEpoch(epoch)), last_fetched_epoch }
@@ -58,8 +46,7 @@ fn position(offset: i64, epoch: i32, last: Option<i32>) -> FetchPosition {
 
 fn leading(isr: &[NodeId]) -> Rig {
     let mut rig = Rig::new();
-    let eligible = [(ME, BrokerEpoch(10)), (OTHER, BrokerEpoch(20))].into_iter().collect();
-    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    rig.both_serve();
     rig.shard.assign(replicated(ME, isr, 3));
     rig.sync();
     rig

@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_core::config::{Layers, Settings, TopicConfig};
 use ottla_core::ids::{
-    DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, TopicId, TopicName,
-    TopicPartition,
+    BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, TopicId,
+    TopicName, TopicPartition,
 };
 use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::metadata::image::{LeaderRecoveryState, Partition};
-use ottla_core::partition::{AckLevel, IsrProposal, PartitionError, ReadFrom};
-use ottla_core::shard::{Assignment, Batch, Damage, Effect, FetchPosition, FollowFrom, Produced, Shard};
+use ottla_core::partition::{AckLevel, FollowerFetch, IsrProposal, PartitionError, ReadFrom};
+use ottla_core::replication::recovery::Behind;
+use ottla_core::shard::{
+    Assignment, Batch, Damage, Effect, FetchPosition, FollowFrom, Located, Produced, Shard,
+};
 use ottla_core::time::{Monotonic, Wall};
-use ottla_sim::disk::SimDisk;
+use ottla_sim::disk::{SimDisk, SimFile};
 use ottla_sim::rng::Rng;
 use ottla_wire::batch::BatchBuilder;
 use uuid::Uuid;
 
 pub(crate) const ME: NodeId = NodeId(1);
 pub(crate) const OTHER: NodeId = NodeId(2);
+pub(crate) const OTHER_EPOCH: BrokerEpoch = BrokerEpoch(20);
 pub(crate) const TOPIC: TopicPartition =
     TopicPartition { topic_id: TopicId(Uuid::from_u128(7)), partition: PartitionIndex(0) };
 
@@ -89,6 +94,18 @@ pub(crate) fn batch(values: &[&str]) -> Batch {
     let records = values.iter().fold(BatchBuilder::new(), |b, v| b.record(1000, None, Some(v.as_bytes())));
     let (bytes, header) = records.build().unwrap();
     Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None }
+}
+
+/// How far the other broker says that it has come.
+pub(crate) fn fetch_of_other(fetched_end: i64, flushed_end: i64) -> FollowerFetch {
+    FollowerFetch {
+        node_id: OTHER,
+        broker_epoch: OTHER_EPOCH,
+        fetched_end: Offset(fetched_end),
+        flushed_end: Offset(flushed_end),
+        log_start: Offset(0),
+        high_watermark: None,
+    }
 }
 
 impl Rig {
@@ -174,6 +191,19 @@ impl Rig {
 
     pub(crate) fn finish_one(&mut self, id: TopicPartition, number: SyncNumber, result: std::io::Result<()>) {
         self.shard.sync_finished(id, number, result);
+    }
+
+    /// Both brokers are in service.
+    pub(crate) fn both_serve(&mut self) {
+        let eligible = [(ME, BrokerEpoch(10)), (OTHER, OTHER_EPOCH)].into();
+        self.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
+    }
+
+    /// The other broker, which has so much durably, fetches in this leadership.
+    pub(crate) fn other_fetches(&mut self, end: i64, leader_epoch: i32) -> Located<SimFile> {
+        let from = FetchPosition { epoch: Some(LeaderEpoch(leader_epoch)), ..FetchPosition::at(Offset(end)) };
+        let fetch = fetch_of_other(end, end);
+        self.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap()
     }
 
     /// A whole round.

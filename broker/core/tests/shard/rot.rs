@@ -1,14 +1,10 @@
 //! Rot that a leader's read finds far below the recovery point, where no start looks.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use ottla_core::config::ByteCount;
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
+use ottla_core::ids::{NodeId, Offset};
 use ottla_core::log::{RottenBatch, find_rot};
-use ottla_core::partition::{AckLevel, FollowerFetch, PartitionError, ReadFrom};
-use ottla_core::replication::recovery::Behind;
+use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
 use ottla_core::shard::{Assignment, Damage, FetchPosition, Located};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk, SimFile};
@@ -57,19 +53,8 @@ fn leading_rot(isr: &[NodeId]) -> Rig {
 
 /// The other replica has all, and says so.
 fn other_comes(rig: &mut Rig, leader_epoch: i32) {
-    let eligible = [(ME, BrokerEpoch(1)), (OTHER, BrokerEpoch(1))].into();
-    rig.shard.set_peers(Arc::new(eligible), Duration::from_secs(30));
-    let end = Offset(4);
-    let fetch = FollowerFetch {
-        node_id: OTHER,
-        broker_epoch: BrokerEpoch(1),
-        fetched_end: end,
-        flushed_end: end,
-        log_start: Offset(0),
-        high_watermark: None,
-    };
-    let from = FetchPosition { epoch: Some(LeaderEpoch(leader_epoch)), ..FetchPosition::at(end) };
-    rig.shard.locate_for_follower(TOPIC, fetch, from, 1 << 20, true, Behind::Served).unwrap();
+    rig.both_serve();
+    rig.other_fetches(4, leader_epoch);
 }
 
 /// A bit of what is durable is another.
