@@ -3,12 +3,14 @@
 //! One task owns the lifecycle machine. Its requests run as tasks of their own over two connections, one for
 //! the metadata it follows (whose fetches wait) and one for everything else. An image is published to the
 //! handlers only after the shards have taken in what it means for them, and not before this broker has
-//! replayed its own registration: what an older image says about leaders is history.
+//! replayed its own registration: what an older image says about leaders is history. Nothing waits for the shards
+//! but the image: one that makes a thousand logs takes a while, and heartbeats go on.
 
 mod call;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +90,8 @@ pub(crate) async fn run(parts: BrokerParts) {
         metrics: parts.metrics,
         stop: parts.stop,
         fatal: parts.fatal,
+        unpublished: None,
+        settling: None,
     };
     driver.run().await;
 }
@@ -110,6 +114,17 @@ struct Driver {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     fatal: mpsc::UnboundedSender<String>,
+    /// The newest image whose orders the shards have been sent, unless it is the one that they settle.
+    unpublished: Option<Image>,
+    settling: Option<Pin<Box<dyn Future<Output = Image> + Send>>>,
+}
+
+/// The image that the shards have taken in; never, if there is none.
+async fn settled(settling: &mut Option<Pin<Box<dyn Future<Output = Image> + Send>>>) -> Image {
+    match settling {
+        Some(image) => image.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when this broker is to stop, or when nobody is left who could say so.
@@ -122,16 +137,17 @@ impl Driver {
         let mut stopping = false;
         loop {
             let effects = self.lifecycle.ready();
-            if self.perform(effects).await {
+            if self.perform(effects) {
                 return;
             }
             let sleep = self.lifecycle.wakes_at().since(clock::monotonic());
-            // Cancel-safe: recv, changed and sleep all are.
+            // Cancel-safe: recv, changed and sleep all are, and what settles stays where it is.
             tokio::select! {
                 Some((number, result)) = self.replied.recv() => {
                     self.lifecycle.replied(clock::monotonic(), number, result);
                 }
                 Some(event) = self.shard_events.recv() => self.shard_event(event),
+                image = settled(&mut self.settling) => self.publish(image),
                 () = stopped(&mut self.stop), if !stopping => {
                     stopping = true;
                     self.lifecycle.shut_down(clock::monotonic());
@@ -175,7 +191,7 @@ impl Driver {
     }
 
     /// True when the broker has stopped.
-    async fn perform(&mut self, effects: LifecycleEffects) -> bool {
+    fn perform(&mut self, effects: LifecycleEffects) -> bool {
         if let Some(reason) = effects.fatal {
             error!(%reason, "the broker must stop");
             let _ending = self.fatal.send(reason);
@@ -189,23 +205,43 @@ impl Driver {
             self.replicas.follow(image);
         }
         if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
-            self.publish(step).await;
+            self.follow(step);
         }
         effects.events.iter().for_each(|event| self.event(event));
         self.report();
         self.lifecycle.state() == BrokerState::Stopped
     }
 
-    async fn publish(&mut self, step: Step) {
+    fn follow(&mut self, step: Step) {
         if let Some(eligible) = &step.eligible {
             self.shards.peers(eligible, self.lag_time_max);
         }
         step.orders.into_iter().for_each(|order| self.shards.order(order));
         self.routes.send_replace(self.replicas.routes().clone());
-        self.shards.settle().await;
-        self.metrics.metadata_offset.set(i64::try_from(step.image.offset.0).unwrap_or(i64::MAX));
+        self.unpublished = Some(step.image);
+        self.settle();
+    }
+
+    /// One image at a time: what comes while it is waited for is published as one.
+    fn settle(&mut self) {
+        if self.settling.is_none()
+            && let Some(image) = self.unpublished.take()
+        {
+            let shards = self.shards.clone();
+            self.settling = Some(Box::pin(async move {
+                shards.settle().await;
+                image
+            }));
+        }
+    }
+
+    fn publish(&mut self, image: Image) {
+        self.metrics.metadata_offset.set(i64::try_from(image.offset.0).unwrap_or(i64::MAX));
         self.metrics.partitions_led.set(i64::try_from(self.replicas.led()).unwrap_or(i64::MAX));
-        self.images.send_replace(Arc::new(step.image));
+        self.lifecycle.published(image.offset);
+        self.images.send_replace(Arc::new(image));
+        self.settling = None;
+        self.settle();
     }
 
     fn set_aside_stray(&mut self) {

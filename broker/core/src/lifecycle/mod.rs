@@ -33,7 +33,7 @@ use crate::controller::OperationError;
 #[cfg(doc)]
 use crate::controller::operation::Heartbeat;
 use crate::controller::operation::{Operation, RegisterBroker, Reply};
-use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicPartition};
+use crate::ids::{BrokerEpoch, DirectoryId, MetadataOffset, NodeId, TopicPartition};
 use crate::metadata::image::Image;
 use crate::partition::IsrProposal;
 use crate::time::Monotonic;
@@ -164,7 +164,7 @@ pub struct LifecycleEffects {
     /// To be sent.
     pub calls: Vec<Call>,
     /// The image that is committed, if it is another than before. The first one has this process's own
-    /// registration in it.
+    /// registration in it. See [`Lifecycle::published`].
     pub image: Option<Image>,
     /// What came of what leaders here proposed.
     pub answers: Vec<ProposalAnswer>,
@@ -190,6 +190,8 @@ pub struct Lifecycle {
     in_service: bool,
     /// Whether an image with this process's own registration was reached.
     caught_up: bool,
+    /// See [`Lifecycle::published`].
+    published: MetadataOffset,
     /// When a controller last answered, or when this broker was told to stop.
     heard_at: Monotonic,
     now: Monotonic,
@@ -209,6 +211,7 @@ impl Lifecycle {
             session: Session::new(config.session_timeout),
             in_service: false,
             caught_up: false,
+            published: MetadataOffset(0),
             heard_at: now,
             now,
             config,
@@ -230,6 +233,12 @@ impl Lifecycle {
     /// The logs are recovered: the broker may come into service.
     pub fn recovered(&mut self) {
         self.registration.recovered();
+    }
+
+    /// The broker answers by the metadata up to there: the controller is told so, takes a broker into service only then,
+    /// and lets another end only when those that stay know who leads in its place.
+    pub fn published(&mut self, offset: MetadataOffset) {
+        self.published = self.published.max(offset);
     }
 
     /// A leader here wants another ISR, in place of what it wanted before.
@@ -297,7 +306,8 @@ impl Lifecycle {
             self.registration.stop_alone();
             self.effects.events.push(LifecycleEvent::StoppedAlone);
         }
-        if let Some(operation) = self.registration.next(now, &self.config, self.follower.image()) {
+        let image = self.follower.image();
+        if let Some(operation) = self.registration.next(now, &self.config, image, self.published) {
             let number = self.call(operation);
             self.registration.sent(number, now);
         }

@@ -110,11 +110,12 @@ impl Registration {
         now: Monotonic,
         config: &LifecycleConfig,
         image: &Image,
+        published: MetadataOffset,
     ) -> Option<Operation> {
         if self.stopped || self.waits_for.is_some() {
             return None;
         }
-        if now < self.next_at && !self.has_news(config.registration.node_id, image) {
+        if now < self.next_at && !self.has_news(config.registration.node_id, image, published) {
             return None;
         }
         let Some(epoch) = self.epoch else {
@@ -123,7 +124,7 @@ impl Registration {
         let heartbeat = Heartbeat {
             node_id: config.registration.node_id,
             epoch,
-            metadata_offset: image.offset,
+            metadata_offset: published,
             want_fence: !self.logs_recovered,
             want_shutdown: self.wants_shutdown,
             offline_directories: self.offline_directories.clone(),
@@ -180,7 +181,7 @@ impl Registration {
 
     /// Whether a heartbeat now would say something that the last did not, and that somebody waits for: the controller,
     /// or another broker that may not end before everybody knows who leads in its place.
-    fn has_news(&self, me: NodeId, image: &Image) -> bool {
+    fn has_news(&self, me: NodeId, image: &Image, published: MetadataOffset) -> bool {
         let (Some(epoch), Some(said)) = (self.epoch, &self.said) else { return false };
         let caught_up =
             |offset: MetadataOffset| i64::try_from(offset.0).is_ok_and(|offset| offset >= epoch.0);
@@ -189,7 +190,7 @@ impl Registration {
             || said.want_shutdown != self.wants_shutdown
             || said.offline_directories != self.offline_directories
             || said.damaged_logs != self.damaged_logs
-            || (caught_up(image.offset) && !caught_up(said.metadata_offset))
-            || (image.offset > said.metadata_offset && image.brokers.values().any(|broker| stops(broker)))
+            || (caught_up(published) && !caught_up(said.metadata_offset))
+            || (published > said.metadata_offset && image.brokers.values().any(|broker| stops(broker)))
     }
 }

@@ -42,6 +42,26 @@ fn a_broker_finds_the_controller_registers_and_comes_into_service() {
 }
 
 #[test]
+fn a_broker_with_busy_shards_stays_in_service_and_comes_into_it_when_they_have_caught_up() {
+    let mut cluster = Cluster::started(3);
+    let active = cluster.wait_active();
+    let broker = NodeId(7);
+    cluster.busy.insert(broker);
+    cluster.start_broker(broker, 1);
+    cluster.pass(9_000);
+    assert_eq!(fencing(&cluster, active, 7), Fencing::Fenced, "it answers by no metadata yet");
+    cluster.busy.clear();
+    let offset = cluster.brokers[&broker].image().offset;
+    cluster.brokers.get_mut(&broker).unwrap().published(offset);
+    cluster.pass(100);
+    assert_eq!(fencing(&cluster, active, 7), Fencing::Unfenced, "no interval is waited for");
+    cluster.busy.insert(broker);
+    cluster.call(active, create("a", 100, 1)).unwrap();
+    cluster.pass(9_000);
+    assert_eq!(fencing(&cluster, active, 7), Fencing::Unfenced, "making logs ends no session");
+}
+
+#[test]
 fn a_broker_that_follows_is_shown_with_its_directory() {
     let mut cluster = Cluster::started(3);
     let active = cluster.wait_active();

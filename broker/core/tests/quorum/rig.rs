@@ -69,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Monotonic,
     /// Messages between these pairs are lost.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Brokers whose shards are too busy for another image.
+    pub(crate) busy: BTreeSet<NodeId>,
     pub(crate) snapshot_after_bytes: u64,
     /// If set, messages are lost, late, out of order and repeated.
     pub(crate) bad_network: Option<Rng>,
@@ -94,6 +96,7 @@ impl Cluster {
             members: BTreeMap::new(),
             now: Monotonic(1_000),
             cut: BTreeSet::new(),
+            busy: BTreeSet::new(),
             snapshot_after_bytes: 20 << 20,
             bad_network: None,
             committed: BTreeMap::new(),
@@ -233,6 +236,9 @@ impl Cluster {
                 broker.tick(self.now);
                 let effects = broker.ready();
                 assert_eq!(effects.fatal, None);
+                if let Some(image) = effects.image.filter(|_| !self.busy.contains(&id)) {
+                    broker.published(image.offset);
+                }
                 let calls = effects.calls;
                 for call in &calls {
                     let to = NodeId(call.to.host.strip_prefix("controller-").unwrap().parse().unwrap());

@@ -362,6 +362,7 @@ impl Broker {
                 self.open_shards_mut().for_each(|shard| shard.set_peers(Arc::clone(&eligible), LAG_TIME_MAX));
             }
             step.orders.into_iter().for_each(|order| self.order(order));
+            self.lifecycle.published(step.image.offset);
         }
         if effects.events.contains(&LifecycleEvent::Unfenced) {
             self.replicas.set_aside_stray().into_iter().for_each(|order| self.order(order));
