@@ -35,6 +35,8 @@ const COLD_INTERVAL: Duration = Duration::from_millis(200);
 const LOAD_PARTITIONS: u32 = 12;
 /// How long a cold start may take: Kafka recovers each log after a kill.
 const COLD_LIMIT: Duration = Duration::from_secs(300);
+/// How long a cluster has lived before its cold start: Ottla writes its checkpoints every five seconds.
+const COLD_REST: Duration = Duration::from_secs(10);
 /// Of a cold start.
 const MANY_PARTITIONS: u32 = 3_000;
 /// How many records one piece of a warm-up has, and a measurement at least.
@@ -202,8 +204,19 @@ impl Stand<'_> {
         }
     }
 
+    /// Of a cluster that has lived: every log was made, and checkpoints name them.
     fn cold_start(&self) -> Result<Vec<(Figure, f64)>> {
         let mut cluster = self.cluster(MANY_PARTITIONS, Durability::PageCache)?;
+        for id in NODES {
+            let data = cluster.data(id)?;
+            wait_until("every log is made", COLD_LIMIT, COLD_INTERVAL, || {
+                Answer::from(logs_in(&data).and_then(|logs| {
+                    ensure!(logs >= usize::try_from(MANY_PARTITIONS)?, "{logs} are");
+                    Ok(())
+                }))
+            })?;
+        }
+        thread::sleep(COLD_REST);
         cluster.kill_all()?;
         let started = Instant::now();
         NODES.into_iter().try_for_each(|id| cluster.spawn(id))?;
@@ -218,6 +231,21 @@ impl Stand<'_> {
         cluster.wait_until_whole(COLD_LIMIT)?;
         Ok(vec![(Figure::ColdStart, took), (Figure::ColdMemory, largest_mebi(&mut cluster)?)])
     }
+}
+
+/// How many logs are whole in a node's directory: both products write that file once a log has its topic.
+fn logs_in(data: &Path) -> Result<usize> {
+    let log = |file: &fs::DirEntry| file.path().join("partition.metadata").exists();
+    let files = |place: &Path| -> Result<Vec<fs::DirEntry>> {
+        let files = fs::read_dir(place).with_context(|| format!("list {}", place.display()))?;
+        files.collect::<Result<_, _>>().with_context(|| format!("list {}", place.display()))
+    };
+    let mut logs = 0;
+    for file in files(data)? {
+        let inner = if file.file_type()?.is_dir() { files(&file.path())? } else { Vec::new() };
+        logs += usize::from(log(&file)) + inner.iter().filter(|file| log(file)).count();
+    }
+    Ok(logs)
 }
 
 /// A leader of a partition that is not that node.
