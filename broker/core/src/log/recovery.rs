@@ -155,8 +155,8 @@ impl<D: Disk> Recovery<'_, D> {
                 return Ok(Some(BatchFlaw::Epoch));
             }
             let is_above = header.end > self.recovery_point;
-            // After a proper shutdown nothing above is torn.
-            if !(is_above && self.clean) {
+            // After a proper shutdown nothing above is torn; but where a batch ends is part of what may be rotten.
+            if !(self.clean && header.base >= self.recovery_point) {
                 self.report.checked_batches += u64::from(is_above);
                 if !checksum_holds(&file, position, &header)? {
                     return Ok(Some(BatchFlaw::Checksum));

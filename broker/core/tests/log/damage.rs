@@ -103,6 +103,25 @@ fn damage_below_the_recovery_point_is_corruption_and_changes_nothing() {
 }
 
 #[test]
+fn a_proper_shutdown_makes_no_flipped_byte_of_the_last_batch_good() {
+    let bytes = Batch::at(0).bytes().len();
+    // What the checksum covers, where the batch ends among it.
+    for flipped in 17..bytes {
+        let disk = disk(1);
+        let batches = ten(&disk);
+        file(&disk, FIRST).write_at(&[batches[9][flipped] ^ 0x40], (9 * bytes + flipped) as u64).unwrap();
+        let start = RecoveryStart {
+            clean_shutdown: true,
+            established: true,
+            recovery_point: Offset(10),
+            log_start: Offset(0),
+        };
+        let error = Log::open(disk, DIRECTORY, &LogConfig::default(), start).unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { .. }), "byte {flipped}: {error}");
+    }
+}
+
+#[test]
 fn a_missing_index_or_epoch_file_is_made_again() {
     let disk = disk(1);
     let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 200, ..LogConfig::default() };
