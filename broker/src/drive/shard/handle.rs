@@ -31,8 +31,7 @@ use super::thread::ShardEvent;
 use crate::clock;
 use crate::disk::Space;
 
-/// How long an image waits for the shards before it is shown to clients: well below a broker's session, whose
-/// heartbeats wait with it.
+/// How long an image waits for the shards before it is shown to clients: one of them may be at many new logs.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// One partition of a Fetch.
