@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::command::{Answer, Program, program, wait_until};
 
 /// How long kcat may take for a thousand records; a broker that does not answer must not block for ever.
 const LIMIT: Duration = Duration::from_secs(60);
+/// What librdkafka says of a name that a DNS server does not know, or did not a moment ago.
+const UNRESOLVED: &str = "Host resolution failure";
 /// How often it is asked again what is waited for.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -93,17 +95,40 @@ impl Kcat {
     }
 
     fn read_topic(&self, bootstrap: &str, topic: &str, options: &[&str]) -> Result<String> {
-        self.patient(bootstrap)
-            .args(["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-u"])
-            .args(["-X", "auto.offset.reset=earliest"])
-            .args(options)
-            .read()
+        let mut text = String::new();
+        wait_until(&format!("kcat reads {topic}"), LIMIT, INTERVAL, || {
+            let read = self
+                .patient(bootstrap)
+                .args(["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-u"])
+                .args(["-X", "auto.offset.reset=earliest"])
+                .args(options)
+                .read();
+            match read {
+                Ok(read) => {
+                    text = read;
+                    Answer::Yes
+                }
+                // While it looks for the beginning kcat takes that for the end of a partition, whatever -E says.
+                Err(error) if format!("{error:#}").contains(UNRESOLVED) => {
+                    Answer::NotYet(format!("{error:#}"))
+                }
+                Err(error) => Answer::Never(format!("{error:#}")),
+            }
+        })?;
+        Ok(text)
     }
 
     /// Whether a topic holds any record.
     pub fn holds_records(&self, bootstrap: &str, topic: &str) -> Result<bool> {
         let words = ["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-c", "1", "-f", "one"];
         Ok(!self.patient(bootstrap).args(words).read()?.is_empty())
+    }
+
+    /// The timestamp of the last record of a partition, in ms since 1970.
+    pub fn last_timestamp(&self, bootstrap: &str, topic: &str, partition: u32) -> Result<i64> {
+        let partition = partition.to_string();
+        let words = ["-C", "-t", topic, "-p", &partition, "-o", "-1", "-c", "1", "-q", "-f", "%T"];
+        self.program(bootstrap).args(words).read()?.trim().parse().context("a timestamp")
     }
 
     /// What kcat knows of the cluster, or of one topic, as JSON.
