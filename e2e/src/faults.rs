@@ -8,6 +8,7 @@
 pub mod catalogue;
 pub mod chance;
 pub mod check;
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod history;

@@ -32,6 +32,7 @@ pub mod server;
 pub mod shim;
 pub mod site;
 pub mod step;
+pub mod strace;
 pub mod suite;
 pub mod verb;
 pub mod wire;

@@ -20,6 +20,9 @@ pub const IMAGES: &[Need] = &[
 /// What checking a cluster from outside takes.
 pub const CLIENTS: &[Need] = &[("/usr/bin/kcat", "kcat")];
 
+/// What letting system calls of a process fail takes.
+pub const TRACING: &[Need] = &[("/usr/bin/strace", "strace")];
+
 /// What running processes under faults takes.
 pub const FAULTS: &[Need] = &[
     ("/usr/lib/python3/dist-packages/confluent_kafka/__init__.py", "python3-confluent-kafka"),
@@ -28,9 +31,11 @@ pub const FAULTS: &[Need] = &[
     ("/usr/bin/nsenter", "util-linux"),
     ("/bin/mount", "mount"),
     ("/sbin/mkfs.ext4", "e2fsprogs"),
-    ("/usr/bin/strace", "strace"),
     ("/usr/bin/nbdkit", "nbdkit"),
     ("/usr/bin/nbdfuse", "libnbd-bin"),
+    ("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "libfaketime"),
+    ("/usr/bin/wirefilter", "vde-wirefilter"),
+    ("/usr/bin/dpipe", "vdeplug"),
 ];
 
 /// What building librdkafka and its tests takes.

@@ -1,6 +1,8 @@
 //! A few requests of Kafka's protocol, written by hand: what a client may do behind the operator's back and
-//! kcat cannot. Versions without flexible encoding, but for the one request that has no other.
+//! kcat cannot. Versions without flexible encoding, but for requests that have no other: there lengths are one more
+//! than they say, and nothing is tagged.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -148,13 +150,11 @@ pub fn describe_topic_config(topic: &str, key: &str) -> Request {
 /// The metadata log, as requests name it.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// The request `DescribeQuorum`, version 0, which is flexible: lengths are one more than they say, and nothing is tagged.
+/// The request `DescribeQuorum`, version 0 (flexible).
 #[must_use]
 pub fn describe_quorum() -> Request {
-    const ONE: u8 = 2;
-    const NOTHING_TAGGED: u8 = 0;
-    let mut body = vec![NOTHING_TAGGED, ONE, u8::try_from(METADATA_TOPIC.len() + 1).unwrap_or_default()];
-    body.extend(METADATA_TOPIC.as_bytes());
+    let mut body = vec![NOTHING_TAGGED, ONE];
+    put_compact_text(&mut body, METADATA_TOPIC);
     body.push(ONE);
     body.extend([0; 4]); // partition 0
     body.extend([NOTHING_TAGGED; 3]);
@@ -163,29 +163,80 @@ pub fn describe_quorum() -> Request {
 
 /// Who leads the quorum, as an answer to [`describe_quorum`] says.
 pub fn quorum_leader(answer: &[u8]) -> Result<u32> {
+    let mut rest = quorum_partition(answer)?;
+    u32::try_from(take_i32(&mut rest)?).context("nobody leads the quorum")
+}
+
+/// Who the quorum's voters are, as an answer to [`describe_quorum`] says.
+pub fn quorum_voters(answer: &[u8]) -> Result<BTreeSet<u32>> {
+    // Behind the leader, its epoch and the high watermark.
+    let mut rest = quorum_partition(answer)?.get(16..).context("an answer without voters")?;
+    let [length] = take(&mut rest)?;
+    (1..length)
+        .map(|_| {
+            let voter = take_i32(&mut rest)?;
+            // Its end offset; nothing tagged.
+            take::<9>(&mut rest)?;
+            u32::try_from(voter).context("a voter's id")
+        })
+        .collect()
+}
+
+/// What an answer to [`describe_quorum`] says of the partition, without errors.
+fn quorum_partition(answer: &[u8]) -> Result<&[u8]> {
     let mut rest = answer.get(1..).context("an answer that is too short")?;
     let code = take_i16(&mut rest)?;
     ensure!(code == 0, "error {code}");
     rest = rest.get(METADATA_TOPIC.len() + 7..).context("an answer without a partition")?;
     let code = take_i16(&mut rest)?;
     ensure!(code == 0, "error {code}");
-    let leader = i32::from_be_bytes(*rest.first_chunk().context("an answer that ends in a number")?);
-    u32::try_from(leader).context("nobody leads the quorum")
+    Ok(rest)
+}
+
+/// The request `AddRaftVoter`, version 0 (flexible), with the one listener where the voter is reached.
+#[must_use]
+pub fn add_voter(id: u32, directory: [u8; 16], listener: &str, host: &str, port: u16) -> Request {
+    let mut body = vec![NOTHING_TAGGED, NULL];
+    put_timeout(&mut body);
+    body.extend(id.to_be_bytes());
+    body.extend(directory);
+    body.push(ONE);
+    put_compact_text(&mut body, listener);
+    put_compact_text(&mut body, host);
+    body.extend(port.to_be_bytes());
+    body.extend([NOTHING_TAGGED; 2]);
+    Request { key: 80, version: 0, body }
+}
+
+/// The request `RemoveRaftVoter`, version 0 (flexible).
+#[must_use]
+pub fn remove_voter(id: u32, directory: [u8; 16]) -> Request {
+    let mut body = vec![NOTHING_TAGGED, NULL];
+    body.extend(id.to_be_bytes());
+    body.extend(directory);
+    body.push(NOTHING_TAGGED);
+    Request { key: 81, version: 0, body }
+}
+
+/// What an answer to [`add_voter`] or [`remove_voter`] says.
+pub fn voters_changed(answer: &[u8]) -> Result<()> {
+    // Behind what is tagged and the throttle.
+    let mut rest = answer.get(5..).context("an answer that is too short")?;
+    let code = take_i16(&mut rest)?;
+    ensure!(code == 0, "error {code}: {}", take_compact_text(&mut rest)?);
+    Ok(())
 }
 
 /// The request `AlterPartitionReassignments`, version 0 (flexible): these replicas for one partition, in that order.
 #[must_use]
 pub fn reassign(topic: &str, partition: u32, replicas: &[u32]) -> Request {
-    const ONE: u8 = 2;
-    const NOTHING_TAGGED: u8 = 0;
-    let length = |length: usize| u8::try_from(length + 1).unwrap_or_default();
     let mut body = vec![NOTHING_TAGGED];
     put_timeout(&mut body);
-    body.extend([ONE, length(topic.len())]);
-    body.extend(topic.as_bytes());
+    body.push(ONE);
+    put_compact_text(&mut body, topic);
     body.push(ONE);
     body.extend(partition.to_be_bytes());
-    body.push(length(replicas.len()));
+    body.push(compact_length(replicas.len()));
     replicas.iter().for_each(|replica| body.extend(replica.to_be_bytes()));
     body.extend([NOTHING_TAGGED; 3]);
     Request { key: 45, version: 0, body }
@@ -203,6 +254,13 @@ pub fn reassigned(answer: &[u8], topic: &str) -> Result<()> {
     ensure!(code == 0, "error {code}");
     Ok(())
 }
+
+/// In flexible versions: a list of one.
+const ONE: u8 = 2;
+/// In flexible versions: a text or a list that is not there.
+const NULL: u8 = 0;
+/// In flexible versions, behind each structure.
+const NOTHING_TAGGED: u8 = 0;
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -303,19 +361,46 @@ fn put_text(body: &mut Vec<u8>, text: &str) {
     body.extend(text.as_bytes());
 }
 
+/// The length of a text or a list of at most 126, in flexible versions.
+fn compact_length(length: usize) -> u8 {
+    u8::try_from(length + 1).unwrap_or_default()
+}
+
+fn put_compact_text(body: &mut Vec<u8>, text: &str) {
+    body.push(compact_length(text.len()));
+    body.extend(text.as_bytes());
+}
+
 fn put_timeout(body: &mut Vec<u8>) {
     const MILLISECONDS: u32 = 15_000;
     body.extend(MILLISECONDS.to_be_bytes());
 }
 
-fn take_i16(rest: &mut &[u8]) -> Result<i16> {
+fn take<const BYTES: usize>(rest: &mut &[u8]) -> Result<[u8; BYTES]> {
     let (bytes, after) = rest.split_first_chunk().context("an answer that ends in a number")?;
     *rest = after;
-    Ok(i16::from_be_bytes(*bytes))
+    Ok(*bytes)
+}
+
+fn take_i16(rest: &mut &[u8]) -> Result<i16> {
+    take(rest).map(i16::from_be_bytes)
+}
+
+fn take_i32(rest: &mut &[u8]) -> Result<i32> {
+    take(rest).map(i32::from_be_bytes)
 }
 
 fn take_text(rest: &mut &[u8]) -> Result<String> {
     let length = usize::try_from(take_i16(rest)?).unwrap_or_default();
+    take_bytes(rest, length)
+}
+
+fn take_compact_text(rest: &mut &[u8]) -> Result<String> {
+    let [length] = take(rest)?;
+    take_bytes(rest, usize::from(length).saturating_sub(1))
+}
+
+fn take_bytes(rest: &mut &[u8], length: usize) -> Result<String> {
     let (bytes, after) = rest.split_at_checked(length).context("an answer that ends in a text")?;
     *rest = after;
     Ok(String::from_utf8_lossy(bytes).into_owned())
@@ -336,6 +421,23 @@ mod tests {
         let answer = [&[0, 0, 0, 2, 19][..], METADATA_TOPIC.as_bytes(), &partition].concat();
         assert_eq!(quorum_leader(&answer).unwrap(), 3);
         assert!(quorum_leader(&[0, 0, 41]).is_err());
+    }
+
+    #[test]
+    fn the_voters_of_the_quorum_are_found_behind_its_leader() {
+        let numbers = [&[0, 0, 0, 3][..], &[0; 12]].concat();
+        let voters = [&[3, 0, 0, 0, 1][..], &[0; 9], &[0, 0, 0, 3], &[0; 9]].concat();
+        let partition = [&[2][..], &[0; 4], &[0; 2], &numbers, &voters].concat();
+        let answer = [&[0, 0, 0, 2, 19][..], METADATA_TOPIC.as_bytes(), &partition].concat();
+        assert_eq!(quorum_voters(&answer).unwrap(), BTreeSet::from([1, 3]));
+        assert!(quorum_voters(&answer[..answer.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_change_of_voters_that_is_refused_says_why() {
+        let answer = [&[0; 5][..], &[0, 42, 5], b"why?", &[0]].concat();
+        assert_eq!(voters_changed(&answer).unwrap_err().to_string(), "error 42: why?");
+        assert!(voters_changed(&[0; 9]).is_ok());
     }
 
     #[test]

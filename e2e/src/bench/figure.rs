@@ -13,6 +13,8 @@ pub enum Figure {
     SilentFresh,
     /// The longest time without an acknowledgement after the active controller is killed.
     ControllerGap,
+    /// The same where controllers are no brokers, and every leader lives.
+    ControllerApartGap,
     /// The longest time without an acknowledgement to librdkafka while each broker is stopped and started in turn.
     RestartStall,
     /// The same to Kafka's own producer.
@@ -61,6 +63,7 @@ impl Figure {
             Self::SilentGap => "gap after a leader falls silent (no packets), s",
             Self::SilentFresh => "until a fresh client reaches every partition then, s",
             Self::ControllerGap => "gap after kill -9 of the active controller, s",
+            Self::ControllerApartGap => "the same where controllers are no brokers (healthy leaders), s",
             Self::RestartStall => "longest stall in a controlled restart, librdkafka 2.0.2, s",
             Self::RestartStallOfJava => "longest stall in a controlled restart, Kafka's producer, s",
             Self::RestartErrors => "errors producers see in a controlled restart",
@@ -85,6 +88,7 @@ impl Figure {
             | Self::SilentGap
             | Self::SilentFresh
             | Self::ControllerGap
+            | Self::ControllerApartGap
             | Self::RestartStall
             | Self::RestartStallOfJava
             | Self::RestartErrors
@@ -102,6 +106,8 @@ impl Figure {
             Self::SilentGap => Some(Target::PartOfKafka(1.0)),
             Self::SilentFresh => Some(Target::AtMost(5.0)),
             Self::ControllerGap => Some(Target::AtMost(2.0)),
+            // None: no longer than between any two acknowledgements.
+            Self::ControllerApartGap => Some(Target::AtMost(0.1)),
             Self::RestartStall | Self::RestartStallOfJava => Some(Target::AtMostMedianAndWorst(0.2, 0.5)),
             Self::RestartErrors => Some(Target::AtMostMedianAndWorst(0.0, 0.0)),
             Self::Throughput(_) => Some(Target::TimesKafka(if synced { 4.0 } else { 1.5 })),

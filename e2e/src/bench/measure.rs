@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use super::figure::Figure;
 use super::producer;
 use crate::command::{Answer, wait_until};
-use crate::faults::catalogue::{Durability, Storage};
-use crate::faults::cluster::{self, Cluster, NODES, TOPIC, Template};
+use crate::faults::catalogue::{Durability, Storage, Time};
+use crate::faults::cluster::{self, Cluster, Controllers, NODES, TOPIC, Template};
 use crate::faults::history::{self, Event, What};
 use crate::faults::load::{JAVA, LIBRDKAFKA, Load, PARTITIONS};
 use crate::faults::network::{self, Cut, From};
@@ -55,6 +55,8 @@ pub enum Measure {
     Silent,
     /// The active controller is killed.
     Controller,
+    /// The same where controllers are no brokers.
+    ControllerApart,
     /// Each broker is restarted as an operator does.
     Restart,
     /// As many records as go, then half of what the slower product takes.
@@ -80,22 +82,30 @@ pub struct Stand<'a> {
 
 impl Measure {
     /// All, by the names a person types.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("leader", Self::Leader),
         ("silent", Self::Silent),
         ("controller", Self::Controller),
+        ("controller-apart", Self::ControllerApart),
         ("restart", Self::Restart),
         ("produce", Self::Produce(Durability::PageCache)),
         ("produce-synced", Self::Produce(Durability::Synced)),
         ("cold", Self::Cold),
     ];
 
+    /// Which nodes are controllers in it.
+    #[must_use]
+    pub fn controllers(self) -> Controllers {
+        if self == Self::ControllerApart { Controllers::Apart } else { Controllers::Combined }
+    }
+
     /// Measures.
     pub fn run(self, stand: &Stand<'_>) -> Result<Vec<(Figure, f64)>> {
         match self {
             Self::Leader => stand.gap_of_leader(),
             Self::Silent => stand.gap_of_silence(),
-            Self::Controller => stand.gap_of_controller(),
+            Self::Controller => stand.gap_of_controller(Figure::ControllerGap),
+            Self::ControllerApart => stand.gap_of_controller(Figure::ControllerApartGap),
             Self::Restart => stand.restarts(),
             Self::Produce(durability) => stand.produce(durability),
             Self::Cold => stand.cold_start(),
@@ -105,7 +115,7 @@ impl Measure {
 
 impl Stand<'_> {
     fn cluster(&self, partitions: u32, durability: Durability) -> Result<Cluster> {
-        let mut cluster = self.template.cluster(Storage::Directory, self.directory)?;
+        let mut cluster = self.template.cluster(Storage::Directory, Time::Machine, self.directory)?;
         let configs = [("min.insync.replicas", "2"), ("flush.messages", durability.flush_messages())];
         cluster.start(partitions, &configs)?;
         Ok(cluster)
@@ -128,11 +138,11 @@ impl Stand<'_> {
         Ok(vec![(Figure::LeaderGap, longest_gap(load)?)])
     }
 
-    fn gap_of_controller(&self) -> Result<Vec<(Figure, f64)>> {
+    fn gap_of_controller(&self, figure: Figure) -> Result<Vec<(Figure, f64)>> {
         let (mut cluster, load) = self.under_load()?;
         let controller = cluster.controller()?;
         cluster.kill(controller)?;
-        Ok(vec![(Figure::ControllerGap, longest_gap(load)?)])
+        Ok(vec![(figure, longest_gap(load)?)])
     }
 
     fn gap_of_silence(&self) -> Result<Vec<(Figure, f64)>> {
@@ -235,15 +245,9 @@ impl Stand<'_> {
 
 /// How many logs are whole in a node's directory: both products write that file once a log has its topic.
 fn logs_in(data: &Path) -> Result<usize> {
-    let log = |file: &fs::DirEntry| file.path().join("partition.metadata").exists();
-    let files = |place: &Path| -> Result<Vec<fs::DirEntry>> {
-        let files = fs::read_dir(place).with_context(|| format!("list {}", place.display()))?;
-        files.collect::<Result<_, _>>().with_context(|| format!("list {}", place.display()))
-    };
     let mut logs = 0;
-    for file in files(data)? {
-        let inner = if file.file_type()?.is_dir() { files(&file.path())? } else { Vec::new() };
-        logs += usize::from(log(&file)) + inner.iter().filter(|file| log(file)).count();
+    for entry in fs::read_dir(data).with_context(|| format!("list {}", data.display()))? {
+        logs += usize::from(entry?.path().join("partition.metadata").exists());
     }
     Ok(logs)
 }

@@ -1,8 +1,9 @@
 //! The order in which the two products are measured, and the table that comes of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use super::figure::{self, Figure, Sample};
 use super::measure::{Measure, Stand};
 use crate::cache;
 use crate::faults::catalogue::Durability;
-use crate::faults::cluster::{Heap, NODES, Product, Template};
+use crate::faults::cluster::{Controllers, Heap, IDS, Product, Template};
 use crate::faults::network;
 use crate::faults::series::emptied;
 use crate::isolation;
@@ -101,22 +102,19 @@ impl Turns {
         let directory = &workshop.directory;
         let steps = Steps::new(directory.join("steps"));
         let kafka = Kafka::ensure(&steps)?;
-        network::make(&NODES)?;
+        network::make(&IDS)?;
         pin_clients()?;
-        let binary = self.binary.clone().context("no binary is named")?;
-        let products = [Product::Ottla(binary), Product::Kafka(kafka.clone(), Heap::Upstream)];
-        let files = [OPEN_FILES, OPEN_FILES_OF_KAFKA];
-        let mut templates = Vec::new();
-        for (product, files) in products.into_iter().zip(files) {
-            let name = product.name()?;
-            let place = emptied(&directory.join(name.replace(' ', "-")))?;
-            let before = ["taskset", "--cpu-list", BROKER_CORE, "prlimit", files, "--"];
-            templates.push((name, Template::make(product, &place, &before)?));
-        }
+        let mut templates = BTreeMap::new();
         let mut samples = Samples::default();
         let wanted = Measure::ALL.into_iter().filter(|(name, _)| self.measures.contains(name));
         for (name, measure) in wanted {
-            self.take_turns(name, measure, &templates, &kafka, &steps, &mut samples)?;
+            let templates = match templates.entry(measure.controllers()) {
+                Entry::Occupied(made) => made.into_mut(),
+                Entry::Vacant(free) => {
+                    free.insert(self.templates(measure.controllers(), &kafka, directory)?)
+                }
+            };
+            self.take_turns(name, measure, templates, &kafka, &steps, &mut samples)?;
         }
         let table = table(&samples, self.pairs);
         say(&format!("\n{table}"));
@@ -127,6 +125,25 @@ impl Turns {
         say(&format!("kept in {}", place.display()));
         ensure!(samples.failed.is_empty(), "{} turns failed", samples.failed.len());
         Ok(())
+    }
+
+    /// Both products, ours first.
+    fn templates(
+        &self,
+        controllers: Controllers,
+        kafka: &Kafka,
+        directory: &Path,
+    ) -> Result<Vec<(String, Template)>> {
+        let binary = self.binary.clone().context("no binary is named")?;
+        let products = [Product::Ottla(binary), Product::Kafka(kafka.clone(), Heap::Upstream)];
+        let files = [OPEN_FILES, OPEN_FILES_OF_KAFKA];
+        let template = |(product, files): (Product, &str)| {
+            let name = product.name()?;
+            let place = emptied(&directory.join(format!("{}-{controllers:?}", name.replace(' ', "-"))))?;
+            let before = ["taskset", "--cpu-list", BROKER_CORE, "prlimit", files, "--"];
+            Ok((name, Template::make(product, controllers, &place, &before)?))
+        };
+        products.into_iter().zip(files).map(template).collect()
     }
 
     /// A pair of turns after the other; the second of one pair begins the next.

@@ -25,6 +25,8 @@ pub enum Fault {
     PartitionAsymmetric,
     /// One broker's link has a thousandth of the usual bandwidth.
     SlowLink,
+    /// One broker is far away: what it hears and says takes its time.
+    FarLink,
     /// Every broker is stopped and started, one after the other.
     RollingRestart,
     /// One broker's disk fills up, nearly or to its end.
@@ -37,6 +39,10 @@ pub enum Fault {
     PowerLoss,
     /// Each partition loses a replica and gets it back, in another order; the active controller may die meanwhile.
     Reassign,
+    /// Each node leaves the metadata quorum and joins it again; the active controller may die meanwhile.
+    Voters,
+    /// The wall clocks of one node or of all are set, by seconds to a day, forth and back.
+    ClockJump,
 }
 
 /// What a broker's data lie on.
@@ -50,6 +56,15 @@ pub enum Storage {
     PowerCut,
 }
 
+/// What a broker's wall clock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// The machine's.
+    Machine,
+    /// One of its own, which can be set.
+    Own,
+}
+
 /// What a seed's topic asks of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
@@ -61,7 +76,7 @@ pub enum Durability {
 
 impl Fault {
     /// All, in order of their names' appearance in the issue, with the name a person types and what a run proves.
-    pub const ALL: [(&'static str, Self, &'static str); 16] = [
+    pub const ALL: [(&'static str, Self, &'static str); 19] = [
         ("steady", Self::Steady, "nothing is lost or reordered where nothing fails"),
         ("kill-leader", Self::KillLeader, "an acknowledged record is on another broker, and that one leads"),
         ("kill-controller", Self::KillController, "the next controller knows what the last one decided"),
@@ -72,6 +87,7 @@ impl Fault {
         ("partition-leader", Self::PartitionLeader, "a leader that is cut off acknowledges nothing alone"),
         ("partition-asymmetric", Self::PartitionAsymmetric, "the same where only one side is deaf"),
         ("slow-link", Self::SlowLink, "a follower that falls behind does not count as in sync for ever"),
+        ("far-link", Self::FarLink, "packets that come late change nothing but the time it takes"),
         ("rolling-restart", Self::RollingRestart, "leaders move before their broker ends"),
         ("disk-full", Self::DiskFull, "what cannot be written is not acknowledged, and room is noticed"),
         ("eio-on-sync", Self::SyncError, "after a failed sync nothing is acknowledged or led from that disk"),
@@ -86,6 +102,12 @@ impl Fault {
             Self::Reassign,
             "replicas go and come under load, over a change of controllers, and nothing is lost",
         ),
+        (
+            "voters",
+            Self::Voters,
+            "controllers leave the quorum and join it, the active one too, and decide nothing twice",
+        ),
+        ("clock-jump", Self::ClockJump, "no lease, session or order hangs on a wall clock"),
     ];
 
     /// Its name.
@@ -127,11 +149,26 @@ impl Fault {
             | Self::PartitionLeader
             | Self::PartitionAsymmetric
             | Self::SlowLink
+            | Self::FarLink
             | Self::RollingRestart
             | Self::SyncError
             | Self::SlowDisk
-            | Self::Reassign => Storage::Directory,
+            | Self::Reassign
+            | Self::Voters
+            | Self::ClockJump => Storage::Directory,
         }
+    }
+
+    /// What time its brokers live by.
+    #[must_use]
+    pub fn time(self) -> Time {
+        if self == Self::ClockJump { Time::Own } else { Time::Machine }
+    }
+
+    /// Who stamps the records of its topic (`message.timestamp.type`): the leader where its clock is what is wrong.
+    #[must_use]
+    pub fn timestamps(self) -> &'static str {
+        if self == Self::ClockJump { "LogAppendTime" } else { "CreateTime" }
     }
 
     /// What acknowledgements mean in the run of that seed: both in turn, but no record in a page cache outlives the

@@ -1,4 +1,4 @@
-//! Three nodes, broker and controller each, of Ottla or of Apache Kafka, each in its own network namespace.
+//! Three brokers of Ottla or of Apache Kafka, controllers too or beside three of these, each in its own network namespace.
 //!
 //! Both are configured alike, by the same keys. A series formats them once; each run begins with a copy of that.
 
@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::catalogue::Storage;
+use super::catalogue::{Storage, Time};
+use super::clock::Clock;
 use super::disk::Disk;
 use super::network;
 use crate::attached::Attached;
@@ -20,12 +21,17 @@ use crate::kcat::{Kcat, Partition};
 use crate::lane::broker;
 use crate::wire;
 
-/// The ids of the nodes.
+/// The ids of the brokers.
 pub const NODES: [u32; 3] = [1, 2, 3];
+/// The ids of the controllers, where they are nodes of their own.
+const CONTROLLERS: [u32; 3] = [4, 5, 6];
+/// All that a node may have.
+pub const IDS: [u32; 6] = [1, 2, 3, 4, 5, 6];
 /// The topic of a run.
 pub const TOPIC: &str = "faults";
 const CLIENT_PORT: u16 = 9092;
 const CONTROLLER_PORT: u16 = 9093;
+const CONTROLLER_LISTENER: &str = "CONTROLLER";
 const HTTP_PORT: u16 = 8090;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long nodes may take to be in service: three JVMs on one core of a busy machine take more than a minute.
@@ -38,6 +44,36 @@ pub enum Product {
     Ottla(PathBuf),
     /// Apache Kafka as released.
     Kafka(Kafka, Heap),
+}
+
+/// Which nodes decide about metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controllers {
+    /// The brokers.
+    Combined,
+    /// Three nodes of their own.
+    Apart,
+}
+
+impl Controllers {
+    fn ids(self) -> [u32; 3] {
+        match self {
+            Self::Combined => NODES,
+            Self::Apart => CONTROLLERS,
+        }
+    }
+
+    fn nodes(self) -> BTreeSet<u32> {
+        NODES.into_iter().chain(self.ids()).collect()
+    }
+
+    fn roles_of(self, id: u32) -> &'static str {
+        match (self, NODES.contains(&id)) {
+            (Self::Combined, _) => "broker,controller",
+            (Self::Apart, true) => "broker",
+            (Self::Apart, false) => "controller",
+        }
+    }
 }
 
 /// How much memory Kafka's brokers may have.
@@ -53,6 +89,7 @@ pub enum Heap {
 #[derive(Debug)]
 pub struct Template {
     product: Product,
+    controllers: Controllers,
     directory: PathBuf,
     before: Vec<String>,
 }
@@ -70,6 +107,7 @@ struct Node {
     id: u32,
     process: Attached,
     disk: Disk,
+    clock: Option<Clock>,
     runs: bool,
 }
 
@@ -82,23 +120,31 @@ impl Product {
         })
     }
 
-    fn properties(&self, id: u32, data: &Path) -> String {
+    fn properties(&self, controllers: Controllers, id: u32, data: &Path) -> String {
         let address = network::address(id);
         let voters: Vec<String> =
-            NODES.map(|id| format!("{}:{CONTROLLER_PORT}", network::address(id))).to_vec();
-        let listeners =
-            format!("PLAINTEXT://{address}:{CLIENT_PORT},CONTROLLER://{address}:{CONTROLLER_PORT}");
+            controllers.ids().map(|id| format!("{}:{CONTROLLER_PORT}", network::address(id))).to_vec();
+        let listeners = [
+            NODES.contains(&id).then(|| format!("PLAINTEXT://{address}:{CLIENT_PORT}")),
+            controllers
+                .ids()
+                .contains(&id)
+                .then(|| format!("{CONTROLLER_LISTENER}://{address}:{CONTROLLER_PORT}")),
+        ];
+        let listeners = listeners.into_iter().flatten().collect::<Vec<_>>().join(",");
+        let roles = controllers.roles_of(id);
         let own = match self {
             Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
             Self::Kafka(..) => {
                 "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
-                               group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n"
+                               group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+                               initial.broker.registration.timeout.ms=180000\n"
                     .to_owned()
             }
         };
         format!(
-            "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
-             advertised.listeners={listeners}\ncontroller.listener.names=CONTROLLER\n\
+            "process.roles={roles}\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
+             advertised.listeners={listeners}\ncontroller.listener.names={CONTROLLER_LISTENER}\n\
              controller.quorum.bootstrap.servers={}\ndefault.replication.factor=3\n{own}",
             data.display(),
             voters.join(",")
@@ -119,33 +165,41 @@ impl Product {
         }
     }
 
-    fn format(&self, properties: &Path) -> Result<()> {
+    fn format(&self, controllers: Controllers, id: u32, properties: &Path) -> Result<()> {
         // Any ids will do; each series is a cluster of its own.
         const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
         let voter =
-            |id: u32| format!("{id}@{}:{CONTROLLER_PORT}:B{id}AAAAAAAAAAAAAAAAAAAA", network::address(id));
-        let voters = NODES.map(voter).join(",");
-        let words = ["format", "-t", CLUSTER, "--initial-controllers", &voters, "-c"];
+            |id: u32| format!("{id}@{}:{CONTROLLER_PORT}:{}", network::address(id), directory_id_text(id));
+        let voters = controllers.ids().map(voter).join(",");
+        let mut words = vec!["format", "-t", CLUSTER];
+        if controllers.ids().contains(&id) {
+            words.extend(["--initial-controllers", &voters]);
+        }
         let tool = match self {
             Self::Ottla(binary) => program(binary).arg("storage"),
             Self::Kafka(kafka, _) => kafka.tool("kafka.tools.StorageTool"),
         };
-        tool.args(words).arg(properties).read().map(drop)
+        tool.args(words).arg("-c").arg(properties).read().map(drop)
     }
 }
 
 impl Template {
     /// Formats a directory for each node. The words `before` are put before the program that runs as a node.
-    pub fn make(product: Product, directory: &Path, before: &[&str]) -> Result<Self> {
-        for id in NODES {
+    pub fn make(
+        product: Product,
+        controllers: Controllers,
+        directory: &Path,
+        before: &[&str],
+    ) -> Result<Self> {
+        for id in controllers.nodes() {
             let data = directory.join(format!("node-{id}"));
             fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
             let properties = directory.join(format!("node-{id}.properties"));
-            write(&properties, &product.properties(id, &data))?;
-            product.format(&properties)?;
+            write(&properties, &product.properties(controllers, id, &data))?;
+            product.format(controllers, id, &properties)?;
         }
         let before = before.iter().map(|word| (*word).to_owned()).collect();
-        Ok(Self { product, directory: directory.to_owned(), before })
+        Ok(Self { product, controllers, directory: directory.to_owned(), before })
     }
 
     /// Whether it is not ours.
@@ -154,28 +208,35 @@ impl Template {
         matches!(self.product, Product::Kafka(..))
     }
 
-    /// The nodes of a run, on disks of that kind; none runs yet.
-    pub fn cluster(&self, storage: Storage, directory: &Path) -> Result<Cluster> {
-        let nodes = NODES.map(|id| self.node(id, storage, directory)).into_iter().collect::<Result<_>>()?;
+    /// The nodes of a run, on disks of that kind and by that time; none runs yet.
+    pub fn cluster(&self, storage: Storage, time: Time, directory: &Path) -> Result<Cluster> {
+        let nodes = self.controllers.nodes().into_iter().map(|id| self.node(id, storage, time, directory));
+        let nodes = nodes.collect::<Result<_>>()?;
         Ok(Cluster { directory: directory.to_owned(), nodes, kcat: Kcat::new("kcat".into()) })
     }
 
-    fn node(&self, id: u32, storage: Storage, directory: &Path) -> Result<Node> {
+    fn node(&self, id: u32, storage: Storage, time: Time, directory: &Path) -> Result<Node> {
         let disk = Disk::make(storage, &directory.join(format!("disk-{id}")))?;
         program("cp").arg("-r").arg(self.directory.join(format!("node-{id}"))).arg(disk.data()).read()?;
         // Formatting is not what is tested: no power is lost before it is on the disk.
         program("sync").read()?;
         let properties = directory.join(format!("node-{id}.properties"));
-        write(&properties, &self.product.properties(id, &disk.data()))?;
+        write(&properties, &self.product.properties(self.controllers, id, &disk.data()))?;
         let (executable, arguments) = self.product.program(&properties);
+        let clock = match time {
+            Time::Machine => None,
+            Time::Own => Some(Clock::make(&directory.join(format!("node-{id}.clock")))?),
+        };
         let [enter, namespace] = network::inside(id);
-        let words = [namespace, "--".to_owned()].into_iter().chain(self.before.clone()).map(OsString::from);
+        let before = self.before.iter().cloned().chain(clock.iter().flat_map(Clock::words));
+        let words = [namespace, "--".to_owned()].into_iter().chain(before).map(OsString::from);
         let words = words.chain([executable.into()]).chain(arguments).collect();
         let log = directory.join(format!("node-{id}.log"));
         Ok(Node {
             id,
             process: Attached::new(&format!("node {id}"), enter.into(), words, log),
             disk,
+            clock,
             runs: false,
         })
     }
@@ -190,7 +251,8 @@ impl Cluster {
 
     /// Starts every node and waits until each sees all of them.
     pub fn start_nodes(&mut self) -> Result<()> {
-        NODES.into_iter().try_for_each(|id| self.spawn(id))?;
+        let ids: Vec<u32> = self.nodes.iter().map(|node| node.id).collect();
+        ids.into_iter().try_for_each(|id| self.spawn(id))?;
         wait_until("every broker is in service", START_LIMIT, INTERVAL, || {
             if let Err(error) = self.check_alive() {
                 return Answer::Never(format!("{error:#}"));
@@ -221,8 +283,7 @@ impl Cluster {
     /// Waits until every broker that runs says of every partition that it has a leader and all replicas in its ISR.
     pub fn wait_until_whole(&self, limit: Duration) -> Result<()> {
         wait_until("every replica is in sync, as every broker sees it", limit, INTERVAL, || {
-            let running = self.nodes.iter().filter(|node| node.runs);
-            let seen = running.map(|node| Ok((node.id, self.partitions_seen_by(node.id)?)));
+            let seen = self.brokers().map(|node| Ok((node.id, self.partitions_seen_by(node.id)?)));
             Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
                 let is_whole =
                     |partition: &Partition| partition.leader.is_some() && partition.isr.len() == NODES.len();
@@ -258,6 +319,61 @@ impl Cluster {
         wire::quorum_leader(&answer)
     }
 
+    /// Who is a voter of the metadata quorum.
+    pub fn voters(&self) -> Result<BTreeSet<u32>> {
+        let answer = wire::send(&address(self.running()?), &wire::describe_quorum())?;
+        wire::quorum_voters(&answer)
+    }
+
+    /// Takes a node from the metadata quorum, which it then follows, and waits until it is none of the voters.
+    pub fn remove_voter(&self, id: u32, limit: Duration) -> Result<()> {
+        self.change_voters(&wire::remove_voter(id, directory_id(id)), limit, |voters| !voters.contains(&id))
+            .with_context(|| format!("take voter {id} from the quorum"))
+    }
+
+    /// Gives the metadata quorum a node back and waits until it is one of the voters.
+    pub fn add_voter(&self, id: u32, limit: Duration) -> Result<()> {
+        let request = wire::add_voter(
+            id,
+            directory_id(id),
+            CONTROLLER_LISTENER,
+            &network::address(id),
+            CONTROLLER_PORT,
+        );
+        self.change_voters(&request, limit, |voters| voters.contains(&id))
+            .with_context(|| format!("make node {id} a voter"))
+    }
+
+    /// Asks until it is so: a controller that ends meanwhile answers nobody, and what it did may stand all the same.
+    fn change_voters(
+        &self,
+        request: &wire::Request,
+        limit: Duration,
+        is_done: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Result<()> {
+        let mut answered = None;
+        wait_until("the quorum has changed", limit, INTERVAL, || {
+            Answer::from(self.voters().and_then(|voters| {
+                if is_done(&voters) {
+                    return Ok(());
+                }
+                let answer = wire::send(&address(self.running()?), request);
+                answered = Some(answer.and_then(|answer| wire::voters_changed(&answer)));
+                bail!("the voters are {voters:?}, the last answer was {answered:?}")
+            }))
+        })
+    }
+
+    /// Sets the wall clock of a node so many seconds ahead of the true time, or behind it.
+    pub fn set_clock(&mut self, id: u32, ahead_seconds: i64) -> Result<()> {
+        self.node(id)?.clock.as_ref().context("the node lives by the machine's clock")?.set(ahead_seconds)
+    }
+
+    /// When the last record of a partition was stamped, in ms since 1970.
+    pub fn last_timestamp(&self, partition: u32) -> Result<i64> {
+        self.kcat.last_timestamp(&Self::bootstrap(), TOPIC, partition)
+    }
+
     /// Asks for these replicas of a partition, in that order; the move is only begun then.
     pub fn reassign(&self, partition: u32, replicas: &[u32]) -> Result<()> {
         let request = wire::reassign(TOPIC, partition, replicas);
@@ -272,9 +388,9 @@ impl Cluster {
         let wanted = BTreeSet::from_iter(replicas.iter().copied());
         let index = usize::try_from(partition)?;
         wait_until(&format!("partition {partition} lies on {replicas:?}"), limit, INTERVAL, || {
-            let running = self.nodes.iter().filter(|node| node.runs);
-            let seen =
-                running.map(|node| Ok((node.id, self.partitions_seen_by(node.id)?.into_iter().nth(index))));
+            let seen = self
+                .brokers()
+                .map(|node| Ok((node.id, self.partitions_seen_by(node.id)?.into_iter().nth(index))));
             Answer::from(seen.collect::<Result<Vec<_>>>().and_then(|seen| {
                 let there = |seen: &Option<Partition>| {
                     seen.as_ref().is_some_and(|seen| seen.replicas == wanted && seen.isr == wanted)
@@ -297,9 +413,14 @@ impl Cluster {
         })
     }
 
-    /// A node that runs.
+    /// The brokers that run.
+    fn brokers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.runs && NODES.contains(&node.id))
+    }
+
+    /// One of them.
     fn running(&self) -> Result<u32> {
-        self.nodes.iter().find(|node| node.runs).map(|node| node.id).context("no node runs")
+        self.brokers().next().map(|node| node.id).context("no broker runs")
     }
 
     /// Everybody but this node.
@@ -341,8 +462,7 @@ impl Cluster {
             .map(|node| node.process.id())
             .collect::<Result<_>>()?;
         kill("KILL", ids)?;
-        NODES.into_iter().try_for_each(|id| {
-            let node = self.node(id)?;
+        self.nodes.iter_mut().try_for_each(|node| {
             if node.runs {
                 node.process.wait_until_it_ends(START_LIMIT).map(drop)?
             }
@@ -407,6 +527,20 @@ impl Cluster {
     }
 }
 
+/// The id of a node's directory, as Kafka writes it: base64 for the web, without padding.
+fn directory_id_text(id: u32) -> String {
+    format!("B{id}AAAAAAAAAAAAAAAAAAAA")
+}
+
+/// The same as bytes, for a node with one digit.
+fn directory_id(id: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // `B` is 1 and `0` is 52, in six bits each.
+    let [.., high, low] = ((1 << 10) | ((52 + id) << 4)).to_be_bytes();
+    bytes[..2].copy_from_slice(&[high, low]);
+    bytes
+}
+
 /// Where a node's clients reach it.
 #[must_use]
 pub fn address(id: u32) -> String {
@@ -415,4 +549,16 @@ pub fn address(id: u32) -> String {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_a_directory_is_the_same_as_text_and_as_bytes() {
+        // As `base64 -d` reads `B1AAAAAAAAAAAAAAAAAAAA==`.
+        assert_eq!(directory_id_text(1), "B1AAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(directory_id(1), [7, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
 }

@@ -1,9 +1,9 @@
 //! Who does the harm: each fault from its beginning to its end, at times and to victims that the seed decides.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::catalogue::Fault;
 use super::chance::Chance;
@@ -11,6 +11,8 @@ use super::cluster::{Cluster, NODES};
 use super::load::PARTITIONS;
 use super::network::{self, Cut, From};
 use crate::attached::Attached;
+use crate::command::{Answer, wait_until};
+use crate::strace;
 
 /// How long one is dead, paused or cut off: less than a session of 9 s, or so long that others lead.
 const AWAY_SHORT_MS: std::ops::Range<u64> = 500..9_000;
@@ -21,6 +23,14 @@ const BAD_MS: std::ops::Range<u64> = 3_000..9_000;
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// Of a slow link: much less than the load, which is some 200 KB/s to each follower.
 const SLOW_KILOBITS: u64 = 256;
+/// How long a packet to or from a node that is far away takes.
+const FAR_MS: std::ops::Range<u64> = 20..400;
+/// How far off a wall clock is set, at most: by seconds as often as by hours.
+const CLOCK_OFF_SECONDS_MAX: [u64; 3] = [60, 3_600, 86_400];
+/// How long it may take until a record is stamped by a clock that was set, and how far from it it may be.
+const STAMP_LIMIT: Duration = Duration::from_secs(10);
+const STAMP_OFF_MS: u64 = 15_000;
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Does the harm and undoes it. Says what was done.
 pub fn strike(fault: Fault, cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
@@ -55,12 +65,15 @@ pub fn strike(fault: Fault, cluster: &mut Cluster, chance: &mut Chance) -> Resul
             cut(leader, how, From::Brokers, chance)
         }
         Fault::SlowLink => slow_link(chance, leader),
+        Fault::FarLink => move_away(cluster, chance, leader),
         Fault::RollingRestart => roll(cluster, chance),
         Fault::DiskFull => fill(cluster, chance, leader),
         Fault::SyncError => fail_syncs(cluster, chance, leader),
         Fault::SlowDisk => slow_syncs(cluster, chance, leader),
         Fault::PowerLoss => lose_power(cluster, chance),
         Fault::Reassign => reassign(cluster, chance),
+        Fault::Voters => change_voters(cluster, chance),
+        Fault::ClockJump => jump(cluster, chance, partition, leader),
     }
 }
 
@@ -116,6 +129,14 @@ fn slow_link(chance: &mut Chance, victim: u32) -> Result<String> {
     thread::sleep(time);
     network::hurry(victim)?;
     Ok(format!("broker {victim} sends {SLOW_KILOBITS} kbit/s for {time:.1?}"))
+}
+
+fn move_away(cluster: &Cluster, chance: &mut Chance, victim: u32) -> Result<String> {
+    let (time, delay) = (chance.millis(BAD_MS), chance.millis(FAR_MS));
+    let wire = network::move_away(victim, delay, &cluster.path("wire.log"))?;
+    thread::sleep(time);
+    wire.come_back()?;
+    Ok(format!("packets to and from broker {victim} take {delay:.1?}, more or less, for {time:.1?}"))
 }
 
 fn roll(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
@@ -180,14 +201,8 @@ fn slow_syncs(cluster: &mut Cluster, chance: &mut Chance, victim: u32) -> Result
 
 /// Does that to every sync of a node until it is dropped.
 fn trace(cluster: &mut Cluster, victim: u32, injection: &str) -> Result<Attached> {
-    let output = cluster.path("strace.log");
-    let words =
-        ["-f", "-qq", "-p", &cluster.process(victim)?.to_string(), "-e", "trace=fdatasync,fsync", "-e"];
-    let mut words: Vec<std::ffi::OsString> = words.map(Into::into).to_vec();
-    words.extend([format!("inject=fdatasync,fsync:{injection}").into(), "-o".into(), output.into()]);
-    let mut tracer = Attached::new("strace", "strace".into(), words, cluster.path("strace.out"));
-    tracer.spawn()?;
-    Ok(tracer)
+    let process = cluster.process(victim)?;
+    strace::inject(process, "fdatasync,fsync", injection, None, &cluster.path(""))
 }
 
 fn lose_power(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
@@ -230,4 +245,66 @@ fn reassign(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
         told.push(format!("partition {partition} is moved off broker {moved} and back"));
     }
     Ok(told.join(", "))
+}
+
+/// Takes each node from the metadata quorum and gives it back, so that two of three decide meanwhile.
+fn change_voters(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
+    let first = chance.one_of(&NODES).context("there are nodes")?;
+    let mut order = vec![first];
+    order.extend(Cluster::others(first));
+    let fatal = chance.below(2 * u64::try_from(NODES.len())?);
+    let mut told = Vec::new();
+    for (step, id) in (0_u64..).zip(order) {
+        cluster.remove_voter(id, STEP_LIMIT)?;
+        if fatal == step {
+            let controller = cluster.controller()?;
+            cluster.kill(controller)?;
+            cluster.spawn(controller)?;
+            told.push(format!("controller {controller} dies"));
+        }
+        thread::sleep(chance.millis(0..1_500));
+        cluster.add_voter(id, STEP_LIMIT)?;
+        told.push(format!("voter {id} leaves and joins"));
+    }
+    Ok(told.join(", "))
+}
+
+/// Sets the wall clock of one node or of all, twice, and then right again.
+fn jump(cluster: &mut Cluster, chance: &mut Chance, partition: u32, leader: u32) -> Result<String> {
+    let victims = if chance.coin() { vec![leader] } else { NODES.to_vec() };
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        for victim in &victims {
+            let most = chance.one_of(&CLOCK_OFF_SECONDS_MAX).context("there are sizes")?;
+            let size = i64::try_from(1 + chance.below(most))?;
+            let ahead = if chance.coin() { size } else { -size };
+            cluster.set_clock(*victim, ahead)?;
+            if *victim == leader {
+                // Else nothing was set, or whoever leads had lost its office for it.
+                wait_for_stamp(cluster, partition, ahead)?;
+            }
+            told.push(format!("the clock of broker {victim} is off by {ahead} s"));
+        }
+        thread::sleep(chance.millis(BAD_MS) / 2);
+    }
+    victims.iter().try_for_each(|victim| cluster.set_clock(*victim, 0))?;
+    wait_for_stamp(cluster, partition, 0)?;
+    Ok(told.join(", "))
+}
+
+/// Waits until the records of a partition are stamped by a clock that is off by so much.
+fn wait_for_stamp(cluster: &Cluster, partition: u32, ahead_seconds: i64) -> Result<()> {
+    let what =
+        format!("records of partition {partition} are stamped {ahead_seconds} s ahead of the true time");
+    wait_until(&what, STAMP_LIMIT, INTERVAL, || {
+        Answer::from(cluster.last_timestamp(partition).and_then(|stamp| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the time")?;
+            let wanted = i64::try_from(now.as_millis())? + ahead_seconds * 1_000;
+            ensure!(
+                stamp.abs_diff(wanted) < STAMP_OFF_MS,
+                "the last is stamped {stamp} ms and not {wanted} ms"
+            );
+            Ok(())
+        }))
+    })
 }

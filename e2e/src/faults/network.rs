@@ -1,12 +1,19 @@
 //! The network of a series: a bridge in the namespace of the rig itself, where clients are, and a namespace for each
 //! broker, so that what a broker hears and says can be cut and slowed by address.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::Result;
 
-use crate::command::{Program, program};
+use crate::attached::Attached;
+use crate::command::{Answer, Program, program, wait_until};
 
 const BRIDGE: &str = "brokers";
 const RIG: &str = "10.77.0.254/24";
+/// How long a longer way may take to be made or to be gone.
+const WAY_LIMIT: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Where a broker is reached.
 #[must_use]
@@ -92,6 +99,42 @@ pub fn slow(broker: u32, kilobits: u64) -> Result<()> {
 /// Ends that.
 pub fn hurry(broker: u32) -> Result<()> {
     here(broker, &["tc", "qdisc", "del", "dev", "eth0", "root"]).read().map(drop)
+}
+
+/// A way to a broker that takes longer than a bridge does. It is for faults, not for measuring: each packet passes
+/// through a process.
+#[derive(Debug)]
+pub struct LongWay {
+    broker: u32,
+    filter: Attached,
+}
+
+/// Lets each packet to and from a broker take that long, half more or half less. None overtakes another.
+pub fn move_away(broker: u32, delay: Duration, log: &Path) -> Result<LongWay> {
+    let delay = format!("{}+{}", delay.as_millis(), delay.as_millis() / 2);
+    let (near, far) = (format!("tap://near{broker}"), format!("tap://far{broker}"));
+    let words = ["vde_plug", &near, "=", "wirefilter", "--delay", &delay, "=", "vde_plug", &far];
+    let words = words.map(Into::into).to_vec();
+    let mut filter = Attached::new("wirefilter", "dpipe".into(), words, log.to_owned());
+    filter.spawn()?;
+    wait_until("the longer way has two ends", WAY_LIMIT, INTERVAL, || {
+        Answer::from(run(&format!("ip link show near{broker} && ip link show far{broker}")))
+    })?;
+    run(&format!(
+        "ip link add away{broker} type bridge && ip link set away{broker} up && \
+         ip link set near{broker} master away{broker} up && ip link set far{broker} master {BRIDGE} up && \
+         ip link set l{broker} master away{broker}"
+    ))?;
+    Ok(LongWay { broker, filter })
+}
+
+impl LongWay {
+    /// Ends it; connections live on.
+    pub fn come_back(mut self) -> Result<()> {
+        let broker = self.broker;
+        run(&format!("ip link set l{broker} master {BRIDGE} && ip link del away{broker}"))?;
+        self.filter.signal_and_wait("TERM", WAY_LIMIT).map(drop)
+    }
 }
 
 fn here(broker: u32, words: &[&str]) -> Program {

@@ -68,11 +68,12 @@ impl Plan {
     pub fn run(&self, template: &Template, kafka: &Kafka, directory: &Path) -> Result<Outcome> {
         let started = Instant::now();
         let mut chance = Chance::new(self.fault.name(), self.seed);
-        let mut cluster = template.cluster(self.fault.storage(), directory)?;
+        let mut cluster = template.cluster(self.fault.storage(), self.fault.time(), directory)?;
         let flush = self.durability().flush_messages();
-        cluster
-            .start(PARTITIONS, &[("min.insync.replicas", "2"), ("flush.messages", flush)])
-            .context("start the cluster")?;
+        let stamps = self.fault.timestamps();
+        let configs =
+            [("min.insync.replicas", "2"), ("flush.messages", flush), ("message.timestamp.type", stamps)];
+        cluster.start(PARTITIONS, &configs).context("start the cluster")?;
         let mut load = Load::start(&cluster, kafka, self.idempotent).context("start the load")?;
         thread::sleep(chance.millis(CALM_MS));
         let mut problems = Vec::new();

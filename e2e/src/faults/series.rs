@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::catalogue::Fault;
-use super::cluster::{Heap, NODES, Product, Template};
+use super::cluster::{Controllers, Heap, NODES, Product, Template};
 use super::ledger::Ledger;
 use super::network;
 use super::run::{Outcome, Plan};
@@ -139,7 +139,8 @@ impl Series {
         network::make(&NODES)?;
         let work = directory.join("work");
         let template = steps.run(&format!("format three nodes of {name}"), |_| {
-            Template::make(product.clone(), &emptied(&directory.join("template"))?, &[])
+            let place = emptied(&directory.join("template"))?;
+            Template::make(product.clone(), Controllers::Combined, &place, &[])
         })?;
         let mut table = Vec::new();
         for plan in self.plans() {

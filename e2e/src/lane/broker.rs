@@ -76,7 +76,7 @@ impl Bench {
         }
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let steps = Steps::new(directory.join("steps"));
-        packages::ensure(&steps, &[packages::CLIENTS])?;
+        packages::ensure(&steps, &[packages::CLIENTS, packages::TRACING])?;
         steps.run("compile the broker", |log| {
             // The workspace's features, so that what `cargo test` has compiled need not be compiled again.
             program(repository::cargo())

@@ -12,8 +12,8 @@ use super::page;
 use super::run::Stand;
 use super::source::Source;
 use super::verdicts::{Column, Verdict, Verdicts};
-use crate::faults::catalogue::Storage;
-use crate::faults::cluster::{Cluster, Heap, NODES, Product, Template};
+use crate::faults::catalogue::{Storage, Time};
+use crate::faults::cluster::{Cluster, Controllers, Heap, NODES, Product, Template};
 use crate::faults::network;
 use crate::faults::series::emptied;
 use crate::isolation;
@@ -98,10 +98,11 @@ impl Series {
         let name = product.name()?;
         network::make(&NODES)?;
         let template = steps.run(&format!("format three nodes of {name}"), |_| {
-            Template::make(product, &emptied(&place.directory.join("template"))?, &[])
+            let place = emptied(&place.directory.join("template"))?;
+            Template::make(product, Controllers::Combined, &place, &[])
         })?;
         let nodes = emptied(&place.directory.join(format!("nodes-{column}")))?;
-        let mut cluster = template.cluster(Storage::Directory, &nodes)?;
+        let mut cluster = template.cluster(Storage::Directory, Time::Machine, &nodes)?;
         steps.run(&format!("start three nodes of {name}"), |_| cluster.start_nodes())?;
         let directory = emptied(&place.directory.join(format!("tests-{column}")))?;
         symlink(source.sources(), directory.join("src")).context("link the sources of librdkafka")?;

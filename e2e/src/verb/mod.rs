@@ -95,7 +95,7 @@ fn steps() -> Steps {
 fn prepare_rig() -> Result<Steps> {
     site::require_root()?;
     let steps = steps();
-    packages::ensure(&steps, &[packages::FAULTS, packages::CLIENTS])?;
+    packages::ensure(&steps, &[packages::FAULTS, packages::TRACING, packages::CLIENTS])?;
     Ok(steps)
 }
 
