@@ -14,6 +14,7 @@ mod finder;
 #[cfg(test)]
 mod fixture;
 mod follower;
+mod line;
 mod proposals;
 mod registration;
 mod session;
@@ -225,7 +226,8 @@ impl Lifecycle {
 
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Monotonic {
-        let next = self.registration.wakes_at(&self.config).min(self.follower.wakes_at(&self.config));
+        let next = self.follower.wakes_at(&self.config);
+        let next = self.registration.line.wakes_at(&self.config, true).map_or(next, |at| at.min(next));
         let next = self.proposals.wakes_at(&self.config, self.epoch()).map_or(next, |at| at.min(next));
         if self.state() == BrokerState::Stopping { next.min(self.heard_at.plus(SILENCE_MAX)) } else { next }
     }
@@ -275,10 +277,10 @@ impl Lifecycle {
         let Some(at) = self.asked.remove(&number) else { return };
         let what = if self.follower.awaits(number) {
             self.followed(number, result).map_err(|reason| (FETCH, reason))
-        } else if self.proposals.awaits(number) {
+        } else if self.proposals.line.awaits(number) {
             let answers = self.proposals.replied(result, self.now.plus(self.config.retry_backoff));
             answers.map(|answers| self.effects.answers.extend(answers)).map_err(|reason| (ALTER, reason))
-        } else if self.registration.awaits(number) {
+        } else if self.registration.line.awaits(number) {
             let what = self.registration.name();
             self.registered(number, result).map_err(|reason| (what, reason))
         } else {
@@ -295,7 +297,7 @@ impl Lifecycle {
         let late = [
             (FETCH, self.follower.timed_out(now, &self.config)),
             (ALTER, self.proposals.timed_out(now, &self.config)),
-            (self.registration.name(), self.registration.timed_out(now, &self.config)),
+            (self.registration.name(), self.registration.line.timed_out(now, &self.config)),
         ];
         for (what, number) in late {
             if let Some(at) = number.and_then(|number| self.asked.remove(&number)) {
@@ -309,7 +311,7 @@ impl Lifecycle {
         let image = self.follower.image();
         if let Some(operation) = self.registration.next(now, &self.config, image, self.published) {
             let number = self.call(operation);
-            self.registration.sent(number, now);
+            self.registration.line.sent(number, now);
         }
         if self.registration.state(false) != BrokerState::Stopped
             && let Some(operation) = self.follower.next(now)
@@ -321,7 +323,7 @@ impl Lifecycle {
             && let Some(operation) = self.proposals.next(now, &self.config, self.registration.epoch())
         {
             let number = self.call(operation);
-            self.proposals.sent(number, now);
+            self.proposals.line.sent(number, now);
         }
         std::mem::take(&mut self.effects)
     }
@@ -407,7 +409,7 @@ impl Lifecycle {
 
     fn registered(&mut self, number: CallNumber, result: Result<Reply, CallError>) -> Result<(), CallError> {
         let before = (self.registration.epoch(), self.registration.state(false));
-        let sent = self.registration.sent_at();
+        let sent = self.registration.line.sent_at();
         let result = self.registration.replied(number, result, self.now, &self.config);
         match (&result, sent) {
             (Ok(()), Some(sent)) => self.session.accepted(sent, self.now),
@@ -454,8 +456,8 @@ impl Lifecycle {
         };
         match what {
             FETCH => self.follower.retry_at(self.now.plus(pause)),
-            ALTER => self.proposals.retry_at(self.now.plus(pause)),
-            _ => self.registration.retry_at(self.now.plus(pause)),
+            ALTER => self.proposals.line.retry_at(self.now.plus(pause)),
+            _ => self.registration.line.retry_at(self.now.plus(pause)),
         }
         self.effects.events.push(LifecycleEvent::Failed { what, at, reason });
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::line::Line;
 use super::{CallError, CallNumber, LifecycleConfig};
 use crate::controller::OperationError;
 use crate::controller::operation::{AlterIsr, AlterPartition, AlteredPartition, Operation, Reply};
@@ -30,8 +31,7 @@ pub struct ProposalAnswer {
 pub(super) struct Proposals {
     waiting: BTreeMap<TopicPartition, IsrProposal>,
     asked: Vec<(TopicPartition, IsrProposal)>,
-    waits_for: Option<(CallNumber, Monotonic)>,
-    next_at: Monotonic,
+    pub(super) line: Line,
 }
 
 impl Proposals {
@@ -40,32 +40,18 @@ impl Proposals {
         self.waiting.insert(partition, proposal);
     }
 
-    pub(super) fn awaits(&self, number: CallNumber) -> bool {
-        self.waits_for.is_some_and(|(waits_for, _)| waits_for == number)
-    }
-
     /// When something is to be done without any input, if anything is.
     pub(super) fn wakes_at(&self, config: &LifecycleConfig, epoch: Option<BrokerEpoch>) -> Option<Monotonic> {
-        match self.waits_for {
-            Some((_, since)) => Some(since.plus(config.request_timeout)),
-            None => (!self.waiting.is_empty() && epoch.is_some()).then_some(self.next_at),
-        }
+        self.line.wakes_at(config, !self.waiting.is_empty() && epoch.is_some())
     }
 
     /// Gives up a call that takes too long, if there is one.
     pub(super) fn timed_out(&mut self, now: Monotonic, config: &LifecycleConfig) -> Option<CallNumber> {
-        let late = self.waits_for.take_if(|(_, since)| now.since(*since) >= config.request_timeout);
+        let late = self.line.timed_out(now, config);
         if late.is_some() {
             self.ask_again();
         }
-        late.map(|(number, _)| number)
-    }
-
-    /// Sets the time of the next request, unless one is on its way.
-    pub(super) fn retry_at(&mut self, at: Monotonic) {
-        if self.waits_for.is_none() {
-            self.next_at = at;
-        }
+        late
     }
 
     pub(super) fn next(
@@ -74,7 +60,7 @@ impl Proposals {
         config: &LifecycleConfig,
         epoch: Option<BrokerEpoch>,
     ) -> Option<Operation> {
-        let epoch = epoch.filter(|_| self.waits_for.is_none() && now >= self.next_at)?;
+        let epoch = epoch.filter(|_| self.line.is_due(now))?;
         while self.asked.len() < PARTITIONS_PER_REQUEST_MAX {
             let Some(next) = self.waiting.pop_first() else { break };
             self.asked.push(next);
@@ -93,10 +79,6 @@ impl Proposals {
         Some(Operation::AlterPartition(AlterPartition { node_id, epoch, partitions: partitions.collect() }))
     }
 
-    pub(super) fn sent(&mut self, number: CallNumber, now: Monotonic) {
-        self.waits_for = Some((number, now));
-    }
-
     /// Takes a reply, and gives what came of each proposal that was decided. The others are asked again at
     /// `undecided_at`.
     pub(super) fn replied(
@@ -104,7 +86,7 @@ impl Proposals {
         result: Result<Reply, CallError>,
         undecided_at: Monotonic,
     ) -> Result<Vec<ProposalAnswer>, CallError> {
-        self.waits_for = None;
+        self.line.replied();
         let results = match result {
             Ok(Reply::AlterPartition(results)) if results.len() == self.asked.len() => results,
             Ok(_) => {
@@ -122,7 +104,7 @@ impl Proposals {
             match outcome(made, result) {
                 Some(outcome) => answers.push(ProposalAnswer { partition, made, outcome }),
                 None => {
-                    self.next_at = undecided_at;
+                    self.line.next_at(undecided_at);
                     self.keep(partition, proposal);
                 }
             }

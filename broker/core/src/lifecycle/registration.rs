@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::line::Line;
 use super::{BrokerState, CallError, CallNumber, LifecycleConfig, REGISTER};
 use crate::controller::OperationError;
 use crate::controller::operation::{Heartbeat, Operation, Reply};
@@ -26,8 +27,7 @@ pub(super) struct Registration {
     stopped: bool,
     /// What the last heartbeat said.
     said: Option<Heartbeat>,
-    waits_for: Option<(CallNumber, Monotonic)>,
-    next_at: Monotonic,
+    pub(super) line: Line,
 }
 
 impl Registration {
@@ -52,7 +52,7 @@ impl Registration {
     pub(super) fn shut_down(&mut self) {
         self.wants_shutdown = true;
         // Nobody knows of it, so nobody needs to be told.
-        self.stopped |= self.epoch.is_none() && self.waits_for.is_none();
+        self.stopped |= self.epoch.is_none() && self.line.is_free();
     }
 
     /// Nobody is left to ask.
@@ -79,32 +79,6 @@ impl Registration {
         if self.epoch.is_none() { REGISTER } else { "broker heartbeat" }
     }
 
-    pub(super) fn awaits(&self, number: CallNumber) -> bool {
-        self.waits_for.is_some_and(|(waits_for, _)| waits_for == number)
-    }
-
-    /// When the request was sent that waits for its reply.
-    pub(super) fn sent_at(&self) -> Option<Monotonic> {
-        self.waits_for.map(|(_, sent)| sent)
-    }
-
-    pub(super) fn wakes_at(&self, config: &LifecycleConfig) -> Monotonic {
-        self.waits_for.map_or(self.next_at, |(_, since)| since.plus(config.request_timeout))
-    }
-
-    /// Gives up a call that takes too long, if there is one.
-    pub(super) fn timed_out(&mut self, now: Monotonic, config: &LifecycleConfig) -> Option<CallNumber> {
-        let late = self.waits_for.take_if(|(_, since)| now.since(*since) >= config.request_timeout);
-        late.map(|(number, _)| number)
-    }
-
-    /// Sets the time of the next request, unless one is on its way.
-    pub(super) fn retry_at(&mut self, at: Monotonic) {
-        if self.waits_for.is_none() {
-            self.next_at = at;
-        }
-    }
-
     pub(super) fn next(
         &mut self,
         now: Monotonic,
@@ -112,10 +86,10 @@ impl Registration {
         image: &Image,
         published: MetadataOffset,
     ) -> Option<Operation> {
-        if self.stopped || self.waits_for.is_some() {
+        if self.stopped || !self.line.is_free() {
             return None;
         }
-        if now < self.next_at && !self.has_news(config.registration.node_id, image, published) {
+        if !self.line.is_due(now) && !self.has_news(config.registration.node_id, image, published) {
             return None;
         }
         let Some(epoch) = self.epoch else {
@@ -134,10 +108,6 @@ impl Registration {
         Some(Operation::Heartbeat(heartbeat))
     }
 
-    pub(super) fn sent(&mut self, number: CallNumber, now: Monotonic) {
-        self.waits_for = Some((number, now));
-    }
-
     pub(super) fn replied(
         &mut self,
         number: CallNumber,
@@ -145,19 +115,19 @@ impl Registration {
         now: Monotonic,
         config: &LifecycleConfig,
     ) -> Result<(), CallError> {
-        debug_assert!(self.awaits(number), "the caller asks first");
-        self.waits_for = None;
+        debug_assert!(self.line.awaits(number), "the caller asks first");
+        self.line.replied();
         match result {
             Ok(Reply::RegisterBroker(registered)) => {
                 self.epoch = Some(registered.epoch);
                 self.said = None;
-                self.next_at = now;
+                self.line.next_at(now);
                 Ok(())
             }
             Ok(Reply::Heartbeat(heard)) => {
                 self.stopped = self.wants_shutdown && heard.should_shut_down;
                 let pause = if self.wants_shutdown { STOP_INTERVAL } else { config.heartbeat_interval };
-                self.next_at = now.plus(pause);
+                self.line.next_at(now.plus(pause));
                 Ok(())
             }
             Ok(_) => Err(CallError::Unreachable),

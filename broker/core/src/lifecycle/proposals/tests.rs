@@ -28,7 +28,7 @@ fn asked(proposals: &mut Proposals, now: Monotonic) -> Vec<i32> {
     match proposals.next(now, &config(), Some(BrokerEpoch(10))) {
         None => Vec::new(),
         Some(Operation::AlterPartition(request)) => {
-            proposals.sent(CallNumber(1), now);
+            proposals.line.sent(CallNumber(1), now);
             request.partitions.iter().map(|asked| asked.partition.partition.0).collect()
         }
         Some(other) => panic!("{other:?} is asked"),
