@@ -13,6 +13,7 @@ use crate::api::authorize::{Authorizer, Operation, Resource};
 use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal};
 use crate::drive::controller::ControllerHandle;
+use crate::drive::directory_moves::DirectoryMoves;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
@@ -77,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) status: watch::Receiver<BrokerStatus>,
     /// The partitions of the broker part; empty without that role.
     pub(crate) shards: Shards,
+    /// The way to have replicas moved between the log directories of the broker part.
+    pub(crate) directory_moves: DirectoryMoves,
     /// The way to the active controller.
     pub(crate) controllers: ControllerClient,
     /// The ids of idempotent producers that this broker has to give out.

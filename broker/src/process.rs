@@ -31,6 +31,7 @@ use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::directories::{LoadedDirectories, LoadedDirectory};
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
+use crate::drive::directory_moves::DirectoryMoves;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::replication::{self, ReplicationParts};
 use crate::drive::shard::{self, Followed, ShardReports, Shards, Stalls};
@@ -216,6 +217,7 @@ async fn start(
     let reports = ShardReports { events, follows };
     let shards = start_shards(&config, directories, open_files, known_routes, &reports)?;
     let controllers = ControllerClient::new(known_active, options);
+    let (directory_moves, asked_to_move) = DirectoryMoves::new();
     let node = Arc::new(Node {
         id: config.node_id,
         cluster_id: directories.cluster_id,
@@ -229,12 +231,10 @@ async fn start(
         connections: OpenConnections::new(open_files.clients),
         peer_connections: OpenConnections::new(open_files.peers),
         validations: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
-        images: match &controller {
-            Some(controller) if !config.roles.is_broker() => controller.images(),
-            Some(_) | None => published.clone(),
-        },
+        images: images_of(&config, controller.as_ref(), &published),
         status: statuses.clone(),
         shards: shards.clone(),
+        directory_moves,
         producer_ids: ProducerIds::start(&config, &controllers, &statuses),
         controllers,
         controller,
@@ -255,12 +255,25 @@ async fn start(
             metrics,
             stop: broker_stops,
             fatal: fatal.clone(),
+            asked_to_move,
         };
         Ok::<_, RunError>(tokio::spawn(broker::run(parts)))
     });
     let broker = broker.transpose()?;
     let listeners = serve(listening, &node, statuses, &listeners_stop);
     Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+/// What handlers know of the metadata.
+fn images_of(
+    config: &BrokerConfig,
+    controller: Option<&ControllerHandle>,
+    published: &watch::Receiver<Arc<Image>>,
+) -> watch::Receiver<Arc<Image>> {
+    match controller {
+        Some(controller) if !config.roles.is_broker() => controller.images(),
+        Some(_) | None => published.clone(),
+    }
 }
 
 fn start_shards(

@@ -31,6 +31,8 @@ pub enum Bug {
     ReplaceEligible,
     /// The controller lets a replica lead whose log is damaged.
     LeadWithDamage,
+    /// A leader whose log is found rotten by a read goes on, whoever could take over.
+    KeepLeadingWithRot,
     /// A controller writes down the term that it voted in, and not for whom.
     ForgetVote,
     /// A controller of a later release writes a record of its own level before that level is finalised.
@@ -39,7 +41,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the name the simulator's command line knows it by.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 15] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("vote_before_sync", Self::VoteBeforeSync),
         ("ack_before_followers", Self::AckBeforeFollowers),
@@ -52,6 +54,7 @@ impl Bug {
         ("eligible_after_loss", Self::EligibleAfterLoss),
         ("replace_eligible", Self::ReplaceEligible),
         ("lead_with_damage", Self::LeadWithDamage),
+        ("keep_leading_with_rot", Self::KeepLeadingWithRot),
         ("forget_vote", Self::ForgetVote),
         ("record_before_feature", Self::RecordBeforeFeature),
     ];

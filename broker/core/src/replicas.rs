@@ -4,6 +4,8 @@
 //! each shard (one to a log directory) its orders, in order, and shows an image to clients only when all shards have
 //! taken them in. Knows nothing of logs: a [`crate::shard::Shard`] does.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition};
 use crate::metadata::delta::Delta;
 use crate::metadata::image::{ConfigResource, Image, Partition, Topic};
 use crate::shard::Assignment;
+
+use self::moves::Future;
+pub use self::moves::{CaughtUp, Move, MoveRefusal, Relocated};
 
 /// One log directory, which a shard of the same index owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,33 @@ pub enum Order {
         /// The replica.
         partition: TopicPartition,
     },
+    /// What the copy there copied is gone, and the controller believes in it: it is damaged.
+    Orphan {
+        /// Which shard.
+        shard: usize,
+        /// The replica.
+        partition: TopicPartition,
+    },
+    /// Have it give up the copy of a replica that is in another directory, and remove what it has of it.
+    EndCopy {
+        /// Which shard.
+        shard: usize,
+        /// The replica.
+        partition: TopicPartition,
+    },
+}
+
+impl Order {
+    /// Which shard is to do it.
+    pub fn shard(&self) -> usize {
+        match self {
+            Self::Assign { shard, .. }
+            | Self::Remove { shard, .. }
+            | Self::SetAside { shard, .. }
+            | Self::Orphan { shard, .. }
+            | Self::EndCopy { shard, .. } => *shard,
+        }
+    }
 }
 
 /// A newer image, and what it means for the shards.
@@ -60,6 +92,8 @@ pub struct Step {
     pub eligible: Option<Arc<BTreeMap<NodeId, BrokerEpoch>>>,
     /// In order.
     pub orders: Vec<Order>,
+    /// Replicas that are in another directory than the controller believes, and where: it is to be told.
+    pub misplaced: Vec<(TopicPartition, DirectoryId)>,
 }
 
 /// Why a broker ends over a failed log directory, as Kafka's does.
@@ -110,12 +144,18 @@ pub struct Replicas {
     led: usize,
     /// Logs of one replica in more than one directory, until the metadata says which of them counts.
     copies: BTreeMap<TopicPartition, BTreeSet<usize>>,
+    /// Which replicas are being copied to another directory.
+    futures: BTreeMap<TopicPartition, Future>,
+    /// Copies that nobody wants any more, and that stay until the controller knows where their replicas are.
+    abandoned: BTreeMap<TopicPartition, BTreeSet<usize>>,
     /// The brokers that may enter an ISR, as the shards know them.
     eligible: Arc<BTreeMap<NodeId, BrokerEpoch>>,
     /// The image that the shards know.
     image: Image,
     /// A newer one that may not be acted on yet.
     pending: Option<Image>,
+    /// See [`Step::misplaced`].
+    misplaced: Vec<(TopicPartition, DirectoryId)>,
 }
 
 impl Replicas {
@@ -131,9 +171,12 @@ impl Replicas {
             held: Routes::new(),
             led: 0,
             copies: BTreeMap::new(),
+            futures: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
             eligible: Arc::default(),
             image: Image::default(),
             pending: None,
+            misplaced: Vec::new(),
         }
     }
 
@@ -201,7 +244,7 @@ impl Replicas {
             self.eligible = Arc::clone(eligible);
         }
         self.image = image.clone();
-        Some(Step { image, eligible, orders })
+        Some(Step { image, eligible, orders, misplaced: std::mem::take(&mut self.misplaced) })
     }
 
     /// Sets the logs aside that were found at the start and belong to no replica of this broker: their topics went
@@ -215,7 +258,9 @@ impl Replicas {
         let mut orders = Vec::new();
         for partition in stray {
             orders.extend(self.release(partition).map(|shard| Order::SetAside { shard, partition }));
+            self.end_copies(partition, &mut orders);
         }
+        self.end_stray_copies(&mut orders);
         orders
     }
 
@@ -250,6 +295,7 @@ impl Replicas {
                 None => {
                     let (shards, partition) = (self.release(change.partition), change.partition);
                     orders.extend(shards.map(|shard| Order::Remove { shard, partition }));
+                    self.end_copies(partition, orders);
                 }
             }
         }
@@ -320,7 +366,12 @@ impl Replicas {
                 chosen
             }
             // Nobody said that its records are not wanted.
-            (Some(_), Some(chosen)) if !assigned && self.works(chosen) && self.is_obsolete(registration) => {
+            (Some(_), Some(chosen))
+                if !assigned
+                    && self.works(chosen)
+                    && self.is_obsolete(registration)
+                    && !self.is_copied_to(partition, chosen) =>
+            {
                 orders.extend(copies.into_iter().map(|shard| Order::SetAside { shard, partition }));
                 chosen
             }
@@ -332,6 +383,15 @@ impl Replicas {
             },
         };
         self.hold(partition, Held { shard, config: Some(Arc::clone(&config)), assigned: true });
+        self.forget_future(partition, shard);
+        // One that has failed may hold what this one lacks.
+        let elsewhere =
+            |chosen| chosen != shard && self.works(chosen) && !self.is_copied_to(partition, chosen);
+        if self.works(shard) && chosen.is_some_and(elsewhere) {
+            self.misplaced.push((partition, self.directories[shard].id));
+        }
+        let orphan = self.take_orphan(partition, chosen);
+        orders.extend(orphan.map(|shard| Order::Orphan { shard, partition }));
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
         let config = *config;
         let assignment = Box::new(Assignment { partition, topic, registration, config });

@@ -70,7 +70,11 @@ pub enum Happening {
     DiskFull,
     /// A bit of a log was another when its node started.
     BitRot,
-    /// And the log was copied anew.
+    /// One was another in a log whose leader runs.
+    RotWhileRunning,
+    /// And a read found that, and its leader made way.
+    RotFoundByRead,
+    /// A damaged log was copied anew.
     CopiedAnew,
     /// A log directory was missing at a start.
     DirectoryMissing,
@@ -114,6 +118,12 @@ pub enum Happening {
     MoveBegun,
     /// They were where they were to be, or back.
     MoveEnded,
+    /// A replica was to be in another log directory.
+    DirectoryChangeAsked,
+    /// And is there.
+    DirectoryChanged,
+    /// It could not go there, and is where it was.
+    DirectoryChangeTakenBack,
     /// A batch was acknowledged.
     BatchAcknowledged,
     /// A batch was refused.
@@ -138,7 +148,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 69] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -171,6 +181,8 @@ impl Happening {
         Self::FailedSync,
         Self::DiskFull,
         Self::BitRot,
+        Self::RotWhileRunning,
+        Self::RotFoundByRead,
         Self::CopiedAnew,
         Self::DirectoryMissing,
         Self::DirectoryFailed,
@@ -193,6 +205,9 @@ impl Happening {
         Self::TopicConfigured,
         Self::MoveBegun,
         Self::MoveEnded,
+        Self::DirectoryChangeAsked,
+        Self::DirectoryChanged,
+        Self::DirectoryChangeTakenBack,
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
@@ -206,6 +221,7 @@ impl Happening {
     ];
 
     /// What it is called in a summary.
+    #[expect(clippy::too_many_lines, reason = "one line for each")]
     pub fn name(self) -> &'static str {
         match self {
             Self::ProcessCrash => "process crashed",
@@ -240,6 +256,8 @@ impl Happening {
             Self::FailedSync => "sync failed",
             Self::DiskFull => "disk full",
             Self::BitRot => "bit of a log rotted",
+            Self::RotWhileRunning => "bit rotted under a leader",
+            Self::RotFoundByRead => "rot found by a read",
             Self::CopiedAnew => "damaged log copied anew",
             Self::DirectoryMissing => "log directory missing at a start",
             Self::DirectoryFailed => "log directory failed alone",
@@ -262,6 +280,9 @@ impl Happening {
             Self::TopicConfigured => "setting changed",
             Self::MoveBegun => "move of replicas begun",
             Self::MoveEnded => "move of replicas ended",
+            Self::DirectoryChangeAsked => "change of directory asked for",
+            Self::DirectoryChanged => "log directory changed",
+            Self::DirectoryChangeTakenBack => "change of directory taken back",
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",

@@ -144,6 +144,7 @@ impl Nemesis {
             // Aimed, not drawn.
             late_request: _,
             bit_rot: _,
+            rot_while_running: _,
         } = options.faults;
         let kinds = [
             (process_crash, Kind::ProcessCrash),

@@ -45,6 +45,9 @@ pub struct Options {
     pub racks: bool,
     /// The mean time between two requests to move replicas, in simulated milliseconds; none if nobody moves any.
     pub reassignment_interval_ms: Option<u64>,
+    /// The mean time between two requests for a replica in another log directory of its node, in simulated milliseconds;
+    /// none if nobody makes any.
+    pub directory_change_interval_ms: Option<u64>,
     /// How long faults strike, in simulated milliseconds.
     pub chaos_ms: u64,
     /// The mean time between two faults, in simulated milliseconds.
@@ -93,6 +96,8 @@ pub struct Faults {
     pub unsynced_power_loss: bool,
     /// A bit of what was durable is another when its node starts again.
     pub bit_rot: bool,
+    /// The same while its node leads the partition, where no start may look: a read has to find it.
+    pub rot_while_running: bool,
     /// A request for another ISR comes once more, late: its connection broke, and the leader asked over another one.
     pub late_request: bool,
 }
@@ -121,11 +126,16 @@ impl Faults {
         unsynced_power_loss: false,
         late_request: false,
         bit_rot: false,
+        rot_while_running: false,
     };
 
     /// Faults that came later, drawn apart from the others: a seed without them does what it did before.
     fn with_those_drawn_apart(self, seed: u64, copies: &Copies) -> Self {
         let mut late = Rng::new(seed).fork("late requests");
+        // Somebody else must hold what was committed, whatever becomes of the rest: nobody who needs no disk, has lost
+        // his volume, or is alone where a move ends.
+        let spares_a_log =
+            copies.synced && copies.min_insync_replicas > 1 && !self.lost_volume && !copies.may_move;
         Self {
             // Two copies must be there whenever one is lost: with a minimum of one a single one may count as all.
             unsynced_power_loss: !copies.synced
@@ -136,13 +146,8 @@ impl Faults {
             late_request: copies.replication_factor > 1 && late.permille(400),
             // Where one of two directories fails a broker has somewhere to go on.
             sync_error: self.sync_error || copies.synced && second_directories(seed).1,
-            // Somebody else must hold what was committed, whatever becomes of the rest: nobody who needs no disk, has lost
-            // his volume, or is alone where a move ends.
-            bit_rot: copies.synced
-                && copies.min_insync_replicas > 1
-                && !self.lost_volume
-                && !copies.may_move
-                && Rng::new(seed).fork("bit rot").permille(800),
+            bit_rot: spares_a_log && Rng::new(seed).fork("bit rot").permille(800),
+            rot_while_running: spares_a_log && Rng::new(seed).fork("running rot").permille(500),
             ..self
         }
     }
@@ -182,9 +187,7 @@ impl Options {
             disk_full: often(150) && synced,
             restart: often(300),
             membership,
-            unsynced_power_loss: false,
-            late_request: false,
-            bit_rot: false,
+            ..Faults::NONE
         };
         // A volume may be lost only where a second copy holds everything, before, during and after a move.
         let may_move =
@@ -197,11 +200,14 @@ impl Options {
             may_move: reassignment_interval_ms.is_some(),
         };
         let faults = faults.with_those_drawn_apart(seed, &copies);
-        let racks = replication_factor > 1 && Rng::new(seed).fork("racks").permille(300);
         Self {
             seed,
-            racks,
+            racks: replication_factor > 1 && Rng::new(seed).fork("racks").permille(300),
             reassignment_interval_ms,
+            // An only replica whose directory fails on the way there has no leader until somebody decides: its copy may lack
+            // what nobody knows of.
+            directory_change_interval_ms: directory_changes(seed)
+                .filter(|_| replication_factor > 1 || !faults.sync_error),
             controller_count,
             controllers_alone: alone.is_some(),
             first_voter_count,
@@ -267,6 +273,7 @@ impl Options {
             topic_count: 2,
             deletes_topics: false,
             reassignment_interval_ms: None,
+            directory_change_interval_ms: None,
             chaos_ms: 5_000,
             conditions: Conditions::CALM,
             sync_micros_max: 1_000,
@@ -283,6 +290,13 @@ fn second_directories(seed: u64) -> (bool, bool) {
     let mut rng = Rng::new(seed).fork("directories");
     let two = rng.permille(300);
     (two, two && rng.permille(600))
+}
+
+/// How often replicas change their directory.
+fn directory_changes(seed: u64) -> Option<u64> {
+    let mut rng = Rng::new(seed).fork("directory changes");
+    let some = second_directories(seed).0 && rng.permille(700);
+    some.then(|| *rng.pick(&[50, 200, 1_000]))
 }
 
 /// How often replicas are moved. Drawn apart, so that a seed without moves does what it did before there were any.

@@ -164,6 +164,11 @@ fn leading_with_a_damaged_log_is_caught_by_the_checker_of_the_isr() {
 }
 
 #[test]
+fn leading_on_with_rot_that_was_read_is_caught_as_a_cluster_that_does_not_recover() {
+    catches(Bug::KeepLeadingWithRot, Rule::Liveness);
+}
+
+#[test]
 fn a_record_that_an_earlier_release_cannot_read_is_caught_as_a_core_that_gives_up() {
     catches(Bug::RecordBeforeFeature, Rule::NoPanic);
 }

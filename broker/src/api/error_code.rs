@@ -6,6 +6,8 @@ use ottla_core::partition::PartitionError;
 use ottla_wire::ResponseError;
 use ottla_wire::protocol::StrBytes;
 
+use crate::drive::directory_moves::MoveRefusal;
+
 /// What a partition refuses with.
 pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
     match error {
@@ -19,6 +21,14 @@ pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
         PartitionError::Sequence(SequenceError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
         PartitionError::Sequence(SequenceError::StaleEpoch { .. }) => ResponseError::InvalidProducerEpoch,
         PartitionError::Storage | PartitionError::DirectoryFull => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why a replica is not moved to another log directory.
+pub(super) fn of_move_refusal(refusal: MoveRefusal) -> ResponseError {
+    match refusal {
+        MoveRefusal::NotHere => ResponseError::ReplicaNotAvailable,
+        MoveRefusal::Storage => ResponseError::KafkaStorageError,
     }
 }
 

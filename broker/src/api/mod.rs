@@ -8,6 +8,7 @@
 
 mod add_raft_voter;
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod answer;
 pub(crate) mod api_versions;
 pub(crate) mod authorize;
@@ -55,7 +56,7 @@ use ottla_wire::protocol::StrBytes;
 pub(crate) use answer::Chunks;
 use authorize::{Operation, Resource};
 #[cfg(test)]
-pub(crate) use private::isr;
+pub(crate) use private::{assignments, isr};
 
 use crate::node::Node;
 use crate::server::listener::ListenerContext;
@@ -211,6 +212,7 @@ table! {
     ApiKey::InitProducerId as i16, "InitProducerId", 0..=5, &[(TransactionalId, Write), (Cluster, IdempotentWrite), (Topic, Write)], Some(init_producer_id::serve), None;
     ApiKey::OffsetForLeaderEpoch as i16, "OffsetForLeaderEpoch", 2..=4, &[(Topic, Describe), (Cluster, ClusterAction)], Some(offset_for_leader_epoch::serve), None;
     ApiKey::DescribeConfigs as i16, "DescribeConfigs", 1..=4, &[(Topic, DescribeConfigs), (Cluster, DescribeConfigs)], Some(describe_configs::serve), None;
+    ApiKey::AlterReplicaLogDirs as i16, "AlterReplicaLogDirs", 1..=2, &[(Cluster, Alter)], Some(alter_replica_log_dirs::serve), None;
     ApiKey::DescribeLogDirs as i16, "DescribeLogDirs", 1..=4, &[(Cluster, Describe)], Some(describe_log_dirs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
     ApiKey::ElectLeaders as i16, "ElectLeaders", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(elect_leaders::serve);
@@ -226,6 +228,7 @@ table! {
     ApiKey::BrokerHeartbeat as i16, "BrokerHeartbeat", 0..=1, &[(Cluster, ClusterAction)], None, Some(private::heartbeat);
     ApiKey::UnregisterBroker as i16, "UnregisterBroker", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(unregister_broker::serve);
     ApiKey::AllocateProducerIds as i16, "AllocateProducerIds", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::allocate_producer_ids);
+    ApiKey::AssignReplicasToDirs as i16, "AssignReplicasToDirs", 0..=0, &[(Cluster, ClusterAction)], None, Some(private::assign_replicas_to_dirs);
     ApiKey::DescribeTopicPartitions as i16, "DescribeTopicPartitions", 0..=0, &[(Topic, Describe)], Some(describe_topic_partitions::serve), None;
     ApiKey::AddRaftVoter as i16, "AddRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(add_raft_voter::serve);
     ApiKey::RemoveRaftVoter as i16, "RemoveRaftVoter", 0..=0, &[(Cluster, Alter)], Some(forward::serve), Some(remove_raft_voter::serve);

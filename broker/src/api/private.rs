@@ -1,10 +1,11 @@
 //! What nodes ask a controller on the controller listener: Kafka's AlterPartition, BrokerRegistration,
-//! BrokerHeartbeat and AllocateProducerIds, and the private RPCs (keys from 10000).
+//! BrokerHeartbeat, AllocateProducerIds and AssignReplicasToDirs, and the private RPCs (keys from 10000).
 //!
 //! Every one of them needs ClusterAction on the cluster: without it the answer is
 //! CLUSTER_AUTHORIZATION_FAILED and nothing else. A controller that is not the active one answers
 //! NOT_CONTROLLER, and the asker looks for the active one.
 
+pub(crate) mod assignments;
 mod brokers;
 mod forwarded;
 pub(crate) mod isr;
@@ -19,6 +20,7 @@ use ottla_wire::ResponseError;
 use ottla_wire::error::DecodeError;
 use ottla_wire::protocol::Request;
 
+pub(super) use assignments::assign_replicas_to_dirs;
 pub(super) use brokers::{heartbeat, register_broker};
 pub(super) use forwarded::forward;
 pub(super) use isr::alter_partition;

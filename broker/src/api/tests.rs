@@ -5,6 +5,7 @@ mod configs;
 mod deny_all;
 mod fetch;
 mod list_offsets;
+mod log_dirs;
 mod memory;
 mod metadata;
 mod nearest;

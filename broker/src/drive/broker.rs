@@ -14,16 +14,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ottla_core::controller::OperationError;
 use ottla_core::ids::{DirectoryId, TopicPartition};
 use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
 use ottla_core::metadata::image::Image;
-use ottla_core::replicas::{LogDirectory, Order, Replicas, Routes, Step};
+use ottla_core::replicas::{CaughtUp, LogDirectory, Order, Relocated, Replicas, Routes, Step};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use self::call::Callers;
+use super::directory_moves::{Copiers, MoveEvent, MoveRequest, Next, Pace};
 use super::shard::{ShardEvent, Shards};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -48,6 +50,8 @@ pub(crate) struct BrokerParts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) fatal: mpsc::UnboundedSender<String>,
+    /// To move replicas between the directories.
+    pub(crate) asked_to_move: mpsc::UnboundedReceiver<MoveRequest>,
 }
 
 /// A log directory, as the driver needs to know it.
@@ -69,6 +73,8 @@ pub(crate) async fn run(parts: BrokerParts) {
     let (replies, replied) = mpsc::unbounded_channel();
     let node_id = parts.lifecycle.registration.node_id;
     let callers = Callers::new(parts.lifecycle.request_timeout, replies);
+    let pace = Pace::new(node_id, parts.fixed.clone(), parts.images.subscribe());
+    let (copiers, copied) = Copiers::new(parts.shards.clone(), moves_at_once(&parts), pace);
     let driver = Driver {
         lifecycle: Lifecycle::new(parts.lifecycle, clock::monotonic()),
         callers,
@@ -90,10 +96,19 @@ pub(crate) async fn run(parts: BrokerParts) {
         metrics: parts.metrics,
         stop: parts.stop,
         fatal: parts.fatal,
+        copiers,
+        copied,
+        asked_to_move: parts.asked_to_move,
         unpublished: None,
         settling: None,
     };
     driver.run().await;
+}
+
+/// How many replicas change their directory at once: `num.replica.alter.log.dirs.threads`.
+fn moves_at_once(parts: &BrokerParts) -> usize {
+    let set = parts.fixed.get("num.replica.alter.log.dirs.threads");
+    set.and_then(|value| value.trim().parse().ok()).unwrap_or(parts.directories.len()).max(1)
 }
 
 struct Driver {
@@ -114,13 +129,19 @@ struct Driver {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     fatal: mpsc::UnboundedSender<String>,
+    copiers: Copiers,
+    copied: mpsc::UnboundedReceiver<MoveEvent>,
+    asked_to_move: mpsc::UnboundedReceiver<MoveRequest>,
     /// The newest image whose orders the shards have been sent, unless it is the one that they settle.
     unpublished: Option<Image>,
-    settling: Option<Pin<Box<dyn Future<Output = Image> + Send>>>,
+    settling: Option<Settling>,
 }
 
+/// Gives the image back when the shards have taken in what it means for them.
+type Settling = Pin<Box<dyn Future<Output = Image> + Send>>;
+
 /// The image that the shards have taken in; never, if there is none.
-async fn settled(settling: &mut Option<Pin<Box<dyn Future<Output = Image> + Send>>>) -> Image {
+async fn settled(settling: &mut Option<Settling>) -> Image {
     match settling {
         Some(image) => image.await,
         None => std::future::pending().await,
@@ -138,6 +159,7 @@ impl Driver {
         loop {
             let effects = self.lifecycle.ready();
             if self.perform(effects) {
+                self.copiers.end().await;
                 return;
             }
             let sleep = self.lifecycle.wakes_at().since(clock::monotonic());
@@ -147,6 +169,8 @@ impl Driver {
                     self.lifecycle.replied(clock::monotonic(), number, result);
                 }
                 Some(event) = self.shard_events.recv() => self.shard_event(event),
+                Some(request) = self.asked_to_move.recv() => self.move_replicas(request),
+                Some(event) = self.copied.recv() => self.copy_event(event),
                 image = settled(&mut self.settling) => self.publish(image),
                 () = stopped(&mut self.stop), if !stopping => {
                     stopping = true;
@@ -160,9 +184,10 @@ impl Driver {
 
     fn shard_event(&mut self, event: ShardEvent) {
         match event {
-            ShardEvent::Opened { shard, partitions, damaged } => {
+            ShardEvent::Opened { shard, partitions, futures, damaged } => {
                 self.metrics.log_directory(&self.directories[shard].path, true);
                 self.replicas.opened(shard, partitions);
+                self.replicas.found_futures(shard, futures);
                 self.damaged(shard, damaged);
             }
             ShardEvent::Damaged { shard, damaged } => self.damaged(shard, damaged),
@@ -216,10 +241,112 @@ impl Driver {
         if let Some(eligible) = &step.eligible {
             self.shards.peers(eligible, self.lag_time_max);
         }
-        step.orders.into_iter().for_each(|order| self.shards.order(order));
+        step.orders.into_iter().for_each(|order| self.order(order));
+        for (partition, directory) in step.misplaced {
+            self.lifecycle.assign_directory(partition, directory);
+        }
         self.routes.send_replace(self.replicas.routes().clone());
         self.unpublished = Some(step.image);
         self.settle();
+        self.start_copies();
+    }
+
+    fn order(&mut self, order: Order) {
+        match &order {
+            Order::EndCopy { partition, .. } => {
+                self.copiers.stop(*partition);
+                self.lifecycle.forget_assignment(*partition);
+            }
+            Order::Orphan { partition, .. } => self.copiers.stop(*partition),
+            Order::Assign { .. } | Order::Remove { .. } | Order::SetAside { .. } => {}
+        }
+        self.shards.order(order);
+    }
+
+    fn start_copies(&mut self) {
+        self.replicas.take_moves().into_iter().for_each(|made| self.copiers.start(made));
+    }
+
+    fn move_replicas(&mut self, request: MoveRequest) {
+        let mut answers = Vec::with_capacity(request.wanted.len());
+        for (partition, to) in request.wanted {
+            let relocated = self.replicas.relocate(partition, to);
+            answers.push(relocated.map(|relocated| self.relocated(partition, relocated)));
+        }
+        // Whoever asked may have gone.
+        let _gone = request.answer.send(answers);
+        self.start_copies();
+    }
+
+    fn relocated(&mut self, partition: TopicPartition, relocated: Relocated) {
+        if relocated.is_stopped {
+            self.copiers.stop(partition);
+            self.lifecycle.forget_assignment(partition);
+        }
+        if let Some(shard) = relocated.ended {
+            self.shards.order(Order::EndCopy { shard, partition });
+        }
+        if let Some(shard) = relocated.orphaned {
+            self.shards.order(Order::Orphan { shard, partition });
+        }
+        if let Some(directory) = relocated.assign {
+            self.lifecycle.assign_directory(partition, directory);
+        }
+    }
+
+    fn copy_event(&mut self, event: MoveEvent) {
+        match event {
+            MoveEvent::GivenUp { partition, to } => {
+                let relocated = self.replicas.give_up(partition, to);
+                self.relocated(partition, relocated);
+            }
+            MoveEvent::Missing { made, copier, answer } => {
+                self.copiers.begin_again(&made, copier);
+                let _ended = answer.send(());
+            }
+            MoveEvent::Back { partition, from, to, copier, answer } => {
+                self.copiers.stop_later(partition, copier);
+                if let Some((order, relocated)) = self.replicas.moved_back(partition, from, to) {
+                    self.shards.expect(from, partition);
+                    self.routes.send_replace(self.replicas.routes().clone());
+                    self.shards.order(order);
+                    self.lifecycle.forget_assignment(partition);
+                    // This task has yet to take the replica back.
+                    self.relocated(partition, Relocated { is_stopped: false, ..relocated });
+                    let _gone = answer.send(());
+                    self.start_copies();
+                } else if !self.replicas.routes().contains_key(&partition) {
+                    self.shards.remove_frozen(from, partition);
+                }
+            }
+            MoveEvent::IsKnown { partition, at, answer } => {
+                if let Some(is_known) = self.replicas.is_known_in(partition, at) {
+                    let _gone = answer.send(is_known);
+                }
+            }
+            // One that was ended, and perhaps begun anew since.
+            MoveEvent::CaughtUp { answer, .. } if answer.is_closed() => {}
+            MoveEvent::CaughtUp { partition, to, answer } => {
+                let next = match self.replicas.caught_up(partition, to) {
+                    CaughtUp::End => {
+                        let relocated = self.replicas.give_up(partition, to);
+                        self.relocated(partition, relocated);
+                        Next::End
+                    }
+                    CaughtUp::Assign(directory) => {
+                        self.lifecycle.assign_directory(partition, directory);
+                        Next::GoOn
+                    }
+                    CaughtUp::Switch => {
+                        self.shards.expect(to, partition);
+                        self.routes.send_replace(self.replicas.routes().clone());
+                        Next::Switch
+                    }
+                };
+                // It ends only by this driver, or with the process.
+                let _gone = answer.send(next);
+            }
+        }
     }
 
     /// One image at a time: what comes while it is waited for is published as one.
@@ -253,7 +380,7 @@ impl Driver {
             if let Order::SetAside { partition, .. } = &order {
                 info!(topic_id = %partition.topic_id, partition = partition.partition.0, "a log belongs to no replica of this broker");
             }
-            self.shards.order(order);
+            self.order(order);
         }
         self.routes.send_replace(self.replicas.routes().clone());
     }
@@ -271,6 +398,23 @@ impl Driver {
             }
             LifecycleEvent::Failed { what, at, reason } => {
                 debug!(what, controller = %at, error = %reason, "request to a controller failed");
+            }
+            LifecycleEvent::AssignmentAccepted { partition, directory } => {
+                let ended = self.replicas.assignment_accepted(*partition, *directory);
+                ended.into_iter().for_each(|order| self.shards.order(order));
+            }
+            LifecycleEvent::AssignmentRefused {
+                partition,
+                directory,
+                reason:
+                    reason @ (OperationError::UnknownTopicId(_)
+                    | OperationError::UnknownPartition(_)
+                    | OperationError::NotLeaderOrFollower(_)),
+            } => {
+                debug!(topic_id = %partition.topic_id, partition = partition.partition.0, %directory, error = %reason, "a replica was gone before the controller was told where it lies");
+            }
+            LifecycleEvent::AssignmentRefused { partition, directory, reason } => {
+                warn!(topic_id = %partition.topic_id, partition = partition.partition.0, %directory, error = %reason, "the controller refuses the log directory of a replica");
             }
             LifecycleEvent::Stopped => info!("the active controller lets this broker stop"),
             LifecycleEvent::StoppedAlone => warn!("no controller answers: stopping without its leave"),

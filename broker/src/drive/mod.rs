@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod controller;
+pub(crate) mod directory_moves;
 pub(crate) mod producer_ids;
 pub(crate) mod replication;
 pub(crate) mod shard;

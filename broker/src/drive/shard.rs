@@ -9,6 +9,7 @@
 //! reserved in the memory budget, and each connection has at most `PRODUCE_IN_FLIGHT_MAX` of them; what the
 //! broker itself sends is one message for each replica that an image changes, and a tick each second.
 
+mod copying;
 mod handle;
 mod pulse;
 mod reader;
@@ -18,7 +19,8 @@ mod syncer;
 mod tests;
 mod thread;
 
+pub(super) use copying::{CopyEnd, HandedOver, NotAdopted};
 pub(crate) use handle::{Contents, FetchItem, Fetched, Near, ReadBy, Shards, Stalls};
 pub(crate) use thread::{Followed, ShardEvent, ShardReports, start};
 
-pub(crate) use ottla_core::shard::{OffsetFound, OffsetTarget};
+pub(crate) use ottla_core::shard::{LogFound, OffsetFound, OffsetTarget};

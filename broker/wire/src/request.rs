@@ -218,10 +218,10 @@ pub(crate) fn finish_frame(mut out: BytesMut) -> Result<Bytes, EncodeError> {
 #[cfg(test)]
 mod tests {
     use kafka_protocol::messages::{
-        AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerHeartbeatRequest,
-        BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-        DescribeConfigsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, FetchRequest,
-        IncrementalAlterConfigsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+        AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersionsRequest,
+        BrokerHeartbeatRequest, BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest,
+        DeleteTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
+        FetchRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
         MetadataRequest, ProduceRequest,
         produce_request::{PartitionProduceData, TopicProduceData},
     };
@@ -375,6 +375,8 @@ mod tests {
         hostile::<IncrementalAlterConfigsRequest>(0, &[]);
         hostile::<AlterPartitionReassignmentsRequest>(1, &[0, 0, 0, 1, 1]);
         hostile::<ListPartitionReassignmentsRequest>(0, &[0, 0, 0, 1]);
+        hostile::<AlterReplicaLogDirsRequest>(1, &[]);
+        hostile::<AlterReplicaLogDirsRequest>(2, &[]);
         hostile::<DescribeLogDirsRequest>(1, &[]);
         hostile::<DescribeLogDirsRequest>(4, &[]);
         hostile::<DescribeQuorumRequest>(2, &[]);

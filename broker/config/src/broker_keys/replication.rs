@@ -103,12 +103,10 @@ pub(super) const KEYS: &[Key] = &[
         "How fast replicas move between directories.",
     )
     .at_least(0)
-    .cluster_wide()
-    .inert("replicas do not move between directories yet"),
+    .cluster_wide(),
     Key::unset(
         "num.replica.alter.log.dirs.threads",
         ConfigType::Int,
-        "Threads that move replicas between directories.",
-    )
-    .inert("replicas do not move between directories yet"),
+        "How many replicas move between directories at once; as many as there are directories if it is not set.",
+    ),
 ];

@@ -3,7 +3,8 @@
 //! In Kafka the broker chooses and tells the controller afterwards. Here the controller chooses when it makes
 //! the partition: it knows the directories and what is in them, so that nothing has to be reported, and the
 //! metadata says at every moment where a replica's records are. A broker therefore never makes an empty log in
-//! one directory while the records lie in another that has failed.
+//! one directory while the records lie in another that has failed. Only a replica that its broker has moved since is
+//! reported, see `assignments.rs`.
 //!
 //! A directory that failed keeps its replicas, which nobody leads until the broker comes back with it. One
 //! that the broker no longer registers with was taken out or replaced by an empty one: its replicas begin
@@ -53,12 +54,21 @@ impl DirectoryLoads {
             return partition.directories.clone();
         };
         self.add(chosen);
-        let directory_of =
-            |replica: &NodeId| if *replica == broker { chosen } else { partition.directory_of(*replica) };
-        partition.replicas.iter().map(directory_of).collect()
+        with_directory(partition, broker, chosen)
     }
 
     fn add(&mut self, directory: DirectoryId) {
         *self.0.entry(directory).or_insert(0) += 1;
     }
+}
+
+/// The directories of a partition's replicas, with that of one broker replaced by this one.
+pub(super) fn with_directory(
+    partition: &Partition,
+    broker: NodeId,
+    directory: DirectoryId,
+) -> Vec<DirectoryId> {
+    let directory_of =
+        |replica: &NodeId| if *replica == broker { directory } else { partition.directory_of(*replica) };
+    partition.replicas.iter().map(directory_of).collect()
 }

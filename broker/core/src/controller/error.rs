@@ -24,7 +24,7 @@ pub enum OperationError {
     /// A number of partitions that is impossible.
     #[error("{0}")]
     InvalidPartitions(String),
-    /// A manual assignment that is impossible.
+    /// An assignment of replicas, to brokers or to a log directory, that is impossible.
     #[error("{0}")]
     InvalidReplicaAssignment(String),
     /// A configuration that no topic or broker takes.
@@ -39,6 +39,9 @@ pub enum OperationError {
     /// There is no such partition.
     #[error("{0} does not exist")]
     UnknownPartition(String),
+    /// A broker speaks of a replica that it does not have.
+    #[error("{0}")]
+    NotLeaderOrFollower(String),
     /// Too much at once, or forbidden by the cluster's configuration.
     #[error("{0}")]
     PolicyViolation(String),
@@ -116,6 +119,7 @@ impl OperationError {
         match self {
             Self::ProducerIdsExhausted => -1,
             Self::UnknownTopic(_) | Self::UnknownPartition(_) => 3,
+            Self::NotLeaderOrFollower(_) => 6,
             Self::RequestTimedOut(_) => 7,
             Self::InvalidTopic(_) => 17,
             Self::UnsupportedVersion(_) => 35,

@@ -10,6 +10,7 @@
 //! that brokers report in their heartbeats and fetches, and liveness by raft's own heartbeats, so the records
 //! would only wear out disks.
 
+mod assignments;
 mod brokers;
 mod configs;
 mod damaged;

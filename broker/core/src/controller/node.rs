@@ -208,6 +208,7 @@ impl ControllerNode {
             | Operation::CreatePartitions(_)
             | Operation::IncrementalAlterConfigs(_)
             | Operation::AlterPartition(_)
+            | Operation::AssignReplicasToDirs(_)
             | Operation::ElectLeaders(_)
             | Operation::AlterPartitionReassignments(_)
             | Operation::ListPartitionReassignments(_)

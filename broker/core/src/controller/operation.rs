@@ -24,7 +24,10 @@ pub use self::producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use self::reassignment::{
     AlterPartitionReassignments, ListPartitionReassignments, OngoingReassignment, Reassignment,
 };
-pub use self::replication::{AlterIsr, AlterPartition, AlteredPartition, ElectLeaders, ElectionType};
+pub use self::replication::{
+    AlterIsr, AlterPartition, AlteredPartition, AssignReplicasToDirs, AssignedReplica, ElectLeaders,
+    ElectionType,
+};
 pub use self::voters::{VoterChange, VoterKey};
 use super::error::OperationError;
 
@@ -43,6 +46,7 @@ pub enum Operation {
     CreatePartitions(CreatePartitions),
     IncrementalAlterConfigs(IncrementalAlterConfigs),
     AlterPartition(AlterPartition),
+    AssignReplicasToDirs(AssignReplicasToDirs),
     ElectLeaders(ElectLeaders),
     AlterPartitionReassignments(AlterPartitionReassignments),
     ListPartitionReassignments(ListPartitionReassignments),
@@ -74,6 +78,8 @@ pub enum Reply {
     IncrementalAlterConfigs(Vec<Result<(), OperationError>>),
     /// In the order of the request.
     AlterPartition(Vec<Result<AlteredPartition, OperationError>>),
+    /// In the order of the request.
+    AssignReplicasToDirs(Vec<Result<(), OperationError>>),
     /// In the order of the request, or of the topics' ids if it names none.
     ElectLeaders(Vec<(TopicPartition, Result<(), OperationError>)>),
     /// In the order of the request.

@@ -173,6 +173,7 @@ impl State {
                 Ok(self.incremental_alter_configs(config, request))
             }
             Operation::AlterPartition(request) => self.alter_partition(config, request),
+            Operation::AssignReplicasToDirs(request) => self.assign_replicas_to_dirs(config, request),
             Operation::ElectLeaders(request) => Ok(self.elect_leaders(config, request)),
             Operation::AlterPartitionReassignments(request) => {
                 Ok(self.alter_partition_reassignments(config, request))
@@ -415,6 +416,7 @@ fn may_be_divided(operation: &Operation) -> bool {
         Operation::RegisterBroker(_)
         | Operation::Heartbeat(_)
         | Operation::AlterPartition(_)
+        | Operation::AssignReplicasToDirs(_)
         | Operation::ElectLeaders(_)
         | Operation::UnregisterBroker(_) => true,
         Operation::CreateTopics(_)

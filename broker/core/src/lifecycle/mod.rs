@@ -10,6 +10,7 @@
 //!     └──epoch is stale─────┘  └────────fenced by controller────┘
 //! ```
 
+mod assignments;
 mod finder;
 #[cfg(test)]
 mod fixture;
@@ -22,6 +23,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::assignments::Assignments;
 use self::finder::Finder;
 pub use self::follower::FollowError;
 use self::follower::Follower;
@@ -47,6 +49,9 @@ const REGISTER: &str = "broker registration";
 
 /// The name of the leaders' calls in events.
 const ALTER: &str = "change of an ISR";
+
+/// The name in events of the calls that say where replicas lie.
+const ASSIGN: &str = "assignment of replicas to log directories";
 
 /// The pause after a refusal that time may heal, such as an id whose last holder's session is not over.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(500);
@@ -153,6 +158,22 @@ pub enum LifecycleEvent {
         /// Why.
         reason: CallError,
     },
+    /// The controller knows where a replica is.
+    AssignmentAccepted {
+        /// Which replica.
+        partition: TopicPartition,
+        /// The directory.
+        directory: DirectoryId,
+    },
+    /// The controller does not believe that a replica lies there, and will not. It is not told again.
+    AssignmentRefused {
+        /// Of which partition.
+        partition: TopicPartition,
+        /// Where this broker says that it lies.
+        directory: DirectoryId,
+        /// Why not.
+        reason: OperationError,
+    },
     /// The active controller lets it exit.
     Stopped,
     /// It exits without leave: no controller answers.
@@ -183,6 +204,7 @@ pub struct Lifecycle {
     registration: Registration,
     follower: Follower,
     proposals: Proposals,
+    assignments: Assignments,
     effects: LifecycleEffects,
     next_call: u64,
     /// Whom each call on its way was sent to.
@@ -206,6 +228,7 @@ impl Lifecycle {
             registration: Registration::default(),
             follower: Follower::new(config.registration.node_id),
             proposals: Proposals::default(),
+            assignments: Assignments::default(),
             effects: LifecycleEffects::default(),
             next_call: 1,
             asked: BTreeMap::new(),
@@ -226,9 +249,11 @@ impl Lifecycle {
 
     /// When something is to be done without any input.
     pub fn wakes_at(&self) -> Monotonic {
-        let next = self.follower.wakes_at(&self.config);
-        let next = self.registration.line.wakes_at(&self.config, true).map_or(next, |at| at.min(next));
-        let next = self.proposals.wakes_at(&self.config, self.epoch()).map_or(next, |at| at.min(next));
+        let (config, epoch) = (&self.config, self.epoch());
+        let registered = self.registration.line.wakes_at(config, true);
+        let asked =
+            [registered, self.proposals.wakes_at(config, epoch), self.assignments.wakes_at(config, epoch)];
+        let next = asked.into_iter().flatten().fold(self.follower.wakes_at(config), Ord::min);
         if self.state() == BrokerState::Stopping { next.min(self.heard_at.plus(SILENCE_MAX)) } else { next }
     }
 
@@ -246,6 +271,18 @@ impl Lifecycle {
     /// A leader here wants another ISR, in place of what it wanted before.
     pub fn propose(&mut self, partition: TopicPartition, proposal: IsrProposal) {
         self.proposals.propose(partition, proposal);
+    }
+
+    /// A replica of this broker lies in this of its log directories, which the controller is told until it takes it, or
+    /// refuses it for good ([`LifecycleEvent::AssignmentRefused`]); the newest wish for a partition counts. A request
+    /// that was given up may be carried out after its successor: go on comparing the metadata with where the log lies.
+    pub fn assign_directory(&mut self, partition: TopicPartition, directory: DirectoryId) {
+        self.assignments.assign(partition, directory);
+    }
+
+    /// The controller is not told any more where that replica lies. A request on its way is not called back.
+    pub fn forget_assignment(&mut self, partition: TopicPartition) {
+        self.assignments.forget(partition);
     }
 
     /// A log directory has failed for ever: the controller is told with a heartbeat at once, and again with
@@ -280,6 +317,9 @@ impl Lifecycle {
         } else if self.proposals.line.awaits(number) {
             let answers = self.proposals.replied(result, self.now.plus(self.config.retry_backoff));
             answers.map(|answers| self.effects.answers.extend(answers)).map_err(|reason| (ALTER, reason))
+        } else if self.assignments.line.awaits(number) {
+            let refused = self.assignments.replied(result, self.now.plus(self.config.retry_backoff));
+            refused.map(|refused| self.effects.events.extend(refused)).map_err(|reason| (ASSIGN, reason))
         } else if self.registration.line.awaits(number) {
             let what = self.registration.name();
             self.registered(number, result).map_err(|reason| (what, reason))
@@ -297,6 +337,7 @@ impl Lifecycle {
         let late = [
             (FETCH, self.follower.timed_out(now, &self.config)),
             (ALTER, self.proposals.timed_out(now, &self.config)),
+            (ASSIGN, self.assignments.line.timed_out(now, &self.config)),
             (self.registration.name(), self.registration.line.timed_out(now, &self.config)),
         ];
         for (what, number) in late {
@@ -313,17 +354,20 @@ impl Lifecycle {
             let number = self.call(operation);
             self.registration.line.sent(number, now);
         }
-        if self.registration.state(false) != BrokerState::Stopped
-            && let Some(operation) = self.follower.next(now)
-        {
-            let number = self.call(operation);
-            self.follower.sent(number, now);
-        }
-        if self.registration.state(false) != BrokerState::Stopped
-            && let Some(operation) = self.proposals.next(now, &self.config, self.registration.epoch())
-        {
-            let number = self.call(operation);
-            self.proposals.line.sent(number, now);
+        if self.registration.state(false) != BrokerState::Stopped {
+            let epoch = self.registration.epoch();
+            if let Some(operation) = self.follower.next(now) {
+                let number = self.call(operation);
+                self.follower.sent(number, now);
+            }
+            if let Some(operation) = self.proposals.next(now, &self.config, epoch) {
+                let number = self.call(operation);
+                self.proposals.line.sent(number, now);
+            }
+            if let Some(operation) = self.assignments.next(now, &self.config, epoch) {
+                let number = self.call(operation);
+                self.assignments.line.sent(number, now);
+            }
         }
         std::mem::take(&mut self.effects)
     }
@@ -457,6 +501,7 @@ impl Lifecycle {
         match what {
             FETCH => self.follower.retry_at(self.now.plus(pause)),
             ALTER => self.proposals.line.retry_at(self.now.plus(pause)),
+            ASSIGN => self.assignments.line.retry_at(self.now.plus(pause)),
             _ => self.registration.line.retry_at(self.now.plus(pause)),
         }
         self.effects.events.push(LifecycleEvent::Failed { what, at, reason });

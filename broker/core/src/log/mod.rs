@@ -20,6 +20,7 @@
 //! | `leader-epoch-checkpoint` | text: `0`, count, lines `epoch start_offset` |
 //! | `partition.metadata` | text: `version: 0`, `topic_id: <id>` |
 //! | `truncation-checkpoint` | text: `0`, offset; ours, there only between a truncation and the next checkpoint |
+//! | `recovery-point` | text: `0`, offset; ours, of a log that is to take the place of one in another directory (`own_point`) |
 //!
 //! What may be assumed after a crash: everything below the *recovery point* was synced, with its names,
 //! leader epochs and index entries. Nothing else may. So recovery trusts what lies below, and refuses the
@@ -39,10 +40,12 @@ mod index;
 mod lookup;
 mod names;
 mod open;
+mod own_point;
 mod partition_metadata;
 mod producers;
 mod read;
 mod recovery;
+mod rename;
 mod replica_log;
 mod rot;
 mod scan;
@@ -58,10 +61,12 @@ pub use self::error::{
     AppendError, BatchFlaw, ChangeError, CreateError, DiskError, LookupError, OpenError, ReadError,
 };
 pub use self::lookup::TimestampOffset;
-pub use self::names::{directory_name, parse_damaged_name, parse_directory_name, removal_name};
+pub use self::names::{
+    directory_name, future_name, parse_damaged_name, parse_directory_name, parse_future_name, removal_name,
+};
 pub use self::open::{RecoveryReport, RecoveryStart};
 pub use self::producers::{Duplicate, LastWrite, ProducerInfo, SequenceError};
 pub use self::read::ReadPlan;
-pub use self::replica_log::{Log, SegmentInfo, keep_aside, keep_damaged, move_aside};
+pub use self::replica_log::{Log, SegmentInfo, keep_aside, keep_damaged, make_place, move_aside};
 pub use self::rot::{RottenBatch, find_rot};
 pub use self::sync::{SyncJob, SyncNumber};

@@ -7,9 +7,11 @@ use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const METADATA: &str = "partition.metadata";
 pub(super) const TRUNCATION: &str = "truncation-checkpoint";
+pub(super) const RECOVERY_POINT: &str = "recovery-point";
 pub(super) const DAMAGE: &str = "damage-checkpoint";
 pub(super) const SNAPSHOT: &str = "snapshot";
 const DAMAGED: &str = "-damaged";
+const FUTURE: &str = "-future";
 
 /// The name of a replica's directory: `<topic>-<partition>`.
 pub fn directory_name(topic: &TopicName, partition: PartitionIndex) -> String {
@@ -58,6 +60,22 @@ pub fn parse_damaged_name(name: &str) -> Option<(TopicPartition, Offset)> {
     let topic_id = Uuid::try_parse(topic_id).ok().filter(|id| id.simple().to_string() == topic_id)?;
     let (_, partition) = parse_directory_name(directory)?;
     Some((TopicPartition { topic_id: TopicId(topic_id), partition }, Offset(recovery_point)))
+}
+
+/// The name of a log that is to take the place of its replica's log in another directory: Kafka's
+/// `<topic>-<partition>.<unique>-future`. A start finds it by [`parse_future_name`].
+pub fn future_name(topic: &TopicName, partition: PartitionIndex, unique: Uuid) -> String {
+    // Of a long name the topic's is cut and not the partition, which is read again.
+    let rest = format!("-{partition}.{}{FUTURE}", unique.simple());
+    let topic = topic.to_string();
+    format!("{}{rest}", &topic[..topic.len().min(255 - rest.len())])
+}
+
+/// Which partition of its topic a directory holds that is named `<topic>-<partition>.<unique>-future`.
+pub fn parse_future_name(name: &str) -> Option<PartitionIndex> {
+    let (directory, unique) = name.strip_suffix(FUTURE)?.rsplit_once('.')?;
+    let named = Uuid::try_parse(unique).is_ok_and(|id| id.simple().to_string() == unique);
+    parse_directory_name(directory).filter(|_| named).map(|(_, partition)| partition)
 }
 
 fn aside(directory: &str, unique: Uuid, suffix: &str) -> String {
@@ -133,6 +151,19 @@ mod tests {
         for bad in ["a-1-damaged", "a-1.S.P-stray", "a.S.P-damaged", "a-1.S.42-damaged", "a-1.P-damaged"] {
             let bad = bad.replace('S', &simple).replace('P', point);
             assert_eq!(parse_damaged_name(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_future_log_fits_says_which_partition_it_is_of_and_is_no_log() {
+        for topic in ["a", "a.b-c", &"x".repeat(249)] {
+            let name = future_name(&TopicName::parse(topic).unwrap(), PartitionIndex(12), Uuid::from_u128(7));
+            assert!(name.len() <= 255, "{name}");
+            assert_eq!(parse_future_name(&name), Some(PartitionIndex(12)));
+            assert_eq!(parse_directory_name(&name), None);
+        }
+        for bad in ["a-1-future", "a-1.7-future", "a.00000000000000000000000000000007-future", "a-1"] {
+            assert_eq!(parse_future_name(bad), None, "{bad}");
         }
     }
 

@@ -96,8 +96,10 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: start.recovery_point,
             truncation,
+            own_point: None,
             names_owed: false,
             established: true,
+            cuts: 0,
             failed: false,
         };
         let Recovered { report } = recover(&mut log, &bases, recovery_point, clean)?;

@@ -9,6 +9,7 @@ use super::epochs::{EpochEnd, Epochs};
 use super::error::{BatchFlaw, ChangeError, CreateError, DiskError, ReadError, failed};
 use super::names::{METADATA, TRUNCATION, damaged_name, join, removal_name, stray_name};
 use super::open::{Holding, holding};
+use super::own_point::OwnPoint;
 use super::producers::Tracked;
 use super::segment::{Segment, WalkError};
 use super::sync::{Pending, Running, SyncNumber};
@@ -38,10 +39,14 @@ pub struct Log<D: Disk> {
     pub(super) promised: Offset,
     /// The offset in the truncation checkpoint, if there is one.
     pub(super) truncation: Option<Offset>,
+    /// Where the directory's checkpoints do not name it: the recovery point in its own directory.
+    pub(super) own_point: Option<OwnPoint>,
     /// What a cut has removed is not durably gone yet: nothing may be appended before.
     pub(super) names_owed: bool,
     /// See [`Log::is_established`].
     pub(super) established: bool,
+    /// See [`Log::cuts`].
+    pub(super) cuts: u64,
     pub(super) failed: bool,
 }
 
@@ -74,24 +79,11 @@ impl<D: Disk> Log<D> {
         if let Some(topic_id) = text.as_deref().and_then(partition_metadata::parse) {
             return Err(CreateError::Exists { directory: directory.to_owned(), topic_id });
         }
-        match disk.list(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Not to be taken for one that is not there.
-            Err(error) => return Err(failed("list", directory)(error).into()),
-            Ok(_) => match holding(&disk, directory)? {
-                Holding::Nothing => {
-                    disk.remove(directory).map_err(failed("remove the unfinished log", directory))?;
-                }
-                Holding::Records => {
-                    keep_aside(&disk, directory, topic_id.0)?;
-                    disk.sync_directory("").map_err(failed("sync directory", ""))?;
-                }
-            },
-        }
+        make_place(&disk, directory, topic_id.0)?;
         disk.create_directory(directory).map_err(failed("make directory", directory))?;
         // The recovery points on the disk may still name an earlier topic's log of the same name: what they
         // say about this one is taken back as for a truncation.
-        let truncation = write_new(&disk, directory, TRUNCATION, &truncation_text(Offset(0)))?;
+        let truncation = write_new(&disk, directory, TRUNCATION, &offset_text(Offset(0)))?;
         if recovery_point > Offset(0) {
             // Before anything that a start after a crash could take for what that recovery point speaks of.
             let synced = truncation.sync().and_then(|()| disk.sync_directory(directory));
@@ -120,8 +112,10 @@ impl<D: Disk> Log<D> {
             next_sync: SyncNumber(0),
             promised: Offset(i64::MAX),
             truncation: Some(Offset(0)),
+            own_point: None,
             names_owed: false,
             established: false,
+            cuts: 0,
             failed: false,
         })
     }
@@ -206,6 +200,11 @@ impl<D: Disk> Log<D> {
     /// Where an epoch ends, as OffsetForLeaderEpoch wants it; `None` for one never heard of.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
         self.epochs.end_of(epoch, self.log_end())
+    }
+
+    /// How often it was cut, or was to be: what was planned to be read before may be something else since.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
     }
 
     /// Notes that a leader begins its epoch at the log's end. Ignored unless it is above all known ones. Its
@@ -303,6 +302,24 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// Takes away what has the name of a log that is to be: what an unfinished creation left is removed, what holds records is
+/// kept aside ([`keep_aside`]), durably.
+pub fn make_place<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<(), DiskError> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Not to be taken for one that is not there.
+        Err(error) => return Err(failed("list", directory)(error)),
+        Ok(_) => {}
+    }
+    match holding(disk, directory)? {
+        Holding::Nothing => disk.remove(directory).map_err(failed("remove the unfinished log", directory)),
+        Holding::Records => {
+            keep_aside(disk, directory, unique)?;
+            disk.sync_directory("").map_err(failed("sync directory", ""))
+        }
+    }
+}
+
 /// Moves the directory of a log that is not in use out of the way, and returns its new name: the caller makes
 /// that durable before it removes it, on any thread.
 pub fn move_aside<D: Disk>(disk: &D, directory: &str, unique: Uuid) -> Result<String, DiskError> {
@@ -352,12 +369,17 @@ fn write_new<D: Disk>(disk: &D, directory: &str, name: &str, text: &str) -> Resu
     Ok(file)
 }
 
-pub(super) fn truncation_text(offset: Offset) -> String {
+pub(super) fn offset_text(offset: Offset) -> String {
     format!("0\n{offset}\n")
+}
+
+/// What [`offset_text`] wrote; `None` if it is torn.
+pub(super) fn parse_offset(text: &str) -> Option<Offset> {
+    let complete = text.strip_prefix("0\n").and_then(|rest| rest.strip_suffix('\n'));
+    complete.and_then(|offset| offset.parse().ok()).map(Offset)
 }
 
 /// A torn checkpoint says nothing, and so takes everything back.
 pub(super) fn parse_truncation(text: &str) -> Offset {
-    let complete = text.strip_prefix("0\n").and_then(|rest| rest.strip_suffix('\n'));
-    complete.and_then(|offset| offset.parse().ok()).map_or(Offset(0), Offset)
+    parse_offset(text).unwrap_or_default()
 }

@@ -2,8 +2,9 @@
 //!
 //! The order within a job: the bytes of batches, then index entries (of the time index first), then the
 //! leader epochs, then the directory's names, then (once) `partition.metadata`, whose presence says that all
-//! the rest was durable once, then the directory's own name, and last the removal of old segments, which thereby never goes before the durable name of what follows them. One job of a log runs
-//! at a time; what is appended meanwhile belongs to the next.
+//! the rest was durable once, then the directory's own name, then the removal of old segments, which thereby never goes before
+//! the durable name of what follows them, and last the recovery point of a log that keeps its own (`own_point`). One job of a
+//! log runs at a time; what is appended meanwhile belongs to the next.
 
 use std::io;
 
@@ -11,7 +12,7 @@ use super::error::{DiskError, failed};
 use super::index::IndexWrite;
 use super::names::{EPOCHS, METADATA, TRUNCATION, join};
 use super::replica_log::Log;
-use super::text_file;
+use super::{own_point, text_file};
 use crate::disk::{Disk, DiskFile};
 use crate::ids::Offset;
 
@@ -56,6 +57,8 @@ pub(super) struct Running {
     pub(super) end: Offset,
     /// The rolled segments whose index will be on its file.
     sealed: Vec<Offset>,
+    /// What will be in the log's own recovery point, if it is written.
+    own_point: Option<Offset>,
 }
 
 /// Everything that has changed in a log since its last job.
@@ -71,6 +74,7 @@ pub struct SyncJob<D: Disk> {
     names: bool,
     parent: bool,
     removals: Vec<String>,
+    own_point: Option<Offset>,
 }
 
 impl<D: Disk> SyncJob<D> {
@@ -96,16 +100,16 @@ impl<D: Disk> SyncJob<D> {
         if self.parent {
             self.disk.sync_directory("")?;
         }
-        if self.removals.is_empty() {
-            return Ok(());
+        if !self.removals.is_empty() {
+            self.removals.iter().try_for_each(|path| remove_if_there(&self.disk, path))?;
+            // Otherwise any of them could turn up again, long after, next to what has no room for it.
+            self.disk.sync_directory(&self.directory)?;
         }
-        self.removals.iter().try_for_each(|path| remove_if_there(&self.disk, path))?;
-        // Otherwise any of them could turn up again, long after, next to what has no room for it.
-        self.disk.sync_directory(&self.directory)
+        self.own_point.map_or(Ok(()), |point| own_point::write(&self.disk, &self.directory, point))
     }
 }
 
-fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
+pub(super) fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -119,7 +123,7 @@ impl<D: Disk> Log<D> {
         let more = pending.epochs || pending.names || pending.parent;
         let active = self.active();
         // A segment is rolled only when another is made, which is a new name.
-        more || active.dirty || active.index_due || !pending.removals.is_empty()
+        more || active.dirty || active.index_due || !pending.removals.is_empty() || self.owes_recovery_point()
     }
 
     /// What is dirty since the last job; `None` if nothing is, if a job is under way, or if the log has
@@ -149,7 +153,8 @@ impl<D: Disk> Log<D> {
                 sealed.push(segment.base);
             }
         }
-        self.running = Some(Running { number, end: self.log_end(), sealed });
+        let own_point = self.take_own_point();
+        self.running = Some(Running { number, end: self.log_end(), sealed, own_point });
         Some(SyncJob {
             number,
             disk: self.disk.clone(),
@@ -161,6 +166,7 @@ impl<D: Disk> Log<D> {
             names: pending.names,
             parent: pending.parent,
             removals: pending.removals,
+            own_point,
         })
     }
 
@@ -189,16 +195,24 @@ impl<D: Disk> Log<D> {
         // The first job has made all that a start looks for.
         self.established = true;
         self.flushed_end = self.flushed_end.max(running.end);
+        if let Some(point) = running.own_point {
+            self.own_point_written(point)?;
+        }
         Ok(self.flushed_end)
     }
 
     /// The recovery point, to be written to its checkpoint now, after the log start to its own. When both are
     /// durable, say so with [`Log::recovery_point_written`]. One such writing is under way at a time.
     pub fn take_recovery_point(&mut self) -> Offset {
+        self.promise(self.flushed_end)
+    }
+
+    /// Notes that this recovery point may be on the disk from now on, until another one is written.
+    pub(super) fn promise(&mut self, recovery_point: Offset) -> Offset {
         if self.promised != Offset(i64::MAX) {
-            self.promised = self.promised.max(self.flushed_end);
+            self.promised = self.promised.max(recovery_point);
         }
-        self.flushed_end
+        recovery_point
     }
 
     /// The checkpoints on the disk now say this recovery point, and the log start of that time. What a

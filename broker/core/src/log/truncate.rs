@@ -3,7 +3,7 @@
 use super::error::{ChangeError, DiskError, failed};
 use super::names::{TRUNCATION, index_file, join, log_file, time_index_file};
 use super::recovery::remove_segment;
-use super::replica_log::{Log, truncation_text};
+use super::replica_log::{Log, offset_text};
 use super::text_file;
 use crate::disk::{Disk, DiskFile, is_no_descriptor};
 use crate::ids::Offset;
@@ -138,11 +138,12 @@ impl<D: Disk> Log<D> {
 
     /// Takes back what the recovery point and the log start on the disk may say above `offset`.
     fn take_back(&mut self, offset: Offset) -> Result<(), ChangeError> {
+        self.cuts += 1;
         let nothing_above = offset >= self.promised && offset >= self.log_start;
         if nothing_above || self.truncation.is_some_and(|at| at <= offset) {
             return Ok(());
         }
-        let text = truncation_text(offset);
+        let text = offset_text(offset);
         let written = text_file::replace_durably(&self.disk, &self.directory, TRUNCATION, &text);
         // Where there is no descriptor for it nothing was changed.
         written

@@ -219,8 +219,9 @@ impl Fetchers {
     }
 
     /// Whether a shard said this of a replica that it no longer has, which another one follows for. Shards report side
-    /// by side, and a replica is moved between them only after it was taken from this broker, which begins a leader epoch:
-    /// who had it before knows only earlier ones.
+    /// by side, and a replica that was taken from this broker and comes back, to another of them, begins a leader epoch: who
+    /// had it before knows only earlier ones. Where it is handed over from one to the other, the one has said all that it
+    /// has to say before the other has it.
     fn is_outdated(&self, shard: usize, partition: TopicPartition, from: &FollowFrom) -> bool {
         let other = self.pair_of.get(&partition).filter(|pair| pair.shard != shard);
         let epoch = other.and_then(|pair| self.fetchers.get(pair)?.leader_epoch(partition));

@@ -54,6 +54,12 @@ impl ThrottleKeys {
     }
 }
 
+/// How much may be copied between the log directories of a broker, in bytes a second. `fixed` is what its properties file
+/// sets.
+pub fn between_directories(image: &Image, broker: NodeId, fixed: &Settings) -> u64 {
+    rate("replica.alter.log.dirs.io.max.bytes.per.second", image, broker, fixed).unwrap_or(u64::MAX)
+}
+
 /// What a broker's own setting of a key, the cluster's or the properties file's says, if one does.
 pub(super) fn rate(key: &str, image: &Image, broker: NodeId, fixed: &Settings) -> Option<u64> {
     let set = |resource| image.configs.get(&resource)?.get(key).cloned();

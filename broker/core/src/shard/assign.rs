@@ -37,6 +37,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let id = assignment.partition;
         // What was wanted before this is not wanted any more, and must not come after it.
         self.postponed.remove(&id);
+        // It was taken from this broker while it went elsewhere, and is wanted here again.
+        self.remove_frozen(id);
         if !self.replicas.contains_key(&id) && !self.make(&assignment) {
             return;
         }
@@ -107,6 +109,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
 
     fn take_out(&mut self, id: TopicPartition, stray: bool) {
         self.postponed.remove(&id);
+        self.end_copy(id);
         self.take_out_damaged(id, stray);
         self.let_go(id, Fate::of_unwanted(stray));
     }
@@ -194,6 +197,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             self.postponed.insert(assignment.partition, assignment.clone());
             return false;
         }
+        self.orphan_if_copied(assignment);
         match self.is_damaged(&directory, assignment) {
             Ok(false) => {}
             Ok(true) => return false,
@@ -239,7 +243,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.effects.extend(replica.take_woken().into_iter().map(Effect::Wake));
     }
 
-    fn wake_all(&mut self, id: TopicPartition) {
+    pub(super) fn wake_all(&mut self, id: TopicPartition) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let watchers = std::mem::take(&mut replica.watchers);
         self.effects.extend(watchers.into_iter().map(|watcher| Effect::Wake(watcher.token)));

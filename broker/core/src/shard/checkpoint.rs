@@ -36,6 +36,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.flush_page_cache(now, all);
         if due && !self.checkpoint_running {
             self.checkpointed_at = now;
+            self.owe_recovery_points();
             self.begin_checkpoint();
         }
         self.begin_round(now);
@@ -150,15 +151,19 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if !self.is_idle() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a sync is under way"));
         }
-        for replica in self.replicas.values_mut() {
-            replica.log.prepare_close();
-            while let Some(job) = replica.log.take_sync() {
+        self.owe_recovery_points();
+        let futures = self.futures.values_mut().map(|future| &mut future.log);
+        for log in self.replicas.values_mut().map(|replica| &mut replica.log).chain(futures) {
+            log.prepare_close();
+            while let Some(job) = log.take_sync() {
                 let outcome = job.run();
-                replica.log.sync_finished(job.number(), outcome).map_err(io::Error::other)?;
+                log.sync_finished(job.number(), outcome).map_err(io::Error::other)?;
             }
         }
-        let taken_back = self.replicas.values().filter(|replica| replica.log.takes_back());
-        let taken_back: Vec<String> = taken_back.map(|replica| replica.log.directory().to_owned()).collect();
+        let taken_back = self.replicas.values().map(|replica| &replica.log).filter(|log| log.takes_back());
+        // Of a copy, what took back its recovery point may be gone since the last time that was written, and not durably.
+        let taken_back = taken_back.chain(self.futures.values().map(|future| &future.log));
+        let taken_back: Vec<String> = taken_back.map(|log| log.directory().to_owned()).collect();
         self.begin_checkpoint();
         for effect in self.take_effects() {
             if let Effect::Checkpoint(job) = effect {
@@ -166,7 +171,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 self.checkpoint_finished(job.logs(), Ok(()));
             }
         }
-        // A start that found what these took back would not believe the high watermarks that were just written.
+        // A start that found what these took back would not believe the high watermarks that were just written, nor the
+        // recovery points of future logs.
         taken_back.iter().try_for_each(|directory| self.disk.sync_directory(directory))?;
         checkpoints::write_clean_shutdown(&self.disk, epoch.unwrap_or(BrokerEpoch(-1)))
     }

@@ -67,9 +67,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// belongs to the first that is wanted there; one of an earlier topic of that name makes way.
     pub(super) fn is_damaged(&mut self, directory: &str, wanted: &Assignment) -> Result<bool, DiskError> {
         let id = wanted.partition;
-        let Some(at) = self.damaged.iter().position(|damaged| damaged.directory == directory) else {
-            return Ok(false);
-        };
+        // A copy whose original is gone has another name.
+        let has_place = |damaged: &Damaged| damaged.directory == directory || damaged.partition() == Some(id);
+        let Some(at) = self.damaged.iter().position(has_place) else { return Ok(false) };
         if self.damaged[at].topic_id.is_none() {
             self.damaged[at].topic_id = Some(id.topic_id);
             self.effects.push(Effect::Damage { partition: id, what: Damage::Found });
@@ -157,7 +157,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     pub fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
         let Some(replica) = self.replicas.get_mut(&id) else { return Err(self.absent(id)) };
         let machine = replica.machine()?;
-        let is_alone = machine.is_leader() && !machine.has_successor(&self.peers);
+        let has_successor = machine.has_successor(&self.peers) && !planted::is(Bug::KeepLeadingWithRot);
+        let is_alone = machine.is_leader() && !has_successor;
         if is_alone && replica.rot_is_told {
             // Nothing comes of looking again.
             return Ok(());

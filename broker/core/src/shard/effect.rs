@@ -81,6 +81,8 @@ pub enum Effect<D: Disk, T, W> {
 pub enum Damage {
     /// It said not whose it is, and has the place of this partition's.
     Found,
+    /// It was copied from another log directory, and what it was copied from is gone: it may lack the last records.
+    Orphan,
     /// A read found it, and its replica leads no more.
     Read {
         /// The batch that is not what was appended.

@@ -15,7 +15,7 @@ use super::producers::ProducerCount;
 use crate::config::Durability;
 use crate::disk::Disk;
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
-use crate::log::{AppendError, ChangeError, EpochEnd, ReadError};
+use crate::log::{AppendError, ChangeError, EpochEnd, Log, ReadError};
 use crate::planted::{self, Bug};
 use crate::time::Wall;
 
@@ -209,22 +209,18 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if self.has_failed() { Err(DirectoryFailed) } else { Ok(Some(FollowProblem::NoDescriptor)) }
     }
 
-    /// Cuts the log where it parts from the leader's: not above where the leader's epoch ends, nor above where the
-    /// same epoch ends here. The next fetch finds out whether they agree now.
+    /// Cuts the log where it parts from the leader's. The next fetch finds out whether they agree now.
     fn cut(
         &mut self,
         id: TopicPartition,
         leaders: EpochEnd,
     ) -> Result<Option<FollowProblem>, DirectoryFailed> {
         let Some(replica) = self.replicas.get_mut(&id) else { return Ok(None) };
-        let log_end = replica.log.log_end();
-        let ours = replica.log.end_offset_for_epoch(leaders.epoch).map_or(log_end, |ours| ours.end);
-        let target = leaders.end.min(ours);
-        if target >= log_end {
-            return Ok(Some(FollowProblem::Contradiction));
+        match cut_to(&mut replica.log, leaders) {
+            Ok(Some(problem)) => Ok(Some(problem)),
+            Ok(None) => self.changed(id, Ok(())),
+            Err(error) => self.changed(id, Err(error)),
         }
-        let cut = replica.log.truncate_to(target).map(|_| ());
-        self.changed(id, cut)
     }
 
     /// Begins anew where the leader's log starts.
@@ -287,12 +283,27 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     }
 }
 
+/// Cuts a log where it parts from the one it copies: not above where that one's epoch ends, nor above where the same epoch
+/// ends here.
+pub(super) fn cut_to<D: Disk>(
+    log: &mut Log<D>,
+    theirs: EpochEnd,
+) -> Result<Option<FollowProblem>, ChangeError> {
+    let log_end = log.log_end();
+    let ours = log.end_offset_for_epoch(theirs.epoch).map_or(log_end, |ours| ours.end);
+    let target = theirs.end.min(ours);
+    if target >= log_end {
+        return Ok(Some(FollowProblem::Contradiction));
+    }
+    log.truncate_to(target).map(|_| None)
+}
+
 /// Nothing more is to be done about any replica.
 struct DirectoryFailed;
 
 /// Whether these are whole batches with good checksums, of a leadership no later than the one they were asked in: a leader
 /// that was deposed between finding records and reading them may have its successor's in their place.
-fn are_good(mut bytes: &[u8], leader_epoch: LeaderEpoch) -> bool {
+pub(super) fn are_good(mut bytes: &[u8], leader_epoch: LeaderEpoch) -> bool {
     while !bytes.is_empty() {
         let Ok((batch, rest)) = Batch::split(bytes) else { return false };
         if batch.verify_crc().is_err() || batch.header.leader_epoch > leader_epoch.0 {

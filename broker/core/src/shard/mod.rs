@@ -16,6 +16,7 @@ mod damaged;
 mod effect;
 mod fetch;
 mod follow;
+mod future;
 mod lead;
 mod open;
 mod produce;
@@ -26,7 +27,7 @@ mod sync;
 use std::collections::BTreeMap;
 
 use crate::disk::Disk;
-use crate::ids::{NodeId, TopicPartition};
+use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::RottenBatch;
 use crate::log::checkpoints::Offsets;
 use crate::log::commit::GroupCommit;
@@ -38,6 +39,8 @@ use damaged::{Damaged, Kept};
 pub use effect::{CheckpointJob, Damage, Effect, Produced, RemovalJob};
 pub use fetch::{FetchPosition, Located, OffsetFound, OffsetTarget};
 pub use follow::{FollowFrom, FollowProblem, Replicated, ReplicatedPart};
+use future::Future;
+pub use future::{Copied, CopyFrom, CopyPart, Handed};
 pub use open::{Opened, OpenedLog};
 pub use produce::Batch;
 use producers::ProducerCount;
@@ -50,6 +53,8 @@ pub struct Shard<D: Disk, T, W> {
     disk: D,
     peers: Peers,
     replicas: BTreeMap<TopicPartition, Replica<D, T, W>>,
+    /// Logs that are to take the place of their replicas' logs in other directories.
+    futures: BTreeMap<TopicPartition, Future<D>>,
     commit: GroupCommit<TopicPartition>,
     /// Logs that were found and cannot serve.
     damaged: Vec<Damaged>,
@@ -80,6 +85,21 @@ pub struct Shard<D: Disk, T, W> {
     /// How many bytes of batches may still be written.
     room: u64,
     producers: ProducerCount,
+}
+
+/// A log in the directory, for those who look on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogFound {
+    /// Whose it is.
+    pub partition: TopicPartition,
+    /// The length of its batches.
+    pub bytes: u64,
+    /// Where it ends.
+    pub end: Offset,
+    /// Up to where the replica knows that records are committed.
+    pub high_watermark: Offset,
+    /// Whether it is to take the place of the replica's log in another directory (KIP-113).
+    pub is_future: bool,
 }
 
 /// A replica on its way out.
@@ -137,9 +157,29 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.replicas.keys().copied().chain(self.damaged()).chain(kept.filter(nothing_else))
     }
 
-    /// The logs that serve, with the length of their batches.
-    pub fn sizes(&self) -> impl Iterator<Item = (TopicPartition, u64)> + '_ {
-        self.replicas.iter().map(|(id, replica)| (*id, replica.log.size_bytes()))
+    /// The logs that serve.
+    pub fn logs(&self) -> impl Iterator<Item = LogFound> + '_ {
+        self.replicas.iter().map(|(id, replica)| LogFound {
+            partition: *id,
+            bytes: replica.log.size_bytes(),
+            end: replica.log.log_end(),
+            high_watermark: replica
+                .partition
+                .as_ref()
+                .map_or(replica.high_watermark_on_disk, Partition::high_watermark),
+            is_future: false,
+        })
+    }
+
+    /// The logs that are to take the place of logs in other directories.
+    pub fn future_logs(&self) -> impl Iterator<Item = LogFound> + '_ {
+        self.futures.iter().map(|(id, future)| LogFound {
+            partition: *id,
+            bytes: future.log.size_bytes(),
+            end: future.log.log_end(),
+            high_watermark: Offset(0),
+            is_future: true,
+        })
     }
 
     /// How many partitions this broker leads here.

@@ -1,9 +1,11 @@
 //! Opening a directory: every log in it, recovered where the last stop was a crash.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Shard;
 use super::damaged::{Damaged, Kept};
+use super::future::Future;
 use super::producers::ProducerCount;
 use super::replica::Replica;
 use crate::disk::{Disk, NoDescriptor, is_no_descriptor};
@@ -12,7 +14,7 @@ use crate::log::checkpoints::{Checkpoint, Offsets, take_clean_shutdown};
 use crate::log::commit::GroupCommit;
 use crate::log::{
     DiskError, Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, parse_damaged_name,
-    parse_directory_name,
+    parse_directory_name, parse_future_name,
 };
 use crate::partition::Peers;
 use crate::time::Monotonic;
@@ -32,6 +34,8 @@ pub struct Opened<D: Disk, T, W> {
     pub shard: Shard<D, T, W>,
     /// Every log that was found, in order of name.
     pub logs: Vec<OpenedLog>,
+    /// The same of those that are to take the place of logs in other directories; those that are not whole are gone.
+    pub futures: Vec<OpenedLog>,
     /// The epoch of the broker that last stopped in order; none after a crash.
     pub clean: Option<BrokerEpoch>,
 }
@@ -75,6 +79,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let clean = take_clean_shutdown(&disk)?;
         let written = Written::read(&disk)?;
         let mut replicas = BTreeMap::new();
+        let (futures, opened_futures) = open_futures(&disk)?;
         let mut logs = Vec::new();
         let (mut damaged, mut kept) = (Vec::new(), Vec::new());
         let mut producers = ProducerCount::new(now);
@@ -120,6 +125,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             disk,
             peers: Peers { now, ..Peers::default() },
             replicas,
+            futures,
             commit: GroupCommit::new(),
             removing: Vec::new(),
             moved: false,
@@ -139,8 +145,44 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             suspects: BTreeMap::new(),
             kept,
         };
-        Ok(Opened { shard, logs, clean })
+        Ok(Opened { shard, logs, futures: opened_futures, clean })
     }
+}
+
+type Futures<D> = BTreeMap<TopicPartition, Future<D>>;
+
+/// Opens the logs that are to take the place of logs in other directories. One that is not whole is removed: it is a copy.
+fn open_futures<D: Disk>(disk: &D) -> std::io::Result<(Futures<D>, Vec<OpenedLog>)> {
+    let (mut futures, mut found) = (Futures::new(), Vec::new());
+    for directory in disk.list("")? {
+        let Some(partition) = parse_future_name(&directory) else { continue };
+        let result = match Log::open_future(disk.clone(), &directory, &LogConfig::default()) {
+            Ok((log, report)) => {
+                let id = TopicPartition { topic_id: log.topic_id(), partition };
+                match futures.entry(id) {
+                    Entry::Vacant(free) => drop(free.insert(Future::new(log))),
+                    // An earlier one, of which the removal was not durable. If the original is gone the longer one is all
+                    // there is.
+                    Entry::Occupied(mut other) => {
+                        let shorter = if other.get().log.log_end() < log.log_end() {
+                            other.insert(Future::new(log)).log
+                        } else {
+                            log
+                        };
+                        disk.remove(shorter.directory())?;
+                    }
+                }
+                Ok((id, report))
+            }
+            Err(OpenError::Disk(error)) => return Err(named(&directory, &error)),
+            Err(error @ (OpenError::Corrupt { .. } | OpenError::Unfinished { .. })) => {
+                disk.remove(&directory)?;
+                Err(error)
+            }
+        };
+        found.push(OpenedLog { directory, result });
+    }
+    Ok((futures, found))
 }
 
 /// The disk's error, with what was attempted.

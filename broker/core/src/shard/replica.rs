@@ -40,6 +40,8 @@ pub(super) struct Replica<D: Disk, T, W> {
     /// `None` until the metadata says what this replica is: a log found at the start.
     pub(super) partition: Option<Partition<Parked<T>>>,
     pub(super) watchers: Vec<Watcher<W>>,
+    /// Its machine was handed over: it goes on in another directory.
+    pub(super) is_frozen: bool,
     /// The high watermark that was written down when this log was last in use.
     pub(super) high_watermark_on_disk: Offset,
     /// Whether it was said that it follows somebody.
@@ -60,6 +62,7 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             log,
             partition: None,
             watchers: Vec::new(),
+            is_frozen: false,
             high_watermark_on_disk,
             follows: false,
             follows_after_sync: false,

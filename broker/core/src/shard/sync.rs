@@ -17,8 +17,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// that a round covers as much as it can.
     pub fn begin_round(&mut self, now: Monotonic) {
         self.peers.now = self.peers.now.max(now);
-        let replicas = &mut self.replicas;
-        let jobs = self.commit.begin(now, |id| replicas.get_mut(&id)?.log.take_sync());
+        let (replicas, futures) = (&mut self.replicas, &mut self.futures);
+        let jobs = self.commit.begin(now, |id| match replicas.get_mut(&id) {
+            Some(replica) => replica.log.take_sync(),
+            None => futures.get_mut(&id)?.log.take_sync(),
+        });
         if !jobs.is_empty() {
             self.effects.push(Effect::Sync(jobs));
         }
@@ -86,6 +89,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if let Some(leaving) = leaving.filter(|leaving| leaving.replica.log.sync_running()) {
             let _nobody_waits = leaving.replica.log.sync_finished(number, Ok(()));
             return;
+        }
+        if let Some(future) = self.futures.get_mut(&id).filter(|future| future.log.sync_running()) {
+            let finished = future.log.sync_finished(number, Ok(()));
+            return finished.map_or_else(|error| self.fail(&error), |_| ());
         }
         // One that was removed and made again meanwhile is not the log that was synced.
         let awaits = |replica: &&mut Replica<D, T, W>| replica.log.sync_running();

@@ -21,10 +21,10 @@ fn run(model: &mut Model, script: &[Step]) -> Result<(), Crashed> {
 
 /// Runs a script that crashes after `operations`; recovers, perhaps crashing again while it does; then
 /// goes on, and loses all that was not synced, to see that recovery was honest.
-fn crash_once(seed: u64, script: &[Step], operations: u64, kind: CrashKind) -> bool {
+fn crash_once(seed: u64, script: &[Step], operations: u64, kind: CrashKind, is_future: bool) -> bool {
     let mut rng = Rng::new(seed ^ operations);
     let disk = SimDisk::new(rng.fork("disk"));
-    let mut model = Model::new(disk.clone());
+    let mut model = Model::new(disk.clone(), is_future);
     disk.crash_after(operations);
     let crashed = run(&mut model, script).is_err();
     let mut disk = disk.crash(kind);
@@ -45,12 +45,12 @@ fn crash_once(seed: u64, script: &[Step], operations: u64, kind: CrashKind) -> b
 }
 
 /// Every operation of every script, for one kind of crash.
-fn crash_everywhere(kind: CrashKind, seeds: std::ops::Range<u64>) {
+fn crash_everywhere(kind: CrashKind, seeds: std::ops::Range<u64>, is_future: bool) {
     for seed in seeds {
         let script = script(seed);
         let mut operations = 0;
         loop {
-            let crashed = std::panic::catch_unwind(|| crash_once(seed, &script, operations, kind));
+            let crashed = std::panic::catch_unwind(|| crash_once(seed, &script, operations, kind, is_future));
             match crashed {
                 Ok(true) => operations += 1,
                 Ok(false) => break,
@@ -66,15 +66,22 @@ fn crash_everywhere(kind: CrashKind, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn what_was_flushed_survives_a_power_loss_that_takes_all_else() {
-    crash_everywhere(CrashKind::PowerAllLost, 0..3);
+    crash_everywhere(CrashKind::PowerAllLost, 0..3, false);
 }
 
 #[test]
 fn what_was_flushed_survives_a_power_loss_that_keeps_some_and_tears_some() {
-    crash_everywhere(CrashKind::PowerSomeLost, 0..5);
+    crash_everywhere(CrashKind::PowerSomeLost, 0..5, false);
 }
 
 #[test]
 fn what_was_flushed_survives_a_crash_of_the_process() {
-    crash_everywhere(CrashKind::Process, 0..3);
+    crash_everywhere(CrashKind::Process, 0..3, false);
+}
+
+#[test]
+fn a_log_that_keeps_its_own_recovery_point_survives_them_all() {
+    crash_everywhere(CrashKind::PowerAllLost, 10..12, true);
+    crash_everywhere(CrashKind::PowerSomeLost, 10..14, true);
+    crash_everywhere(CrashKind::Process, 10..12, true);
 }

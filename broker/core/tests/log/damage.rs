@@ -9,7 +9,7 @@ use ottla_core::log::{
 use ottla_core::time::Wall;
 use ottla_sim::disk::{CrashKind, SimDisk, SimFile};
 
-use crate::rig::{Batch, DIRECTORY, append, contents, create, disk, epoch, open, sync, topic_id};
+use crate::rig::{Batch, DIRECTORY, append, contents, crashed, create, disk, epoch, open, sync, topic_id};
 
 fn file(disk: &SimDisk, name: &str) -> SimFile {
     disk.open(&format!("{DIRECTORY}/{name}"), OpenMode::Existing).unwrap()
@@ -29,13 +29,7 @@ fn ten(disk: &SimDisk) -> Vec<Bytes> {
 }
 
 fn open_error(disk: &SimDisk, recovery_point: i64) -> OpenError {
-    let start = RecoveryStart {
-        clean_shutdown: false,
-        established: recovery_point > 0,
-        recovery_point: Offset(recovery_point),
-        log_start: Offset(0),
-    };
-    Log::open(disk.clone(), DIRECTORY, &LogConfig::default(), start).unwrap_err()
+    Log::open(disk.clone(), DIRECTORY, &LogConfig::default(), crashed(recovery_point)).unwrap_err()
 }
 
 #[test]
@@ -110,12 +104,7 @@ fn a_proper_shutdown_makes_no_flipped_byte_of_the_last_batch_good() {
         let disk = disk(1);
         let batches = ten(&disk);
         file(&disk, FIRST).write_at(&[batches[9][flipped] ^ 0x40], (9 * bytes + flipped) as u64).unwrap();
-        let start = RecoveryStart {
-            clean_shutdown: true,
-            established: true,
-            recovery_point: Offset(10),
-            log_start: Offset(0),
-        };
+        let start = RecoveryStart { clean_shutdown: true, ..crashed(10) };
         let error = Log::open(disk, DIRECTORY, &LogConfig::default(), start).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "byte {flipped}: {error}");
     }

@@ -10,6 +10,7 @@
 mod committing;
 mod crashing;
 mod damage;
+mod futures;
 mod looking;
 mod model;
 mod producers;

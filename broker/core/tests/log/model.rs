@@ -1,10 +1,10 @@
 //! What a log may hold after a crash, by what was done to it before.
 
 use bytes::Bytes;
-use ottla_core::disk::Disk;
+use ottla_core::disk::{Disk, DiskFile, OpenMode};
 use ottla_core::ids::{Offset, PartitionIndex, TopicName};
 use ottla_core::log::checkpoints::{Checkpoint, Offsets};
-use ottla_core::log::{Log, LogConfig, OpenError, RecoveryStart, SyncJob};
+use ottla_core::log::{Log, LogConfig, OpenError, RecoveryReport, RecoveryStart, SyncJob};
 use ottla_core::time::Wall;
 use ottla_sim::disk::SimDisk;
 use ottla_sim::rng::Rng;
@@ -41,6 +41,8 @@ impl Timeline {
 /// A log, what was done to it, and what it has promised.
 pub(crate) struct Model {
     pub(crate) disk: SimDisk,
+    /// It keeps its own recovery point, and no checkpoint names it.
+    is_future: bool,
     pub(crate) log: Option<Log<SimDisk>>,
     /// Every state that a crash may bring back, the current one last.
     timelines: Vec<Timeline>,
@@ -66,6 +68,8 @@ pub(crate) enum Step {
     SyncBehindAppend,
     /// Takes the job, cuts, then runs the job.
     SyncBehindTruncate,
+    /// Takes the job, begins anew elsewhere, then runs the job.
+    SyncBehindRestart,
     Checkpoint,
     NewEpoch,
     /// Cuts so many batches, and begins a new epoch.
@@ -86,7 +90,8 @@ pub(crate) fn draw_step(rng: &mut Rng) -> Step {
         76..80 => Step::NewEpoch,
         80..90 => Step::Truncate(1 + rng.index(20)),
         90..95 => Step::AdvanceStart,
-        95..97 => Step::Restart,
+        95 => Step::Restart,
+        96 => Step::SyncBehindRestart,
         _ => Step::Reopen,
     }
 }
@@ -104,9 +109,10 @@ fn ok<T, E: std::fmt::Debug>(disk: &SimDisk, result: Result<T, E>) -> Result<T, 
 }
 
 impl Model {
-    pub(crate) fn new(disk: SimDisk) -> Self {
+    pub(crate) fn new(disk: SimDisk, is_future: bool) -> Self {
         Self {
             disk,
+            is_future,
             log: None,
             timelines: vec![Timeline::default()],
             promised: 0,
@@ -118,7 +124,12 @@ impl Model {
     }
 
     pub(crate) fn create(&mut self) -> Result<(), Crashed> {
-        let created = Log::create(self.disk.clone(), DIRECTORY, topic_id(), &config(), Offset(0));
+        let disk = self.disk.clone();
+        let created = if self.is_future {
+            Log::create_future(disk, DIRECTORY, topic_id(), &config())
+        } else {
+            Log::create(disk, DIRECTORY, topic_id(), &config(), Offset(0))
+        };
         self.log = Some(ok(&self.disk, created)?);
         Ok(())
     }
@@ -139,15 +150,25 @@ impl Model {
                 None => Ok(()),
             },
             Step::SyncBehindAppend => {
+                self.log().owe_recovery_point();
                 let job = self.log().take_sync();
                 let end = self.log().log_end().0;
                 self.append(2)?;
                 job.map_or(Ok(()), |job| self.run_to(&job, end))
             }
             Step::SyncBehindTruncate => {
+                self.log().owe_recovery_point();
                 let job = self.log().take_sync();
                 self.truncate(3)?;
                 self.append(2)?;
+                let end = self.log().flushed_end().0;
+                job.map_or(Ok(()), |job| self.run_to(&job, end))
+            }
+            Step::SyncBehindRestart => {
+                self.log().owe_recovery_point();
+                let job = self.log().take_sync();
+                self.restart()?;
+                self.append(1)?;
                 let end = self.log().flushed_end().0;
                 job.map_or(Ok(()), |job| self.run_to(&job, end))
             }
@@ -213,6 +234,10 @@ impl Model {
     }
 
     fn checkpoint(&mut self) -> Result<(), Crashed> {
+        if self.is_future {
+            self.log().owe_recovery_point();
+            return self.step(Step::Sync);
+        }
         if !self.log().is_established() {
             return Ok(());
         }
@@ -268,6 +293,7 @@ impl Model {
 
     fn reopen(&mut self) -> Result<(), Crashed> {
         self.log().prepare_close();
+        self.log().owe_recovery_point();
         if let Some(job) = self.log().take_sync() {
             self.run(&job)?;
         }
@@ -277,13 +303,26 @@ impl Model {
         self.log = None;
         let start =
             RecoveryStart { clean_shutdown: true, established: true, recovery_point: end, log_start: start };
-        let opened = Log::open(self.disk.clone(), DIRECTORY, &config(), start);
+        let opened = self.open(start);
         let (log, report) = ok(&self.disk, opened)?;
         assert_eq!((report.cut_bytes, report.removed_segments), (0, 0));
+        assert_eq!((report.checked_batches, report.recovered_bytes), (0, 0));
         assert_eq!(contents(&log), before, "a proper restart changed the log");
         check_producers(&log);
         self.log = Some(log);
         Ok(())
+    }
+
+    fn open(&self, start: RecoveryStart) -> Result<(Log<SimDisk>, RecoveryReport), OpenError> {
+        let disk = self.disk.clone();
+        if !self.is_future {
+            return Log::open(disk, DIRECTORY, &config(), start);
+        }
+        let believed = own_point(&disk);
+        let opened = Log::open_future(disk, DIRECTORY, &config())?;
+        let end = opened.0.log_end().0;
+        assert!(end >= believed, "its recovery point {believed} was above what was durable: {end}");
+        Ok(opened)
     }
 
     /// Opens the log on what a crash has left, and checks it.
@@ -304,14 +343,14 @@ impl Model {
         let nothing_promised = self.promised == 0;
         if !self.disk.list("").unwrap().contains(&DIRECTORY.to_owned()) {
             assert!(nothing_promised, "the directory is lost");
-            *self = Self::new(self.disk.clone());
+            *self = Self::new(self.disk.clone(), self.is_future);
             return self.create();
         }
-        match Log::open(self.disk.clone(), DIRECTORY, &config(), start) {
+        match self.open(start) {
             Ok((log, _)) => self.log = Some(log),
             Err(_) if self.disk.is_stopped() => return Err(Crashed),
             Err(OpenError::Unfinished { .. }) if nothing_promised => {
-                *self = Self::new(self.disk.clone());
+                *self = Self::new(self.disk.clone(), self.is_future);
                 return self.create();
             }
             Err(error) => panic!("cannot open: {error}, promised {}", self.promised),
@@ -351,6 +390,19 @@ impl Model {
         self.epoch += 1;
         self.restarting = false;
     }
+}
+
+/// The recovery point in the log's own directory that a start believes.
+pub(crate) fn own_point(disk: &SimDisk) -> i64 {
+    let offset = |name: &str| -> Option<i64> {
+        let file = disk.open(&format!("{DIRECTORY}/{name}"), OpenMode::Existing).ok()?;
+        let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
+        file.read_at(&mut bytes, 0).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        // A torn one takes everything back.
+        Some(text.strip_prefix("0\n").and_then(|rest| rest.strip_suffix('\n')?.parse().ok()).unwrap_or(0))
+    };
+    offset("recovery-point").unwrap_or(0).min(offset("truncation-checkpoint").unwrap_or(i64::MAX))
 }
 
 /// Whether `found` is a run of neighbours in `of`.

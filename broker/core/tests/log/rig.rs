@@ -86,19 +86,23 @@ pub(crate) fn create(disk: &SimDisk, config: &LogConfig) -> Log<SimDisk> {
     Log::create(disk.clone(), DIRECTORY, topic_id(), config, Offset(0)).unwrap()
 }
 
+/// What a start knows of a log after a crash: its recovery point, and that it begins at offset 0.
+pub(crate) fn crashed(recovery_point: i64) -> RecoveryStart {
+    RecoveryStart {
+        clean_shutdown: false,
+        established: recovery_point > 0,
+        recovery_point: Offset(recovery_point),
+        log_start: Offset(0),
+    }
+}
+
 /// Opens the log after a crash, with this recovery point.
 pub(crate) fn open(
     disk: &SimDisk,
     config: &LogConfig,
     recovery_point: i64,
 ) -> (Log<SimDisk>, RecoveryReport) {
-    let start = RecoveryStart {
-        clean_shutdown: false,
-        established: recovery_point > 0,
-        recovery_point: Offset(recovery_point),
-        log_start: Offset(0),
-    };
-    Log::open(disk.clone(), DIRECTORY, config, start).unwrap()
+    Log::open(disk.clone(), DIRECTORY, config, crashed(recovery_point)).unwrap()
 }
 
 pub(crate) fn append(log: &mut Log<SimDisk>, batch: Batch) {

@@ -7,7 +7,9 @@ use ottla_core::log::{AppendError, BatchFlaw, Log, LogConfig, ReadError, Recover
 use ottla_core::time::Wall;
 use ottla_sim::disk::SimDisk;
 
-use crate::rig::{Batch, DIRECTORY, append, contents, create, disk, epoch, open, split, sync, topic_id};
+use crate::rig::{
+    Batch, DIRECTORY, append, contents, crashed, create, disk, epoch, open, split, sync, topic_id,
+};
 
 /// Small enough that a few dozen batches make several segments and index entries.
 fn small() -> LogConfig {
@@ -139,12 +141,7 @@ fn a_closed_log_opens_with_nothing_to_recover() {
     let recovery_point = log.take_recovery_point();
     log.recovery_point_written(recovery_point).unwrap();
     drop(log);
-    let start = RecoveryStart {
-        clean_shutdown: true,
-        established: true,
-        recovery_point: Offset(200),
-        log_start: Offset(0),
-    };
+    let start = RecoveryStart { clean_shutdown: true, ..crashed(200) };
     let changes = disk.counts().changes;
     let (log, report) = Log::open(disk.clone(), DIRECTORY, &small(), start).unwrap();
     assert_eq!(report, Default::default());

@@ -2,6 +2,7 @@
 //! disks are the simulator's, time is a number.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod assignments;
 mod bounds;
 mod brokers;
 mod chaos;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may give up")]
 
+mod moves;
+
 use ottla_core::config::Settings;
 use ottla_core::ids::{
     BrokerEpoch, DirectoryId, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch,
@@ -102,11 +104,16 @@ impl World {
 
 /// A broker with two directories, both open, with these logs in the first.
 fn replicas(found: &[TopicPartition]) -> Replicas {
-    let directories =
-        [1, 2].map(|number| LogDirectory { id: directory(number), holds_metadata_log: number == 2 });
-    let mut replicas = Replicas::new(ME, directories.to_vec(), Settings::default());
+    replicas_of(2, found)
+}
+
+/// The same with so many directories.
+fn replicas_of(directories: u8, found: &[TopicPartition]) -> Replicas {
+    let known = (1..=directories)
+        .map(|number| LogDirectory { id: directory(number.into()), holds_metadata_log: number == 2 });
+    let mut replicas = Replicas::new(ME, known.collect(), Settings::default());
     replicas.opened(0, found.iter().copied());
-    replicas.opened(1, []);
+    (1..directories).for_each(|shard| replicas.opened(shard.into(), []));
     replicas
 }
 
@@ -129,9 +136,10 @@ fn seen(order: &Order) -> (usize, TopicPartition, Option<u32>) {
         Order::Assign { shard, assignment } => {
             (*shard, assignment.partition, Some(assignment.config.min_insync_replicas))
         }
-        Order::Remove { shard, partition } | Order::SetAside { shard, partition } => {
-            (*shard, *partition, None)
-        }
+        Order::Remove { shard, partition }
+        | Order::SetAside { shard, partition }
+        | Order::Orphan { shard, partition }
+        | Order::EndCopy { shard, partition } => (*shard, *partition, None),
     }
 }
 

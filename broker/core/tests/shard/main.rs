@@ -7,6 +7,7 @@
 )]
 
 mod consumers;
+mod futures;
 mod producers;
 mod remembering;
 mod repair;

@@ -8,6 +8,7 @@
 mod checks;
 mod client;
 mod client_messages;
+mod directory_changes;
 mod faults;
 mod membership;
 mod nearest;
@@ -43,11 +44,12 @@ use crate::trace::Trace;
 use checks::Checks;
 use client::Client;
 use client_messages::{ClientReply, ClientRequest};
+use directory_changes::DirectoryChanges;
 use node::Node;
 use process::{CallResult, Died, DiskDone, DiskWork, Now, Output, Process};
 use reassignments::Reassignments;
 use replication::Watch;
-use rot::Rot;
+use rot::{Rot, RunningRot, VISITOR};
 use upgrade::Upgrade;
 
 /// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
@@ -100,6 +102,10 @@ enum Event {
     PowerLossAtVote { candidate: NodeId },
     /// Somebody moves replicas.
     Reassign,
+    /// Somebody moves a replica within its node.
+    ChangeDirectory,
+    /// Something rots under its leader, or somebody reads what has.
+    RunningRot,
     /// A node gets another release, or what is new in it is put to use.
     Upgrade,
     /// A node that was to stop while writing did not write: it stops now.
@@ -125,6 +131,8 @@ struct Simulation {
     nemesis: Nemesis,
     /// Who moves replicas, if somebody does.
     reassignments: Option<Reassignments>,
+    /// Who moves them within their nodes, if somebody does.
+    directory_changes: Option<DirectoryChanges>,
     /// Who brings the cluster to a later release, if somebody does.
     upgrade: Option<Upgrade>,
     nodes: BTreeMap<NodeId, Node>,
@@ -134,6 +142,8 @@ struct Simulation {
     watch: Watch,
     /// What has rotted, if something has.
     rot: Option<Rot>,
+    /// What lets logs rot under their leaders, if something does, and reads them.
+    running_rot: Option<RunningRot>,
     /// Numbers the cuts, so that only the last one's end mends the network.
     cuts: u64,
     calm: bool,
@@ -194,9 +204,18 @@ impl Simulation {
         if let Some(reassignments) = &mut reassignments {
             events.at(SimTime::default().plus_millis(reassignments.wait_ms()), Event::Reassign);
         }
+        let mut directory_changes =
+            DirectoryChanges::new(Rng::new(options.seed).fork("changing directories"), &options);
+        if let Some(changes) = &mut directory_changes {
+            events.at(SimTime::default().plus_millis(changes.wait_ms()), Event::ChangeDirectory);
+        }
         let mut upgrade = Upgrade::new(rng.fork("upgrade"), &options);
         if let Some(upgrade) = &mut upgrade {
             events.at(SimTime::default().plus_millis(upgrade.wait_ms()), Event::Upgrade);
+        }
+        let mut running_rot = RunningRot::new(&options);
+        if let Some(running) = &mut running_rot {
+            events.at(SimTime::default().plus_millis(running.wait_ms()), Event::RunningRot);
         }
         events.at(SimTime::default().plus_millis(options.chaos_ms), Event::Calm);
         Self {
@@ -206,12 +225,14 @@ impl Simulation {
             network,
             nemesis,
             reassignments,
+            directory_changes,
             upgrade,
             nodes,
             clients,
             checks: Checks::default(),
             watch: Watch::new(only),
             rot: None,
+            running_rot,
             cuts: 0,
             calm: false,
             done: false,
@@ -301,6 +322,7 @@ impl Simulation {
                 self.trace.line(self.events.now(), format_args!("{to} <- client {client} #{number}"));
                 self.step(to, |process, now| process.client(now, client, number, request))
             }
+            Event::ClientReply { client: VISITOR, number, reply } => self.visitor_is_told(number, reply),
             Event::ClientReply { client, number, reply } => self.client_reply(client, number, reply),
             Event::Strike => self.strike(),
             Event::Separate { one, other, ms } => {
@@ -308,6 +330,11 @@ impl Simulation {
                 Ok(())
             }
             Event::Reassign => self.reassign(),
+            Event::ChangeDirectory => self.change_directory(),
+            Event::RunningRot => {
+                self.running_rot();
+                Ok(())
+            }
             Event::Upgrade => self.upgrade(),
             Event::PowerLossAtVote { candidate } => {
                 self.power_loss_at_vote(candidate);
@@ -359,6 +386,8 @@ impl Simulation {
             | Event::Strike
             | Event::Separate { .. }
             | Event::Reassign
+            | Event::ChangeDirectory
+            | Event::RunningRot
             | Event::Upgrade
             | Event::PowerLossAtVote { .. }
             | Event::CrashNow { .. }

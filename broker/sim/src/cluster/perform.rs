@@ -66,6 +66,7 @@ impl Simulation {
                     }
                 }
                 Output::Client { client, number, reply } => {
+                    let reply = self.refused_if_rotten(node, reply);
                     if let Some(delay) = self.network.send(Peer::Node(node), Peer::Client(client)).first() {
                         let event = Event::ClientReply { client, number, reply: Some(reply) };
                         self.events.after_micros(*delay, event);

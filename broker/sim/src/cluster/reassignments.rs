@@ -95,7 +95,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Counts moves that begin and end, from one picture to the next.
+    /// Writes down how partitions changed from one picture to the next, and counts moves that begin and end.
     pub(super) fn count_moves(&mut self, newer: &Image) {
         let Some(older) = self.checks.committed.newest().filter(|older| older.offset < newer.offset) else {
             return;
@@ -103,6 +103,9 @@ impl Simulation {
         let mut noted = Vec::new();
         for (id, new) in partitions(newer) {
             let Some(old) = older.partition(id.topic_id, id.partition) else { continue };
+            if **old != *new {
+                self.trace.line(self.events.now(), format_args!("at {} {id:?} is {new:?}", newer.offset));
+            }
             match (old.is_moving(), new.is_moving()) {
                 (false, true) => noted.push(Happening::MoveBegun),
                 (true, false) => noted.push(Happening::MoveEnded),
@@ -142,11 +145,13 @@ impl Simulation {
             for (index, partition) in &topic.partitions {
                 let directory = directory_name(&topic.name, *index);
                 for member in &partition.isr {
-                    let node = &self.nodes[member];
-                    let places = node.places_of(partition.directory_of(*member), &directory);
-                    let place = places.iter().find(|place| volume::belongs_to(&node.disk, place, topic.id));
-                    let records = volume::records_of(&node.disk, place.unwrap_or(&places[0]))
-                        .map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?;
+                    let places = self.nodes[member].places_of(partition.directory_of(*member), &directory);
+                    let records = self.as_written(*member, image, |disk| {
+                        let place = places.iter().find(|place| volume::belongs_to(disk, place, topic.id));
+                        volume::records_of(disk, place.unwrap_or(&places[0]))
+                    });
+                    let records =
+                        records.map_err(|problem| Violation::new(Rule::AcknowledgedBatch, problem))?;
                     let id = TopicPartition { topic_id: topic.id, partition: *index };
                     self.checks.reopened(id, &records).map_err(|violation| {
                         Violation::new(violation.rule, format!("on node {member}: {violation}"))

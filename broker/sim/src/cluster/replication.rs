@@ -217,11 +217,7 @@ impl Simulation {
         // The controller is to find out when the broker registers, without a directory or after a crash.
         let chosen = partition.directory_of(node);
         let volume_is_lost = !self.nodes[&node].identity.log_directories.contains(&chosen);
-        if volume_is_lost
-            || self.watch.in_doubt.contains_key(&node)
-            || self.checks.excused().contains(&at)
-            || self.may_be_rotten(node, at, &self.watch.image)
-        {
+        if volume_is_lost || self.watch.in_doubt.contains_key(&node) || self.checks.excused().contains(&at) {
             return Ok(());
         }
         let log = self.batches(node, at, from);
@@ -232,10 +228,11 @@ impl Simulation {
         let Some(topic) = self.watch.image.topics.get(&at.topic_id) else { return Vec::new() };
         let name = directory_name(&topic.name, at.partition);
         let chosen = topic.partitions.get(&at.partition).map(|partition| partition.directory_of(node));
-        let node = &self.nodes[&node];
-        let places = node.places_of(chosen.unwrap_or_default(), &name);
-        let place = places.iter().find(|place| volume::belongs_to(&node.disk, place, at.topic_id));
-        place.map(|place| volume::batches_of(&node.disk, place, from)).unwrap_or_default()
+        let places = self.nodes[&node].places_of(chosen.unwrap_or_default(), &name);
+        self.as_written(node, &self.watch.image, |disk| {
+            let place = places.iter().find(|place| volume::belongs_to(disk, place, at.topic_id));
+            place.map(|place| volume::batches_of(disk, place, from)).unwrap_or_default()
+        })
     }
 }
 

@@ -25,6 +25,7 @@ impl Simulation {
                     self.checks.leaders.leads_partition(partition, epoch, id)?;
                 }
                 Observation::Damaged(directory) => self.damage_is_found(id, &directory)?,
+                Observation::Damage { partition, what } => self.damage_is_told(id, partition, &what)?,
                 Observation::Opened(logs) => self.check_volume(id, &logs)?,
                 Observation::Event(text) => {
                     self.trace.line(self.events.now(), format_args!("{id} says {text}"));
@@ -93,7 +94,9 @@ impl Simulation {
                 return Some(format!("broker {id} is not in service"));
             }
         }
-        let unfinished = self.unfinished_move().or_else(|| self.unrepaired());
+        let unfinished = self.unfinished_move();
+        let unfinished =
+            unfinished.or_else(|| self.unfinished_directory_change()).or_else(|| self.unrepaired());
         if let Some(unfinished) = unfinished.or_else(|| self.unfinished_upgrade()) {
             return Some(unfinished);
         }

@@ -11,4 +11,11 @@ impl SimDisk {
             state.content(inode).flip(position, mask);
         }
     }
+
+    /// Makes durable which names a directory has, as a disk does by itself at any time: no crash takes that back.
+    pub fn write_back_names(&self, path: &str) {
+        let path = self.path(path).into_owned();
+        // Of what is not there nothing can come back.
+        let _may_be_gone = self.lock().names.sync_directory(&path);
+    }
 }

@@ -143,6 +143,20 @@ fn a_name_is_durable_only_after_its_directory_is_synced() {
 }
 
 #[test]
+fn names_that_a_disk_wrote_back_by_itself_are_durable() {
+    let whole = disk();
+    whole.create_directory("logs").unwrap();
+    whole.sync_directory("").unwrap();
+    let logs = whole.within("logs");
+    durable_file(&logs, "a", b"a");
+    logs.remove("a").unwrap();
+    logs.open("b", OpenMode::Create).unwrap();
+    whole.write_back_names("logs");
+    whole.write_back_names("gone");
+    assert_eq!(whole.crash(CrashKind::PowerAllLost).list("logs").unwrap(), ["b"]);
+}
+
+#[test]
 fn a_rename_is_seen_whole_or_not_at_all() {
     let mut outcomes = std::collections::BTreeSet::new();
     for seed in 0..50 {

@@ -134,6 +134,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         }
         ApiKey::OffsetForLeaderEpoch => records::offset_for_leader_epoch(on_broker).await,
         ApiKey::DescribeConfigs => topics::describe_configs(on_broker).await,
+        ApiKey::AlterReplicaLogDirs => topics::alter_log_dirs(on_broker).await,
         ApiKey::DescribeLogDirs => topics::describe_log_dirs(on_broker).await,
         ApiKey::CreatePartitions => topics::create_partitions(on_controller).await,
         ApiKey::IncrementalAlterConfigs => topics::alter_configs(on_controller).await,
@@ -156,6 +157,7 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::BrokerHeartbeat => cluster::heartbeat(on_controller).await,
         ApiKey::InitProducerId => records::init_producer_id(on_broker).await,
         ApiKey::DescribeProducers => records::describe_producers(on_broker).await,
+        ApiKey::AssignReplicasToDirs => cluster::assign_replicas_to_dirs(on_controller).await,
         ApiKey::AllocateProducerIds => cluster::allocate_producer_ids(on_controller).await,
         other => panic!("{other:?} has a row in the table and no case here"),
     }

@@ -21,6 +21,7 @@ use crate::api::authorize::Authorizer;
 use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
 use crate::drive::controller::ControllerHandle;
+use crate::drive::directory_moves::DirectoryMoves;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
@@ -89,6 +90,7 @@ pub(crate) fn node_that_knows(
         images,
         status,
         shards: Shards::none(),
+        directory_moves: DirectoryMoves::new().0,
         controllers: crate::node::no_controllers(),
         producer_ids: ProducerIds::none(),
         controller,

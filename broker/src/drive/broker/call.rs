@@ -1,5 +1,6 @@
 //! The lifecycle's requests as messages to a controller, and the answers back.
 
+mod assignments;
 mod isr;
 
 use std::sync::Arc;
@@ -90,6 +91,7 @@ async fn ask(connection: &Connection, operation: Operation) -> Result<Reply, Cal
         Operation::FetchMetadata(request) => fetch(connection, request).await,
         Operation::FetchMetadataSnapshot(request) => fetch_snapshot(connection, request).await,
         Operation::AlterPartition(request) => isr::alter(connection, request).await,
+        Operation::AssignReplicasToDirs(request) => assignments::assign(connection, request).await,
         Operation::CreateTopics(_)
         | Operation::DeleteTopics(_)
         | Operation::CreatePartitions(_)
@@ -215,6 +217,28 @@ fn check(code: i16, node_id: NodeId, leader: Option<&LeaderHint>) -> Result<(), 
         other => return Err(CallError::RefusedWithCode(other)),
     };
     Err(CallError::Refused(error))
+}
+
+/// What the controller decided about one of several things that it was asked for, or why it has decided nothing.
+type Decision<T> = Result<Result<T, OperationError>, CallError>;
+
+/// What came of each thing that was asked for, in order. An answer that decides nothing is a refusal of all: that makes
+/// the broker pause, and look for another controller if this one does not know enough. If others were decided they must
+/// not wait for these.
+fn settle<T>(decisions: Vec<Decision<T>>) -> Result<Vec<Result<T, OperationError>>, CallError> {
+    if let Some(Err(first)) = decisions.first()
+        && decisions.iter().all(Result::is_err)
+    {
+        return Err(first.clone());
+    }
+    let results = decisions.into_iter().map(|decision| {
+        decision.unwrap_or_else(|undecided| {
+            debug!(error = %undecided, "a part of a request was neither granted nor refused");
+            // The one refusal after which it is asked for again.
+            Err(OperationError::NotController { leader: None })
+        })
+    });
+    Ok(results.collect())
 }
 
 #[cfg(test)]

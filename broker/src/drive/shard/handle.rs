@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,13 +17,14 @@ use ottla_core::replicas::{Order, Routes};
 use ottla_core::replication::Delivery;
 use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{
-    Assignment, Batch, FetchPosition, OffsetFound, OffsetTarget, Produced, ReadsTo, ReplicatedPart,
+    Assignment, Batch, FetchPosition, LogFound, OffsetFound, OffsetTarget, Produced, ReadsTo, ReplicatedPart,
 };
 use ottla_core::time::Monotonic;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+use super::copying::MoveStep;
 use super::pulse::{Pulse, PulseStalls};
 use super::reader::Reader;
 use super::reading::{Allowance, LocateResult, Tries};
@@ -111,8 +112,8 @@ pub(super) type FetchResult = Result<Fetched, PartitionError>;
 pub(crate) struct Contents {
     /// Its file system.
     pub(crate) space: Space,
-    /// The logs that serve, with their lengths in bytes.
-    pub(crate) logs: Vec<(TopicPartition, u64)>,
+    /// The logs in it that serve.
+    pub(crate) logs: Vec<LogFound>,
 }
 
 /// What a shard's thread is asked.
@@ -175,6 +176,10 @@ pub(super) enum Message {
     Assign(Box<Assignment>),
     Remove(TopicPartition),
     SetAside(TopicPartition),
+    /// A replica changes its directory.
+    Move(TopicPartition, MoveStep),
+    /// A read of the directory that no request was made for has failed.
+    DiskFailed(io::Error),
     /// Which brokers may enter an ISR, and how long one may lag that is in it.
     Peers(Arc<BTreeMap<NodeId, BrokerEpoch>>, Duration),
     /// What a leader gave to a replica here.
@@ -191,6 +196,49 @@ pub(super) enum Message {
         epoch: Option<BrokerEpoch>,
         done: oneshot::Sender<()>,
     },
+}
+
+impl Message {
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(
+            self,
+            Self::Assign(_)
+                | Self::Remove(_)
+                | Self::SetAside(_)
+                | Self::Replicate(..)
+                | Self::ProposalAnswered(_)
+        )
+    }
+
+    /// Whether this asks something of a replica, or tells it something: one that is on its way here gets it when it is
+    /// there.
+    pub(super) fn concerns(&self, id: TopicPartition) -> bool {
+        match self {
+            Self::Produce { partition, .. }
+            | Self::FoundRot { partition, .. }
+            | Self::Watch { partition, .. }
+            | Self::ListOffset { partition, .. }
+            | Self::EndOfEpoch { partition, .. }
+            | Self::Producers { partition, .. }
+            | Self::Remove(partition)
+            | Self::SetAside(partition)
+            | Self::Replicate(partition, _)
+            | Self::ProposalAnswered(ProposalAnswer { partition, .. }) => *partition == id,
+            Self::Locate { items, .. } => items.iter().any(|item| item.partition == id),
+            Self::ReadFailed { item, .. } => item.partition == id,
+            Self::Assign(assignment) => assignment.partition == id,
+            Self::Move(partition, step) => *partition == id && step.is_of_replica(),
+            Self::Describe(_)
+            | Self::DiskFailed(_)
+            | Self::Peers(..)
+            | Self::Barrier(_)
+            | Self::Tick
+            | Self::SyncFinished(_)
+            | Self::SyncPostponed(..)
+            | Self::Close { .. } => false,
+        }
+    }
 }
 
 /// For how long each shard has been at one message, as whoever ticks them sees it.
@@ -249,6 +297,19 @@ impl Shards {
         self.routes.borrow().get(&partition).map(|held| held.shard)
     }
 
+    /// Sends to the shard that has a replica; gives back what nobody is there for. The route does not change before it is
+    /// sent: a replica that changes its directory hears of everything, and in order.
+    fn send_to(&self, partition: TopicPartition, message: Message) -> Result<(), Box<Message>> {
+        let routes = self.routes.borrow();
+        match routes.get(&partition) {
+            Some(held) => {
+                self.send(held.shard, message);
+                Ok(())
+            }
+            None => Err(Box::new(message)),
+        }
+    }
+
     /// The settings of a partition's topic, as this broker resolves them; `None` if it has no replica of it.
     pub(crate) fn config(&self, partition: TopicPartition) -> Option<Arc<TopicConfig>> {
         self.routes.borrow().get(&partition)?.config.clone()
@@ -262,12 +323,11 @@ impl Shards {
         acks: AckLevel,
     ) -> oneshot::Receiver<Result<Produced, PartitionError>> {
         let (answer, answered) = oneshot::channel();
-        match self.route(partition) {
-            None => {
-                let _nobody_waits_yet = answer.send(Err(PartitionError::NotLeader));
-            }
-            // A shard that is gone drops `answer`, which the receiver takes for a failed directory.
-            Some(shard) => self.send(shard, Message::Produce { partition, batch, acks, answer }),
+        // A shard that is gone drops `answer`, which the receiver takes for a failed directory.
+        if let Err(message) = self.send_to(partition, Message::Produce { partition, batch, acks, answer })
+            && let Message::Produce { answer, .. } = *message
+        {
+            let _nobody_waits_yet = answer.send(Err(PartitionError::NotLeader));
         }
         answered
     }
@@ -294,12 +354,23 @@ impl Shards {
         epoch: Option<LeaderEpoch>,
         target: OffsetTarget,
     ) -> Result<OffsetFound, PartitionError> {
-        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
-        let doubtful = self.is_doubtful();
+        let (doubtful, route) = (self.is_doubtful(), self.route(partition));
         let (answer, answered) = oneshot::channel();
-        self.send(shard, Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer });
-        let found = answered.await.unwrap_or(Err(PartitionError::Storage))?;
+        let asked = Message::ListOffset { partition, epoch, target, tries: Tries::default(), answer };
+        self.send_to(partition, asked).map_err(|_| PartitionError::NotLeader)?;
+        let found = match answered.await.unwrap_or(Err(PartitionError::Storage)) {
+            // It was on its way to another directory.
+            Err(PartitionError::NotLeader) if route.is_some() && self.route(partition) != route => {
+                return Box::pin(self.list_offset(partition, epoch, target)).await;
+            }
+            found => found?,
+        };
         if doubtful || self.is_doubtful() { found.of_doubtful_leader(target) } else { Ok(found) }
+    }
+
+    /// The paths of the directories, in the order of `log.dirs`.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.pulses.iter().map(|pulse| pulse.directory.as_path())
     }
 
     /// What each directory holds, with its path, in the order of `log.dirs`; none of one that has failed.
@@ -322,10 +393,10 @@ impl Shards {
         current: Option<LeaderEpoch>,
         asked: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, PartitionError> {
-        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
         let doubtful = self.is_doubtful();
         let (answer, answered) = oneshot::channel();
-        self.send(shard, Message::EndOfEpoch { partition, current, asked, answer });
+        let asked = Message::EndOfEpoch { partition, current, asked, answer };
+        self.send_to(partition, asked).map_err(|_| PartitionError::NotLeader)?;
         match answered.await.unwrap_or(Err(PartitionError::Storage)) {
             // It may be the epoch of the leader that took its place.
             Ok(None) if doubtful || self.is_doubtful() => Err(PartitionError::NotLeader),
@@ -338,9 +409,9 @@ impl Shards {
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerInfo>, PartitionError> {
-        let shard = self.route(partition).ok_or(PartitionError::NotLeader)?;
         let (answer, answered) = oneshot::channel();
-        self.send(shard, Message::Producers { partition, answer });
+        let asked = Message::Producers { partition, answer };
+        self.send_to(partition, asked).map_err(|_| PartitionError::NotLeader)?;
         answered.await.unwrap_or(Err(PartitionError::Storage))
     }
 
@@ -350,6 +421,10 @@ impl Shards {
             Order::Assign { shard, assignment } => self.send(shard, Message::Assign(assignment)),
             Order::Remove { shard, partition } => self.send(shard, Message::Remove(partition)),
             Order::SetAside { shard, partition } => self.send(shard, Message::SetAside(partition)),
+            Order::Orphan { shard, partition } => self.orphan(shard, partition, None),
+            Order::EndCopy { shard, partition } => {
+                self.send(shard, Message::Move(partition, MoveStep::EndCopy))
+            }
         }
     }
 
@@ -417,6 +492,11 @@ impl Shards {
         if tokio::time::timeout(CLOSE_MAX, all).await.is_err() {
             tracing::warn!("a disk holds the closing of its log directory back; the next start recovers it");
         }
+    }
+
+    /// Whether a shard's disk hangs for so long that its directory is given up.
+    pub(super) fn is_stuck(&self, shard: usize) -> bool {
+        self.pulses[shard].is_stuck()
     }
 
     pub(super) fn send(&self, shard: usize, message: Message) {

@@ -86,9 +86,10 @@ impl Shards {
         let mut results: Vec<FetchResult> = Vec::with_capacity(items.len());
         results.resize_with(items.len(), || Err(PartitionError::NotLeader));
         let mut by_shard: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, item) in items.iter().enumerate() {
-            if let Some(shard) = self.route(item.partition) {
-                by_shard.entry(shard).or_default().push(place);
+        let routes: Vec<Option<usize>> = items.iter().map(|item| self.route(item.partition)).collect();
+        for (place, route) in routes.iter().enumerate() {
+            if let Some(shard) = route {
+                by_shard.entry(*shard).or_default().push(place);
             }
         }
         let mut allowance = Allowance { bytes: max_bytes, first: true };
@@ -112,6 +113,14 @@ impl Shards {
                     }
                     Err(error) => Err(error),
                 };
+            }
+        }
+        for (place, item) in items.iter().enumerate() {
+            // It was on its way to another directory.
+            let moved = || routes[place].is_some() && self.route(item.partition) != routes[place];
+            if matches!(results[place], Err(PartitionError::NotLeader)) && moved() {
+                let again = Box::pin(self.fetch_as_known(std::slice::from_ref(item), near, max_bytes)).await;
+                again.into_iter().for_each(|result| results[place] = result);
             }
         }
         results

@@ -1,6 +1,6 @@
 //! The thread that owns a shard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use ottla_core::disk::is_no_descriptor;
 use ottla_core::ids::{LeaderEpoch, NodeId, TopicPartition};
 use ottla_core::lifecycle::ProposalAnswer;
-use ottla_core::log::OpenError;
+use ottla_core::log::{OpenError, RecoveryReport};
 use ottla_core::partition::{IsrProposal, PartitionError};
 use ottla_core::replicas::Routes;
 use ottla_core::shard::{Damage, Effect, FollowFrom, OffsetFound, OffsetTarget, Opened, Produced, Shard};
@@ -33,14 +33,20 @@ const MESSAGES_PER_TURN_MAX: usize = 1024;
 /// With less room than this a directory is called full: many a batch does not fit any more.
 const ROOM_MIN: u64 = 1 << 20;
 
-type Answer = oneshot::Sender<Result<Produced, PartitionError>>;
+pub(super) type Answer = oneshot::Sender<Result<Produced, PartitionError>>;
 type RealShard = Shard<RealDisk, Answer, Weak<Notify>>;
 
 /// What a shard's thread tells the broker's driver.
 #[derive(Debug)]
 pub(crate) enum ShardEvent {
     /// The directory is open; these partitions have a log in it, and of some of them it is damaged.
-    Opened { shard: usize, partitions: Vec<TopicPartition>, damaged: BTreeSet<TopicPartition> },
+    Opened {
+        shard: usize,
+        partitions: Vec<TopicPartition>,
+        /// Those that are to take the place of logs in other directories.
+        futures: Vec<TopicPartition>,
+        damaged: BTreeSet<TopicPartition>,
+    },
     /// The damaged logs in it are these now.
     Damaged { shard: usize, damaged: BTreeSet<TopicPartition> },
     /// The directory has failed, at the start or later.
@@ -110,8 +116,19 @@ fn run(
         }
     };
     let (partitions, damaged) = (shard.partitions().collect(), shard.damaged().collect());
-    let _gone = reports.events.send(ShardEvent::Opened { shard: number, partitions, damaged });
-    let mut driver = Driver { number, directory, shard, disk, has_room: true, syncer, reader, reports };
+    let futures = shard.futures().collect();
+    let _gone = reports.events.send(ShardEvent::Opened { shard: number, partitions, futures, damaged });
+    let mut driver = Driver {
+        number,
+        directory,
+        shard,
+        disk,
+        has_room: true,
+        expected: BTreeMap::new(),
+        syncer,
+        reader,
+        reports,
+    };
     driver.measure_room();
     let mut batch = Vec::with_capacity(64);
     let mut closing = None;
@@ -128,6 +145,7 @@ fn run(
             // The controller has been told already; what was written meanwhile is not acknowledged.
             driver.shard.disk_failed(&io::ErrorKind::TimedOut.into());
         }
+        driver.give_up_waiting();
         pulse.rest(SHARD_LANE);
         if closing.is_none() {
             driver.shard.begin_round(clock::monotonic());
@@ -173,6 +191,16 @@ fn report_opened(directory: &Path, opened: Opened<RealDisk, Answer, Weak<Notify>
             }
         }
     }
+    for log in &opened.futures {
+        match &log.result {
+            Ok((_, RecoveryReport { recovered_bytes, cut_bytes, .. })) => {
+                info!(log = %log.directory, recovered_bytes, cut_bytes, "copy of a replica found");
+            }
+            Err(error) => {
+                info!(log = %log.directory, %error, "copy of a replica is not whole, and was removed");
+            }
+        }
+    }
     info!(directory = %directory.display(), logs = opened.logs.len(), clean = opened.clean.is_some(), "log directory opened");
     opened.shard
 }
@@ -186,20 +214,46 @@ fn log_failure(directory: &Path, error: &io::Error) {
     }
 }
 
-struct Driver<'a> {
+pub(super) struct Driver<'a> {
     number: usize,
     directory: &'a Path,
-    shard: RealShard,
+    pub(super) shard: RealShard,
     disk: RealDisk,
     /// Whether there was room for records when it was last measured.
     has_room: bool,
+    /// Replicas on their way here from another directory, and what was asked of them meanwhile.
+    pub(super) expected: BTreeMap<TopicPartition, Vec<Message>>,
     syncer: &'a Syncer,
-    reader: &'a Reader,
+    pub(super) reader: &'a Reader,
     reports: &'a ShardReports,
 }
 
 impl Driver<'_> {
-    fn take(&mut self, message: Message) {
+    /// Takes a message in, or keeps it for a replica that is on its way here.
+    pub(super) fn take(&mut self, message: Message) {
+        let waits = !self.shard.has_failed();
+        let expected = self.expected.iter_mut().find(|(id, _)| waits && message.concerns(**id));
+        match expected {
+            Some((_, kept)) => kept.push(message),
+            None => self.act(message),
+        }
+    }
+
+    /// The replica is here, or will not come: what was kept for it is done, in order.
+    pub(super) fn arrived(&mut self, id: TopicPartition) {
+        let kept = self.expected.remove(&id).unwrap_or_default();
+        kept.into_iter().for_each(|message| self.take(message));
+    }
+
+    /// Nothing comes to a directory that has failed.
+    fn give_up_waiting(&mut self) {
+        if self.shard.has_failed() && !self.expected.is_empty() {
+            let kept = std::mem::take(&mut self.expected).into_values().flatten();
+            kept.for_each(|message| self.act(message));
+        }
+    }
+
+    fn act(&mut self, message: Message) {
         match message {
             Message::Produce { partition, batch, acks, answer } => {
                 self.shard.produce(partition, batch, acks, answer, clock::wall());
@@ -236,6 +290,8 @@ impl Driver<'_> {
             Message::Assign(assignment) => self.shard.assign(*assignment),
             Message::Remove(partition) => self.shard.remove(partition),
             Message::SetAside(partition) => self.shard.set_aside(partition),
+            Message::Move(partition, step) => self.move_step(partition, step),
+            Message::DiskFailed(error) => self.shard.disk_failed(&error),
             Message::Peers(eligible, lag_time_max) => self.shard.set_peers(eligible, lag_time_max),
             Message::Replicate(partition, part) => self.shard.replicate(partition, *part, clock::wall()),
             Message::ProposalAnswered(ProposalAnswer { partition, made, outcome }) => {
@@ -268,7 +324,10 @@ impl Driver<'_> {
         if self.shard.has_failed() {
             return Err(io::ErrorKind::Other.into());
         }
-        Ok(Contents { space: self.disk.space()?, logs: self.shard.sizes().collect() })
+        Ok(Contents {
+            space: self.disk.space()?,
+            logs: self.shard.logs().chain(self.shard.future_logs()).collect(),
+        })
     }
 
     /// Tells the shard how much fits, and whoever reads the log when records begin to be refused.
@@ -401,6 +460,9 @@ impl Driver<'_> {
             }
             Damage::Alone { at } => {
                 error!(%topic_id, partition, segment = %at.segment, position = at.position, "log is damaged: a read found a batch that is not what was written, and no other replica is in sync; readers of that batch fail on its checksum until it is restored from a backup");
+            }
+            Damage::Orphan => {
+                error!(%topic_id, partition, "a replica was changing its log directory, and the one that it was in is gone: its copy may lack the last records, and is copied anew from the partition's leader; if no other replica is left, repair that directory");
             }
             Damage::Replaced { kept_as } => {
                 warn!(%topic_id, partition, %kept_as, "damaged log is kept aside while it is copied anew from the leader");

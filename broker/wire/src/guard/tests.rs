@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::version;
 
-const KEYS: [ApiKey; 29] = [
+const KEYS: [ApiKey; 31] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
     ApiKey::Produce,
@@ -25,7 +25,9 @@ const KEYS: [ApiKey; 29] = [
     ApiKey::DescribeCluster,
     ApiKey::AlterPartitionReassignments,
     ApiKey::ListPartitionReassignments,
+    ApiKey::AlterReplicaLogDirs,
     ApiKey::DescribeLogDirs,
+    ApiKey::AssignReplicasToDirs,
     ApiKey::DescribeQuorum,
     ApiKey::AlterPartition,
     ApiKey::BrokerRegistration,

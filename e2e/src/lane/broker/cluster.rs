@@ -32,6 +32,8 @@ pub struct Node {
     pub id: u32,
     /// Its properties file.
     pub properties: PathBuf,
+    /// Its log directories: `node-<id>` in the story's own directory, and `node-<id>-2` and so on.
+    pub directories: Vec<PathBuf>,
     role: Role,
     controller: String,
     http: String,
@@ -82,8 +84,13 @@ impl Role {
 
 /// Makes and formats a cluster of these roles, with ids from 1; nothing runs yet.
 pub fn format(bench: &Bench, roles: &[Role]) -> Result<Vec<Node>> {
+    format_with_directories(bench, roles, 1)
+}
+
+/// The same with so many log directories on each node.
+pub fn format_with_directories(bench: &Bench, roles: &[Role], directories: u32) -> Result<Vec<Node>> {
     let nodes: Vec<Node> =
-        (1..).zip(roles).map(|(id, role)| make(bench, id, *role)).collect::<Result<Vec<_>>>()?;
+        (1..).zip(roles).map(|(id, role)| make(bench, id, *role, directories)).collect::<Result<Vec<_>>>()?;
     let controllers: Vec<&Node> = nodes.iter().filter(|node| node.role.is_controller()).collect();
     let addresses: Vec<&str> = controllers.iter().map(|node| node.controller.as_str()).collect();
     let uuid = || Ok::<_, anyhow::Error>(bench.ottla(&["storage", "random-uuid"]).read()?.trim().to_owned());
@@ -94,7 +101,7 @@ pub fn format(bench: &Bench, roles: &[Role]) -> Result<Vec<Node>> {
         .join(",");
     let cluster = uuid()?;
     for node in &nodes {
-        let text = properties(bench, node, &addresses.join(","))?;
+        let text = properties(node, &addresses.join(","))?;
         fs::write(&node.properties, text).with_context(|| format!("write {}", node.properties.display()))?;
         let mut words = vec!["storage", "format", "-t", &cluster];
         if node.role.is_controller() {
@@ -108,12 +115,12 @@ pub fn format(bench: &Bench, roles: &[Role]) -> Result<Vec<Node>> {
 /// Makes and formats one more controller for a cluster, which votes only when somebody adds it; it does not run yet.
 pub fn format_another(bench: &Bench, nodes: &[Node], role: Role) -> Result<Node> {
     let id = nodes.iter().map(|node| node.id).max().unwrap_or_default() + 1;
-    let node = make(bench, id, role)?;
+    let node = make(bench, id, role, 1)?;
     let first = nodes.first().context("a cluster has nodes")?;
     let text = fs::read_to_string(&first.properties).context("read the first node's properties")?;
     let known = "controller.quorum.bootstrap.servers=";
     let controllers = text.lines().find_map(|line| line.strip_prefix(known)).context("no controllers")?;
-    let text = properties(bench, &node, controllers)?;
+    let text = properties(&node, controllers)?;
     fs::write(&node.properties, text).with_context(|| format!("write {}", node.properties.display()))?;
     let cluster = meta(bench, first, "cluster.id")?;
     let words = ["storage", "format", "-t", &cluster, "--no-initial-controllers"];
@@ -170,26 +177,33 @@ pub fn bootstrap(nodes: &[Node]) -> String {
     brokers.map(|node| node.server.address()).collect::<Vec<_>>().join(",")
 }
 
-fn make(bench: &Bench, id: u32, role: Role) -> Result<Node> {
+fn make(bench: &Bench, id: u32, role: Role, directories: u32) -> Result<Node> {
     let address = |port: u16| format!("127.0.0.1:{port}");
     let (client, http) = (ports::free()?, ports::free()?);
     let (broker, controller) = (address(client), address(client + 1));
     let name = format!("node-{id}");
     let properties = bench.path(&format!("{name}.properties"));
+    let directory = |number: u32| match number {
+        1 => bench.path(&name),
+        _ => bench.path(&format!("{name}-{number}")),
+    };
+    let directories = (1..=directories).map(directory).collect();
     let reached = if role == Role::Controller { &controller } else { &broker };
     let server = bench.node(&name, &properties, reached);
-    Ok(Node { server, id, properties, role, controller, http: address(http) })
+    Ok(Node { server, id, properties, directories, role, controller, http: address(http) })
 }
 
 /// The example, edited. Each key must be there already: what a reader of the example does not see is not used.
-fn properties(bench: &Bench, node: &Node, controllers: &str) -> Result<String> {
+fn properties(node: &Node, controllers: &str) -> Result<String> {
     let path = repository::root().join("examples/server.properties");
     let mut text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let listeners = node.role.listeners(node.server.address(), &node.controller);
+    let directories: Vec<String> =
+        node.directories.iter().map(|directory| directory.display().to_string()).collect();
     for (key, value) in [
         ("process.roles", node.role.text()),
         ("node.id", &node.id.to_string()),
-        ("log.dirs", &bench.path(&format!("node-{}", node.id)).display().to_string()),
+        ("log.dirs", &directories.join(",")),
         ("controller.quorum.bootstrap.servers", controllers),
         ("listeners", &listeners),
         ("advertised.listeners", &listeners),

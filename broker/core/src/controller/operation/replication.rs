@@ -1,6 +1,6 @@
 //! What is asked about the replicas of partitions that there are.
 
-use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
+use crate::ids::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 use crate::metadata::image::LeaderRecoveryState;
 
 /// A leader asks for another ISR (AlterPartition, key 56: KIP-497, KIP-903).
@@ -45,6 +45,26 @@ pub struct AlteredPartition {
     pub isr: Vec<NodeId>,
     /// Whether its leader has recovered.
     pub recovery: LeaderRecoveryState,
+}
+
+/// A broker says in which of its log directories replicas of its own lie (AssignReplicasToDirs, key 73: KIP-858).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssignReplicasToDirs {
+    /// Who says so.
+    pub node_id: NodeId,
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// Which replicas, and where they lie.
+    pub assignments: Vec<AssignedReplica>,
+}
+
+/// Where a replica of the sender lies. Those of one directory stand together when they are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AssignedReplica {
+    /// In this directory.
+    pub directory: DirectoryId,
+    /// Of which partition.
+    pub partition: TopicPartition,
 }
 
 /// Leaders to be elected (ElectLeaders, key 43: KIP-460).

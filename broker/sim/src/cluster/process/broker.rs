@@ -2,6 +2,7 @@
 
 mod directories;
 mod effects;
+mod moves;
 mod reading;
 mod replication;
 
@@ -21,7 +22,7 @@ use ottla_core::lifecycle::{
 };
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::replicas::Replicas;
+use ottla_core::replicas::{Move, Replicas};
 use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
@@ -78,6 +79,8 @@ pub(crate) struct Broker {
     shards: Vec<Option<SimShard>>,
     replicas: Replicas,
     directory_ids: Vec<DirectoryId>,
+    /// Replicas on their way to another directory.
+    moves: Vec<Move>,
     /// Whether one of the directories has failed.
     lacks_directory: bool,
     fetchers: Fetchers,
@@ -137,6 +140,7 @@ impl Broker {
             shards: opened.shards,
             replicas: opened.replicas,
             directory_ids: identity.log_directories.clone(),
+            moves: Vec::new(),
             lacks_directory: !opened.failed.is_empty(),
             fetchers: Fetchers::new(identity.node_id, fetch_limits(identity)),
             recovery: recovery_budget(now),
@@ -362,7 +366,15 @@ impl Broker {
                 self.open_shards_mut().for_each(|shard| shard.set_peers(Arc::clone(&eligible), LAG_TIME_MAX));
             }
             step.orders.into_iter().for_each(|order| self.order(order));
+            for (partition, directory) in step.misplaced {
+                self.lifecycle.assign_directory(partition, directory);
+            }
             self.lifecycle.published(step.image.offset);
+        }
+        for event in &effects.events {
+            if let LifecycleEvent::AssignmentAccepted { partition, directory } = event {
+                self.assignment_accepted(*partition, *directory);
+            }
         }
         if effects.events.contains(&LifecycleEvent::Unfenced) {
             self.replicas.set_aside_stray().into_iter().for_each(|order| self.order(order));
@@ -373,9 +385,12 @@ impl Broker {
             self.open_shards_mut().for_each(|shard| shard.begin_round(now.monotonic));
         }
         self.fetchers.registered(self.lifecycle.epoch());
-        self.perform(now, outputs)?;
+        if self.state != BrokerState::Stopped {
+            self.copy(now, outputs, observations)?;
+        }
+        self.perform(now, outputs, observations)?;
         while self.fetch_as_follower(now, outputs) {
-            self.perform(now, outputs)?;
+            self.perform(now, outputs, observations)?;
         }
         let working = |shard: &&mut SimShard| !shard.has_failed();
         if self.state == BrokerState::Stopped && self.is_idle() && !self.closed {
@@ -434,7 +449,10 @@ fn counted(event: &LifecycleEvent) -> Option<Happening> {
         LifecycleEvent::Unfenced => Some(Happening::Unfenced),
         LifecycleEvent::Fenced => Some(Happening::Fenced),
         LifecycleEvent::StoppedAlone => Some(Happening::StoppedAlone),
-        LifecycleEvent::Failed { .. } | LifecycleEvent::Stopped => None,
+        LifecycleEvent::Failed { .. }
+        | LifecycleEvent::AssignmentAccepted { .. }
+        | LifecycleEvent::AssignmentRefused { .. }
+        | LifecycleEvent::Stopped => None,
     }
 }
 

@@ -14,6 +14,7 @@ use ottla_core::ids::{DirectoryId, LeaderEpoch, MetadataOffset, NodeId, Offset, 
 use ottla_core::lifecycle::CallError;
 use ottla_core::metadata::image::Image;
 use ottla_core::replication::{FetchNumber, ReplicaFetch, ReplicaReply};
+use ottla_core::shard::Damage;
 use ottla_core::time::{Monotonic, Wall};
 
 use super::client_messages::{ClientReply, ClientRequest};
@@ -75,6 +76,8 @@ pub(crate) enum Observation {
     Opened(Vec<(String, TopicPartition)>),
     /// It found this log's directory damaged.
     Damaged(String),
+    /// What it has found out about the log of a partition while it runs, or done with it.
+    Damage { partition: TopicPartition, what: Damage },
     /// It wrote a line to its log.
     Event(String),
     /// It gave a consumer records up to here.
@@ -176,6 +179,19 @@ impl Process {
     /// The partitions whose logs its broker holds.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.broker.iter().flat_map(Broker::partitions)
+    }
+
+    /// Its replicas that are on their way to another directory.
+    pub(crate) fn moving(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.broker.iter().flat_map(Broker::moving)
+    }
+
+    /// Somebody asks for a replica in another directory.
+    pub(crate) fn relocate(&mut self, now: Now, partition: TopicPartition, to: usize) -> Result<(), Died> {
+        if let Some(broker) = &mut self.broker {
+            broker.relocate(partition, to, &mut self.observations);
+        }
+        self.settle(now)
     }
 
     /// Its replicas that the controller has assigned, as they see themselves.

@@ -5,9 +5,10 @@ use ottla_wire::messages::delete_topics_request::DeleteTopicState;
 use ottla_wire::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla_wire::messages::{
     AddRaftVoterRequest, AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
-    BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeQuorumRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
-    UpdateRaftVoterRequest, alter_partition_request,
+    AssignReplicasToDirsRequest, BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest, RemoveRaftVoterRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest, alter_partition_request,
+    assign_replicas_to_dirs_request,
 };
 use ottla_wire::private::{
     FetchMetadataRequest, FetchMetadataSnapshotRequest, ForwardRequest, RaftMessageRequest,
@@ -86,6 +87,28 @@ pub(super) async fn alter_partition(case: Case<'_>) {
         request,
         |answer| {
             assert!(answer.topics.is_empty());
+            vec![answer.error_code]
+        },
+        |_| vec![CLUSTER_DENIED],
+    )
+    .await;
+}
+
+pub(super) async fn assign_replicas_to_dirs(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let partition = assign_replicas_to_dirs_request::PartitionData::default();
+        let topic = assign_replicas_to_dirs_request::TopicData::default().with_topic_id(asked.id);
+        let directory = assign_replicas_to_dirs_request::DirectoryData::default()
+            .with_topics(vec![topic.with_partitions(vec![partition])]);
+        AssignReplicasToDirsRequest::default()
+            .with_broker_id(BrokerId(1))
+            .with_broker_epoch(5)
+            .with_directories(vec![directory])
+    };
+    case.check(
+        request,
+        |answer| {
+            assert!(answer.directories.is_empty());
             vec![answer.error_code]
         },
         |_| vec![CLUSTER_DENIED],

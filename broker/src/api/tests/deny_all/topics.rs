@@ -1,6 +1,7 @@
 //! Topics, their partitions and their configuration.
 
 use ottla_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use ottla_wire::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use ottla_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_wire::messages::create_topics_request::CreatableTopic;
 use ottla_wire::messages::delete_topics_request::DeleteTopicState;
@@ -12,9 +13,10 @@ use ottla_wire::messages::incremental_alter_configs_request::{AlterConfigsResour
 use ottla_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use ottla_wire::messages::metadata_request::MetadataRequestTopic;
 use ottla_wire::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest,
 };
 use ottla_wire::protocol::StrBytes;
 
@@ -64,6 +66,26 @@ pub(super) async fn create_partitions(case: Case<'_>) {
         request,
         |answer| answer.results.iter().map(|topic| topic.error_code).collect(),
         |_| vec![TOPIC_DENIED],
+    )
+    .await;
+}
+
+pub(super) async fn alter_log_dirs(case: Case<'_>) {
+    let request = |_, asked: &Asked| {
+        let topic = AlterReplicaLogDirTopic::default().with_name(asked.topic()).with_partitions(vec![0, 7]);
+        let to = |path| {
+            let path = StrBytes::from_static_str(path);
+            AlterReplicaLogDir::default().with_path(path).with_topics(vec![topic.clone()])
+        };
+        AlterReplicaLogDirsRequest::default().with_dirs(vec![to("/nowhere"), to("/elsewhere")])
+    };
+    case.check(
+        request,
+        |answer| {
+            let partitions = answer.results.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        },
+        |_| vec![CLUSTER_DENIED; 4],
     )
     .await;
 }

@@ -15,9 +15,8 @@ use ottla_core::metadata::image::LeaderRecoveryState;
 use ottla_wire::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use ottla_wire::messages::alter_partition_response::PartitionData as Answer;
 use ottla_wire::messages::{AlterPartitionRequest, AlterPartitionResponse, BrokerId};
-use tracing::debug;
 
-use super::{check, lost};
+use super::{Decision, check, lost, settle};
 
 /// "Unknown", as the epoch of a member.
 const NO_EPOCH: i64 = -1;
@@ -77,29 +76,11 @@ fn results(
         let answer = answers.get(&asked.partition).ok_or(CallError::Unreachable)?;
         decisions.push(decision(request.node_id, asked.partition, answer));
     }
-    // An answer that decides nothing is a refusal of all: that makes the broker pause, and look for another
-    // controller if this one does not know enough. If others were decided they must not wait for these.
-    if let Some(Err(first)) = decisions.first()
-        && decisions.iter().all(Result::is_err)
-    {
-        return Err(first.clone());
-    }
-    let results = decisions.into_iter().map(|decision| {
-        decision.unwrap_or_else(|undecided| {
-            debug!(error = %undecided, "an ISR was neither changed nor refused");
-            // The one refusal after which a proposal is repeated.
-            Err(OperationError::NotController { leader: None })
-        })
-    });
-    Ok(results.collect())
+    settle(decisions)
 }
 
-/// What the controller decided about one partition, or why it has decided nothing.
-fn decision(
-    sender: NodeId,
-    partition: TopicPartition,
-    answer: &Answer,
-) -> Result<Result<AlteredPartition, OperationError>, CallError> {
+/// What the controller decided about one partition.
+fn decision(sender: NodeId, partition: TopicPartition, answer: &Answer) -> Decision<AlteredPartition> {
     let text = || "the controller says so".to_owned();
     Ok(Err(match answer.error_code {
         0 => return altered(partition, answer).map(Ok),

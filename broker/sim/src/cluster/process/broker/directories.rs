@@ -52,6 +52,7 @@ pub(super) fn open(
         match opened {
             Ok((shard, found)) => {
                 replicas.opened(index, shard.partitions());
+                replicas.found_futures(index, shard.futures());
                 all.extend(found);
                 shards.push(Some(shard));
             }
@@ -132,14 +133,18 @@ impl Broker {
     }
 
     pub(super) fn order(&mut self, order: Order) {
-        let (Order::Assign { shard, .. } | Order::Remove { shard, .. } | Order::SetAside { shard, .. }) =
-            &order;
+        if let Order::EndCopy { partition, .. } = &order {
+            self.moves.retain(|made| made.partition != *partition);
+            self.lifecycle.forget_assignment(*partition);
+        }
         // Nobody is there to take it.
-        let Some(shard) = &mut self.shards[*shard] else { return };
+        let Some(shard) = &mut self.shards[order.shard()] else { return };
         match order {
             Order::Assign { assignment, .. } => shard.assign(*assignment),
             Order::Remove { partition, .. } => shard.remove(partition),
             Order::SetAside { partition, .. } => shard.set_aside(partition),
+            Order::Orphan { partition, .. } => shard.orphan(partition, None),
+            Order::EndCopy { partition, .. } => shard.end_copy(partition),
         }
     }
 

@@ -7,7 +7,7 @@ use ottla_core::log::{SyncJob, SyncNumber};
 use ottla_core::partition::PartitionError;
 use ottla_core::shard::{CheckpointJob, Effect, RemovalJob};
 
-use super::super::{Died, DiskWork, Now, Output};
+use super::super::{Died, DiskWork, Now, Observation, Output};
 use super::{Broker, Producer, SimShard, refused};
 use crate::cluster::client_messages::ClientReply;
 use crate::disk::SimDisk;
@@ -62,10 +62,15 @@ impl Broker {
     }
 
     /// Does what the shards want done.
-    pub(super) fn perform(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Died> {
+    pub(super) fn perform(
+        &mut self,
+        now: Now,
+        outputs: &mut Vec<Output>,
+        observations: &mut Vec<Observation>,
+    ) -> Result<(), Died> {
         for shard in 0..self.shards.len() {
             let effects = self.shards[shard].as_mut().map(SimShard::take_effects).unwrap_or_default();
-            self.perform_of(shard, effects, now, outputs)?;
+            self.perform_of(shard, effects, now, outputs, observations)?;
         }
         Ok(())
     }
@@ -76,6 +81,7 @@ impl Broker {
         effects: Vec<SimEffect>,
         now: Now,
         outputs: &mut Vec<Output>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Died> {
         for effect in effects {
             match effect {
@@ -92,7 +98,8 @@ impl Broker {
                 }
                 Effect::Wake(token) => self.woken(now, token, outputs),
                 Effect::SetAside { .. } => {}
-                Effect::Damage { .. } => {
+                Effect::Damage { partition, what } => {
+                    observations.push(Observation::Damage { partition, what });
                     let damaged = self.open_shards().flat_map(SimShard::damaged).collect();
                     self.lifecycle.damaged(damaged);
                 }

@@ -5,7 +5,7 @@ use ottla_core::ids::{NodeId, Offset, TopicPartition};
 use ottla_core::log::{ReadPlan, find_rot};
 use ottla_core::partition::{PartitionError, ReadFrom, Role};
 use ottla_core::shard::{FetchPosition, OffsetTarget};
-use ottla_wire::batch::Batches;
+use ottla_wire::batch::{Batch, Batches};
 
 use super::super::{Now, Observation};
 use super::{Broker, LISTENER, refused};
@@ -60,7 +60,9 @@ impl Broker {
         }
         match self.read_planned(partition, &located.plan) {
             Ok(records) => {
-                let last = Batches::new(&records).filter_map(Result::ok).last();
+                // What a leader that is alone gives of a rotten batch says nothing, its header included.
+                let sound = |batch: &Batch<'_>| batch.verify_crc().is_ok();
+                let last = Batches::new(&records).filter_map(Result::ok).filter(sound).last();
                 let end = last.map(|batch| Offset(batch.header.next_offset()));
                 observations.extend(end.map(|end| Observation::Gave { partition, end }));
                 ClientReply::Fetched { records, high_watermark, preferred: None }
