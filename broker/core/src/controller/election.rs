@@ -154,7 +154,8 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
     let trusted = |id: &NodeId| replicas.contains(id) && lost.is_none_or(|(loser, _)| loser != *id);
     let isr: Vec<NodeId> = wish.isr.iter().copied().filter(trusted).collect();
     let elr = eligible(partition, replicas, &isr, isr_min, trusted);
-    let last_known_elr = last_known(partition, replicas, lost);
+    let nobody_is_left = isr.is_empty() && elr.is_empty();
+    let last_known_elr = last_known(partition, replicas, lost, nobody_is_left);
 
     let clean = |id: &NodeId| (isr.contains(id) || isr.is_empty() && elr.contains(id)) && can_lead(*id);
     let unclean = match wish.election {
@@ -174,7 +175,7 @@ fn plan(partition: &Partition, rules: ElectionRules, wish: &Wish, can_lead: impl
         return Plan { leader: Some(*leader), isr, elr, last_known_elr: Vec::new(), recovery: wish.recovery };
     }
     let last_leader = match last_known_elr.as_slice() {
-        [only] if isr.is_empty() && elr.is_empty() && can_lead(*only) => Some(*only),
+        [only] if nobody_is_left && can_lead(*only) => Some(*only),
         _ => None,
     };
     let any = || most_likely_complete(partition, &wish.replica_set, lost, &can_lead).filter(|_| unclean);
@@ -228,13 +229,21 @@ fn eligible_beside(mut eligible: Vec<NodeId>, isr: &[NodeId], isr_min: usize) ->
 }
 
 /// The last leader, for when nobody leads. One that lost only the end of its log still has more than the
-/// others, as far as anybody knows; one that lost all of it has nothing, and would take everybody else's with it.
-fn last_known(partition: &Partition, replicas: &[NodeId], lost: Option<(NodeId, Loss)>) -> Vec<NodeId> {
-    let known = match partition.leader {
-        Some(leader) => vec![leader],
-        None => partition.last_known_elr.clone(),
-    };
-    known.into_iter().filter(|id| replicas.contains(id) && lost != Some((*id, Loss::Log))).collect()
+/// others, as far as anybody knows; one that lost all of it has nothing, and would take everybody else's with it. Where no
+/// leader is known, be it lost or moved away, the same holds of the last that was eligible: without it nobody would ever
+/// lead again.
+fn last_known(
+    partition: &Partition,
+    replicas: &[NodeId],
+    lost: Option<(NodeId, Loss)>,
+    nobody_is_left: bool,
+) -> Vec<NodeId> {
+    let remains = |id: &NodeId| replicas.contains(id) && lost != Some((*id, Loss::Log));
+    let last = partition.leader.or_else(|| partition.last_known_elr.first().copied()).filter(remains);
+    let held_everything = |id: &NodeId| partition.isr.contains(id) || partition.elr.contains(id);
+    let last_eligible =
+        || lost.map(|(id, _)| id).filter(|id| nobody_is_left && held_everything(id)).filter(remains);
+    last.or_else(last_eligible).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -410,6 +419,24 @@ mod tests {
         let led = partition(Some(3), &[3], &[2], &[]);
         let both = Wish { lost: Some((NodeId(3), Loss::Log)), ..Wish::without(&led, NodeId(3)) };
         assert_eq!(change(&led, STRICT, both, &[]), becomes(Some(&[]), None, None, NOBODY));
+    }
+
+    #[test]
+    fn the_last_that_was_eligible_leads_in_the_end_where_no_last_leader_is_known() {
+        let idle = partition(None, &[], &[2, 3], &[]);
+        let lost = |partition: &Partition, id, loss| Wish {
+            lost: Some((NodeId(id), loss)),
+            ..Wish::as_is(partition)
+        };
+        let one_left = change(&idle, STRICT, lost(&idle, 2, Loss::Tail), &[]);
+        assert_eq!(one_left, becomes(None, Some(&[3]), None, UNCHANGED), "3 is eligible yet");
+        let idle = partition(None, &[], &[3], &[]);
+        let none_left = change(&idle, STRICT, lost(&idle, 3, Loss::Tail), &[]);
+        assert_eq!(none_left, becomes(None, Some(&[]), Some(&[3]), UNCHANGED));
+        let without_log = change(&idle, STRICT, lost(&idle, 3, Loss::Log), &[]);
+        assert_eq!(without_log, becomes(None, Some(&[]), None, UNCHANGED), "it has nothing");
+        let never_eligible = change(&idle, STRICT, lost(&idle, 2, Loss::Tail), &[]);
+        assert_eq!(never_eligible, None);
     }
 
     #[test]
