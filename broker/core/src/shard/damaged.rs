@@ -155,6 +155,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     /// What whoever read is to hear: it finds the records with another replica. Without an error it gets them as they are,
     /// as it would from Kafka, and finds by their checksum which of them it cannot have.
     pub fn found_rot(&mut self, id: TopicPartition, at: RottenBatch) -> Result<(), PartitionError> {
+        // What a disk that failed gives back is no rot of the log.
+        if self.has_failed() {
+            return Err(PartitionError::Storage);
+        }
         let Some(replica) = self.replicas.get_mut(&id) else { return Err(self.absent(id)) };
         let machine = replica.machine()?;
         let has_successor = machine.has_successor(&self.peers) && !planted::is(Bug::KeepLeadingWithRot);

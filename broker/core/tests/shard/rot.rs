@@ -193,6 +193,40 @@ fn a_header_that_a_lookup_cannot_read_is_looked_at_again_by_the_next_tick() {
 }
 
 #[test]
+fn what_a_disk_that_failed_gives_back_is_no_rot() {
+    let mut rig = leading_rot(&[ME, OTHER]);
+    rig.produce(&["e"], AckLevel::All, 9);
+    rig.begin();
+    rig.disk.set_sync_error_permille(1_000);
+    rig.finish();
+    assert!(rig.shard.has_failed());
+    assert_eq!(rig.shard.found_rot(TOPIC, AT), Err(PartitionError::Storage));
+    rig.effects();
+    assert_eq!((rig.damage.len(), rig.shard.damaged().count()), (0, 0));
+}
+
+#[test]
+fn a_batch_that_seems_to_end_beyond_what_is_committed_is_not_waited_for() {
+    // The lowest byte of the last offset delta.
+    const LAST_OFFSET_DELTA: u64 = 26;
+    let mut rig = leading_rot(&[ME, OTHER]);
+    rot(&rig.disk);
+    flip(&rig.disk, ROTTEN, LAST_OFFSET_DELTA);
+    let from = FetchPosition::at(Offset(1));
+    let read = |rig: &mut Rig| {
+        let located = rig.shard.locate(TOPIC, from, ReadFrom::Leader, 1_000, true);
+        located.map(|located| located.plan.length > 0)
+    };
+    assert_eq!(read(&mut rig), Err(PartitionError::Storage));
+    flip(&rig.disk, ROTTEN, LAST_OFFSET_DELTA);
+    assert_eq!(read(&mut rig), Ok(true));
+    flip(&rig.disk, ROTTEN, LAST_OFFSET_DELTA);
+    rig.shard.tick(Monotonic(6_500));
+    rig.effects();
+    assert_eq!(rig.damage, [(TOPIC, Damage::Read { at: AT })]);
+}
+
+#[test]
 fn a_log_that_makes_way_while_it_is_under_sync_is_touched_by_nobody_before() {
     let mut rig = leading_rot(&[ME, OTHER]);
     rig.produce(&["e"], AckLevel::All, 9);

@@ -3,6 +3,7 @@
 use super::{Segment, Stretch, WalkError};
 use crate::disk::DiskFile;
 use crate::ids::Offset;
+use crate::log::error::BatchFlaw;
 use crate::log::header::Header;
 use crate::log::index::OffsetEntry;
 use crate::log::scan::{NEAR_BYTES, Walk};
@@ -24,6 +25,10 @@ impl<F: DiskFile> Segment<F> {
 
     /// The stretch from `start`, a batch's position, that is to be read: whole batches only, none that ends
     /// beyond `upper`, and no more than `bytes_max`, of which the first batch may be excused.
+    ///
+    /// # Errors
+    /// Also if the first batch ends beyond `upper` and begins before it: both a log and what of it is committed end where a
+    /// batch does, so that its header is not what was written. Whoever reads it would wait for its end for ever.
     pub(in crate::log) fn stretch(
         &self,
         start: u32,
@@ -42,6 +47,9 @@ impl<F: DiskFile> Segment<F> {
         let mut end = from;
         while let Some(header) = step(&mut walk)? {
             let fits = walk.position() <= most || (first_excused && end == start);
+            if header.end > upper && header.base < upper && end == start {
+                return Err(WalkError::Flaw { position: start, flaw: BatchFlaw::Offsets });
+            }
             if header.end > upper || !fits {
                 break;
             }
