@@ -313,7 +313,7 @@ impl Client {
             (doing @ Doing::ListOffsets { .. }, ClientReply::End { in_doubt: true, .. }) => {
                 self.write_down(&doing, Stage::Info, time_ms, checks);
             }
-            (Doing::ListOffsets { partition }, ClientReply::End { offset, in_doubt: false }) => {
+            (Doing::ListOffsets { partition }, ClientReply::End { offset, in_doubt: false, .. }) => {
                 let operation = Operation::ListOffsets { end_exclusive: Some(offset.0) };
                 self.history(partition, Stage::Ok, operation, time_ms, checks);
             }

@@ -42,6 +42,7 @@ pub(crate) enum ClientReply {
         preferred: Option<NodeId>,
     },
     End {
+        partition: TopicPartition,
         offset: Offset,
         /// Whether the broker may have been replaced as the leader, and this be an old end.
         in_doubt: bool,
@@ -71,8 +72,8 @@ impl ClientReply {
             Self::Fetched { records, high_watermark, preferred: None } => {
                 format!("fetched {} bytes of {high_watermark:?}", records.len())
             }
-            Self::End { offset, in_doubt: false } => format!("end {offset}"),
-            Self::End { offset, in_doubt: true } => format!("end {offset}, in doubt"),
+            Self::End { offset, in_doubt: false, .. } => format!("end {offset}"),
+            Self::End { offset, in_doubt: true, .. } => format!("end {offset}, in doubt"),
             Self::Refused { certain, reason } => format!("refused ({certain}): {reason}"),
         }
     }

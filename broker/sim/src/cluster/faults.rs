@@ -428,8 +428,8 @@ impl Simulation {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for id in ids {
             let node = self.nodes.get_mut(&id).expect("nodes do not go");
+            // Who stands still goes on when it would have: what reached it meanwhile waits until then.
             node.mend_disk();
-            node.paused_until = SimTime::default();
             // A stop in order goes on: that is no fault.
             let strikes = self.nodes[&id].planned.is_some_and(|planned| !planned.in_order);
             if strikes && self.nodes[&id].process.is_some() {

@@ -52,9 +52,10 @@ use replication::Watch;
 use rot::{Rot, RunningRot, VISITOR};
 use upgrade::Upgrade;
 
-/// How long the cluster may take to serve everything again once nothing goes wrong any more: a broker's
-/// session (4 s), an election, the replacement of a lost voter, recovery, and slow disks throughout.
-const LIVENESS_MS: u64 = 60_000;
+/// How long the cluster may take to serve everything again once nothing goes wrong any more: what is left of a pause, a
+/// broker's session (4 s), an election, the replacement of a lost voter, recovery (several followers share their leader's
+/// budget), and slow disks throughout.
+const LIVENESS_MS: u64 = 90_000;
 
 /// How long a client waits for a reply.
 const REQUEST_TIMEOUT_MS: u64 = 2_000;
@@ -491,7 +492,9 @@ impl Simulation {
                 let node = &self.nodes[&id];
                 let lacks =
                     node.runs != node.release || node.process.as_ref().is_some_and(Process::lacks_directory);
-                if self.calm && lacks && node.process.is_some() {
+                // Where a machine that lost power has not registered again, the others hold what it lost.
+                let may_go = self.calm && !self.watch.anybody_in_doubt();
+                if may_go && lacks && node.process.is_some() {
                     self.start_again(id);
                 }
                 Ok(())

@@ -2,7 +2,9 @@
 
 use ottla_core::controller::{Operation, Probe, ProbeId, ProbeOutcome};
 use ottla_core::ids::NodeId;
+use ottla_core::metadata::image::Fencing;
 
+use super::client_messages::ClientReply;
 use super::process::{DiskWork, Output};
 use super::{Event, Simulation, upgrade};
 use crate::checkers::Violation;
@@ -67,6 +69,7 @@ impl Simulation {
                 }
                 Output::Client { client, number, reply } => {
                     let reply = self.refused_if_rotten(node, reply);
+                    let reply = self.in_doubt_if_replaced(node, reply);
                     if let Some(delay) = self.network.send(Peer::Node(node), Peer::Client(client)).first() {
                         let event = Event::ClientReply { client, number, reply: Some(reply) };
                         self.events.after_micros(*delay, event);
@@ -79,6 +82,19 @@ impl Simulation {
                 }
             }
         }
+    }
+
+    /// A leader in service that was replaced does not know it before it has the metadata, as in Kafka, whose protocol
+    /// does not wait for it. That it counted as in service until then is what its session promises.
+    fn in_doubt_if_replaced(&self, node: NodeId, reply: ClientReply) -> ClientReply {
+        let ClientReply::End { partition, offset, in_doubt: false } = reply else { return reply };
+        let newest = self.checks.committed.newest();
+        let in_doubt = newest.is_some_and(|newest| {
+            let leader = newest.partition(partition.topic_id, partition.partition).and_then(|led| led.leader);
+            let in_service = newest.brokers.get(&node).is_some_and(|one| one.fencing == Fencing::Unfenced);
+            in_service && leader != Some(node)
+        });
+        ClientReply::End { partition, offset, in_doubt }
     }
 
     /// What a probe of a node finds is decided when it arrives there.

@@ -301,7 +301,8 @@ impl Broker {
                         let in_doubt = self.is_doubtful(now);
                         let told = if in_doubt { Happening::EndInDoubt } else { Happening::EndTold };
                         observations.push(Observation::Happened(told));
-                        ClientReply::End { offset: found.offset.unwrap_or_default(), in_doubt }
+                        let offset = found.offset.unwrap_or_default();
+                        ClientReply::End { partition, offset, in_doubt }
                     }
                     Err(error) => refused(true, &error.to_string()),
                 }

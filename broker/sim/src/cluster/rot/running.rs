@@ -87,10 +87,13 @@ impl Simulation {
 
     /// What was read is what was written, or was found not to be.
     pub(in crate::cluster) fn visitor_is_told(
-        &self,
+        &mut self,
         number: u64,
         reply: Option<ClientReply>,
     ) -> Result<(), Violation> {
+        if let Some(reply) = &reply {
+            self.trace.line(self.events.now(), format_args!("visitor #{number} {}", reply.name()));
+        }
         let last = self.running_rot.as_ref().filter(|running| running.visits == number);
         let Some((partition, from)) = last.and_then(|running| running.asked) else { return Ok(()) };
         let Some(ClientReply::Fetched { records, .. }) = reply else { return Ok(()) };
