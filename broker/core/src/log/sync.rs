@@ -30,6 +30,8 @@ pub(super) struct Pending<F> {
     pub(super) epochs: bool,
     /// Names in the log's directory.
     pub(super) names: bool,
+    /// The same, of which only the next job has to see: none is made for it.
+    pub(super) names_meanwhile: bool,
     /// The name of the log's directory.
     pub(super) parent: bool,
     /// Files no longer needed.
@@ -43,6 +45,7 @@ impl<F> Default for Pending<F> {
             metadata: None,
             epochs: false,
             names: false,
+            names_meanwhile: false,
             parent: false,
             removals: Vec::new(),
         }
@@ -163,7 +166,7 @@ impl<D: Disk> Log<D> {
             index_writes,
             epochs: pending.epochs.then(|| self.epochs.render()),
             metadata: pending.metadata,
-            names: pending.names,
+            names: pending.names || pending.names_meanwhile,
             parent: pending.parent,
             removals: pending.removals,
             own_point,
@@ -228,6 +231,8 @@ impl<D: Disk> Log<D> {
             remove_if_there(&self.disk, &path)
                 .map_err(failed("remove", &path))
                 .map_err(|error| self.fail(error))?;
+            // A loss of power that brings it back has a start believe no recovery point.
+            self.pending.names_meanwhile = true;
         }
         Ok(())
     }

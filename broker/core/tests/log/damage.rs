@@ -111,6 +111,22 @@ fn a_proper_shutdown_makes_no_flipped_byte_of_the_last_batch_good() {
 }
 
 #[test]
+fn the_sync_after_a_recovery_point_makes_durable_that_rot_is_not_taken_for_a_torn_end_any_more() {
+    let disk = disk(1);
+    let mut log = create(&disk, &LogConfig::default());
+    append(&mut log, Batch::at(0));
+    sync(&mut log);
+    let recovery_point = log.take_recovery_point();
+    log.recovery_point_written(recovery_point).unwrap();
+    assert!(!log.needs_sync(), "none is made for it");
+    append(&mut log, Batch::at(1));
+    sync(&mut log);
+    let disk = disk.crash(CrashKind::PowerAllLost);
+    file(&disk, FIRST).write_at(&[0xff], 30).unwrap();
+    assert!(matches!(open_error(&disk, 1), OpenError::Corrupt { .. }));
+}
+
+#[test]
 fn a_missing_index_or_epoch_file_is_made_again() {
     let disk = disk(1);
     let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 200, ..LogConfig::default() };
