@@ -307,10 +307,10 @@ impl Simulation {
         node.life += 1;
         node.disk = node.disk.crash(kind);
         node.paused_until = SimTime::default();
-        let life = node.life;
+        let (life, is_broker) = (node.life, node.identity.is_broker);
         self.events.at(now.plus_millis(down_ms), Event::Start { node: id, life });
         self.watch.touch(id);
-        if kind != CrashKind::Process && !self.options.synced {
+        if kind != CrashKind::Process && !self.options.synced && is_broker {
             self.watch.lost_power(id, self.checks.committed.newest());
         }
     }

@@ -225,6 +225,14 @@ impl Node {
         first.into_iter().chain(others).map(|(_, place)| in_place(place, log)).collect()
     }
 
+    /// The same, without a directory that was missing when the process started: of what lies there it knows nothing.
+    pub(crate) fn places_in_use(&self, chosen: DirectoryId, log: &str) -> Vec<String> {
+        let mut places = self.places_of(chosen, log);
+        let missing = in_place(SECOND_DIRECTORY, log);
+        places.retain(|place| !self.lacks_second || *place != missing);
+        places
+    }
+
     /// Whether this process has no fault of its disk to blame.
     pub(crate) fn disk_was_good(&self) -> bool {
         let counts = self.disk.counts();

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_core::ids::{BrokerEpoch, NodeId, Offset, TopicPartition};
+use ottla_core::ids::{BrokerEpoch, DirectoryId, NodeId, Offset, TopicPartition};
 use ottla_core::log::directory_name;
 use ottla_core::metadata::image::{Image, Partition};
 
+use super::node::Node;
 use super::process::ReplicaView;
 use super::reassignments::partitions;
 use super::{Simulation, volume};
@@ -177,7 +178,8 @@ impl Simulation {
         let Some(registered) = image.partition(partition.topic_id, partition.partition) else {
             return Ok(());
         };
-        let log = self.batches(id, partition, from);
+        // It speaks of the log that it has, which may not be where the controller believes it to be.
+        let log = self.batches(id, partition, from, Node::places_in_use);
         let committed = self.watch.replication.end(partition);
         let checked = self.watch.replication.high_watermark(partition, id, from, high_watermark, &log);
         self.watch.heed(checked)?;
@@ -220,15 +222,21 @@ impl Simulation {
         if volume_is_lost || self.watch.in_doubt.contains_key(&node) || self.checks.excused().contains(&at) {
             return Ok(());
         }
-        let log = self.batches(node, at, from);
+        let log = self.batches(node, at, from, Node::places_of);
         self.watch.heed(self.watch.replication.holds(at, (node, member), from, &log))
     }
 
-    fn batches(&self, node: NodeId, at: TopicPartition, from: Offset) -> Vec<BatchId> {
+    fn batches(
+        &self,
+        node: NodeId,
+        at: TopicPartition,
+        from: Offset,
+        places: impl Fn(&Node, DirectoryId, &str) -> Vec<String>,
+    ) -> Vec<BatchId> {
         let Some(topic) = self.watch.image.topics.get(&at.topic_id) else { return Vec::new() };
         let name = directory_name(&topic.name, at.partition);
         let chosen = topic.partitions.get(&at.partition).map(|partition| partition.directory_of(node));
-        let places = self.nodes[&node].places_of(chosen.unwrap_or_default(), &name);
+        let places = places(&self.nodes[&node], chosen.unwrap_or_default(), &name);
         self.as_written(node, &self.watch.image, |disk| {
             let place = places.iter().find(|place| volume::belongs_to(disk, place, at.topic_id));
             place.map(|place| volume::batches_of(disk, place, from)).unwrap_or_default()
