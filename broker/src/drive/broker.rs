@@ -304,10 +304,10 @@ impl Driver {
                 self.copiers.begin_again(&made, copier);
                 let _ended = answer.send(());
             }
-            MoveEvent::Back { partition, from, to, copier, answer } => {
+            MoveEvent::Back { partition, from, to, copier, waits, answer } => {
                 self.copiers.stop_later(partition, copier);
                 if let Some((order, relocated)) = self.replicas.moved_back(partition, from, to) {
-                    self.shards.expect(from, partition);
+                    self.shards.expect(from, partition, waits);
                     self.routes.send_replace(self.replicas.routes().clone());
                     self.shards.order(order);
                     self.lifecycle.forget_assignment(partition);
@@ -324,9 +324,9 @@ impl Driver {
                     let _gone = answer.send(is_known);
                 }
             }
-            // One that was ended, and perhaps begun anew since.
-            MoveEvent::CaughtUp { answer, .. } if answer.is_closed() => {}
-            MoveEvent::CaughtUp { partition, to, answer } => {
+            // Nobody would go over.
+            MoveEvent::CaughtUp { partition, copier, .. } if !self.copiers.runs(partition, copier) => {}
+            MoveEvent::CaughtUp { partition, to, answer, .. } => {
                 let next = match self.replicas.caught_up(partition, to) {
                     CaughtUp::End => {
                         let relocated = self.replicas.give_up(partition, to);
@@ -338,7 +338,7 @@ impl Driver {
                         Next::GoOn
                     }
                     CaughtUp::Switch => {
-                        self.shards.expect(to, partition);
+                        self.shards.expect(to, partition, false);
                         self.routes.send_replace(self.replicas.routes().clone());
                         Next::Switch
                     }

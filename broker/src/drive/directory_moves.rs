@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// So often a controller is waited for in silence.
 const WAITS_TOLD: u32 = 200;
 
+/// Why a copy ends whose directory is given up.
+const OTHER_FAILED: &str = "its other log directory has failed";
+
 /// A file that is gone once is looked for so often: it may have been cut in between.
 const TRIES_MAX: u32 = 5;
 
@@ -74,7 +77,7 @@ impl DirectoryMoves {
 #[derive(Debug)]
 pub(super) enum MoveEvent {
     /// The copy has everything.
-    CaughtUp { partition: TopicPartition, to: usize, answer: oneshot::Sender<Next> },
+    CaughtUp { partition: TopicPartition, to: usize, copier: CopierNumber, answer: oneshot::Sender<Next> },
     /// There is no future log for it: there was no descriptor, or its place was not free.
     Missing { made: Move, copier: CopierNumber, answer: oneshot::Sender<()> },
     /// It cannot be made.
@@ -85,6 +88,8 @@ pub(super) enum MoveEvent {
         from: usize,
         to: usize,
         copier: CopierNumber,
+        /// Whether the controller has to know of it before it serves: nobody knows how long that takes.
+        waits: bool,
         answer: oneshot::Sender<()>,
     },
     /// Whether the controller knows that it is there again. No answer if it is not.
@@ -151,9 +156,14 @@ impl Copiers {
         self.running.insert(id, (number, task));
     }
 
+    /// Whether a task was not ended. What one said before it was may come after.
+    pub(super) fn runs(&self, partition: TopicPartition, copier: CopierNumber) -> bool {
+        self.running.get(&partition).is_some_and(|(number, _)| *number == copier)
+    }
+
     /// Makes the future log that a task misses, unless the task was ended.
     pub(super) fn begin_again(&self, made: &Move, copier: CopierNumber) {
-        if self.running.get(&made.partition).is_some_and(|(number, _)| *number == copier) {
+        if self.runs(made.partition, copier) {
             self.shards.begin_copy(made);
         }
     }
@@ -313,7 +323,8 @@ impl Copier {
     /// Asks the driver what is next.
     async fn next(&self) -> Result<Next, Failed> {
         let Move { partition, to, .. } = self.made;
-        self.ask(|answer| MoveEvent::CaughtUp { partition, to, answer }).await
+        let copier = self.number;
+        self.ask(|answer| MoveEvent::CaughtUp { partition, to, copier, answer }).await
     }
 
     /// Copies until the copy has everything, at the set pace and until it may be adopted, unless its replica is `frozen`.
@@ -324,8 +335,7 @@ impl Copier {
         loop {
             turn.take().await?;
             let copied = self.shards.copied(to, partition, given.take()).await;
-            let copied =
-                copied.map_err(|_| Failed::Unusable("its other log directory has failed".to_owned()))?;
+            let copied = copied.map_err(|_| Failed::Unusable(OTHER_FAILED.to_owned()))?;
             let Some(goes_on) = copied else {
                 if frozen {
                     return Err(Failed::Unusable("its copy is gone".to_owned()));
@@ -366,12 +376,13 @@ impl Copier {
             if has_all(&part) && goes_on.problem.is_none() {
                 if frozen {
                     // It says where the log begins.
-                    let _heard = self.shards.copied(to, partition, Some((goes_on.offset, part))).await;
-                    return Ok(());
+                    let heard = self.shards.copied(to, partition, Some((goes_on.offset, part))).await;
+                    return heard.map(drop).map_err(|_| Failed::Unusable(OTHER_FAILED.to_owned()));
                 }
                 if goes_on.is_ready {
                     return Ok(());
                 }
+                turn.end();
                 tokio::time::sleep(IDLE).await;
             }
             if let Copied::Records { bytes, .. } = &part
@@ -420,14 +431,20 @@ impl Copier {
         let Move { partition, from, to, topic, .. } = &self.made;
         let (id, from, to, copier) = (*partition, *from, *to, self.number);
         let partition = id.partition.0;
-        let back = self.ask(|answer| MoveEvent::Back { partition: id, from, to, copier, answer }).await;
+        let waits = may_be_in_place;
+        let back =
+            self.ask(|answer| MoveEvent::Back { partition: id, from, to, copier, waits, answer }).await;
         if back.is_err() {
             warn!(%topic, partition, "replica was gone before it could go back to its log directory");
             self.shards.orphan(from, id, Some(handed));
             return self.shards.orphan(to, id, None);
         }
-        let is_known = !may_be_in_place || self.until_known(id, from).await;
-        if is_known && self.shards.take_back(from, id, handed).await {
+        if waits && !self.until_known(id, from).await {
+            warn!(%topic, partition, "replica was taken away before it could go back to its log directory");
+            self.shards.orphan(from, id, Some(handed));
+            return self.shards.orphan(to, id, None);
+        }
+        if self.shards.take_back(from, id, handed).await {
             warn!(%topic, partition, "replica could not go to its other log directory, and is where it was");
             // What waits there is refused, and asked again.
             self.shards.forget(to, id);

@@ -117,13 +117,17 @@ impl Replicas {
         let registered = self.image.partition(partition.topic_id, partition.partition);
         let is_believed = registered
             .is_some_and(|registered| registered.directory_of(self.me) == self.directories[shard].id);
-        let is_stopped = true;
-        if !is_told && !is_believed {
-            return Relocated { is_stopped, ended: Some(shard), ..Relocated::default() };
+        let mut relocated = Relocated { is_stopped: true, ..Relocated::default() };
+        if is_told || is_believed {
+            self.abandoned.entry(partition).or_default().insert(shard);
+        } else {
+            relocated.ended = Some(shard);
         }
-        self.abandoned.entry(partition).or_default().insert(shard);
-        let own = self.held.get(&partition).map(|held| self.directories[held.shard].id);
-        Relocated { is_stopped, assign: own, ..Relocated::default() }
+        // Also of an earlier copy the controller may yet believe that it is the replica.
+        if self.abandoned.contains_key(&partition) {
+            relocated.assign = self.held.get(&partition).map(|held| self.directories[held.shard].id);
+        }
+        relocated
     }
 
     /// The controller knows that a replica is in that directory: copies elsewhere that nobody wants may go.

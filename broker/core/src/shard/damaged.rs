@@ -70,6 +70,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         // A copy whose original is gone has another name.
         let has_place = |damaged: &Damaged| damaged.directory == directory || damaged.partition() == Some(id);
         let Some(at) = self.damaged.iter().position(has_place) else { return Ok(false) };
+        if self.removing.iter().any(|leaving| leaving.replica.log.directory() == self.damaged[at].directory) {
+            // It is under sync, and must not lose its directory to that.
+            self.postponed.insert(id, wanted.clone());
+            return Ok(true);
+        }
         if self.damaged[at].topic_id.is_none() {
             self.damaged[at].topic_id = Some(id.topic_id);
             self.effects.push(Effect::Damage { partition: id, what: Damage::Found });

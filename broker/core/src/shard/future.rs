@@ -444,16 +444,18 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     pub fn orphan(&mut self, id: TopicPartition, handed: Option<Box<Handed<T>>>) {
         let released = handed.map(|mut handed| handed.machine.fail());
         self.answer(released.unwrap_or_default());
-        let Some(future) = self.futures.get(&id) else { return };
-        let Some(topic) = future.topic.clone() else { return };
+        let Some(topic) = self.futures.get(&id).and_then(|future| future.topic.clone()) else { return };
+        let Some(Future { log, .. }) = self.futures.remove(&id) else { return };
         self.damaged.push(Damaged {
-            directory: future.log.directory().to_owned(),
+            directory: log.directory().to_owned(),
             name: (topic, id.partition),
             topic_id: Some(id.topic_id),
-            recovery_point: future.log.flushed_end(),
-            log_start: future.log.log_start(),
+            recovery_point: log.flushed_end(),
+            log_start: log.log_start(),
         });
-        self.futures.remove(&id);
+        // Nobody moves it while it is under sync.
+        self.removing.push(Leaving { id, replica: Replica::new(log, Offset(0)), fate: Fate::LeftInPlace });
+        self.remove_idle();
         self.effects.push(Effect::Damage { partition: id, what: Damage::Orphan });
     }
 

@@ -71,6 +71,18 @@ fn a_change_of_mind_ends_the_copy_and_tells_the_controller_what_it_believed_too_
 }
 
 #[test]
+fn another_change_of_mind_does_not_forget_what_the_controller_is_to_be_told() {
+    let (mut replicas, _) = settled_of(3);
+    replicas.relocate(id(ID, 0), 1).unwrap();
+    assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Assign(directory(2)));
+    let back = Relocated { is_stopped: true, assign: Some(directory(1)), ..Relocated::default() };
+    assert_eq!(replicas.relocate(id(ID, 0), 0), Ok(back));
+    assert_eq!(replicas.relocate(id(ID, 0), 2), Ok(Relocated::default()));
+    let again = Relocated { is_stopped: true, ended: Some(2), assign: Some(directory(1)), orphaned: None };
+    assert_eq!(replicas.relocate(id(ID, 0), 0), Ok(again), "the second directory may yet be believed in");
+}
+
+#[test]
 fn a_copy_that_cannot_be_made_is_given_up_once() {
     let (mut replicas, _) = settled();
     replicas.relocate(id(ID, 0), 1).unwrap();

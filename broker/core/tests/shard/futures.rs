@@ -389,6 +389,23 @@ fn a_copy_whose_original_is_gone_never_leads_and_is_copied_anew() {
 }
 
 #[test]
+fn a_copy_that_becomes_an_orphan_while_it_is_under_sync_is_moved_by_nobody_before() {
+    let mut pair = Pair::new();
+    pair.catch_up();
+    pair.to.shard.tick(Monotonic(6_000));
+    pair.to.begin();
+    assert_eq!(pair.to.jobs.len(), 1, "its recovery point is due");
+    pair.to.shard.orphan(TOPIC, None);
+    pair.to.shard.assign(rig::replicated(TOPIC, OTHER, &[OTHER], 2));
+    pair.to.effects();
+    assert_eq!(pair.to.damage, [(TOPIC, Damage::Orphan)]);
+    pair.to.finish();
+    pair.to.effects();
+    assert!(!pair.to.shard.has_failed());
+    assert!(matches!(&pair.to.damage[1..], [(TOPIC, Damage::Replaced { .. })]), "{:?}", pair.to.damage);
+}
+
+#[test]
 fn producers_that_wait_in_a_replica_that_is_lost_hear_of_it() {
     let mut pair = Pair::new();
     pair.catch_up();

@@ -33,6 +33,22 @@ pub(in crate::drive) struct NotAdopted {
     pub(in crate::drive) may_be_in_place: bool,
 }
 
+/// A replica on its way to a directory.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// Whether nobody knows how long: then clients do not wait.
+    is_long: bool,
+    /// What was asked of it meanwhile.
+    pub(super) kept: Vec<Message>,
+}
+
+impl Expected {
+    /// Whether a message is to wait for the replica.
+    pub(super) fn keeps(&self, message: &Message) -> bool {
+        !self.is_long || !message.is_asked()
+    }
+}
+
 /// One step on the way.
 #[derive(Debug)]
 pub(super) enum MoveStep {
@@ -51,8 +67,9 @@ pub(super) enum MoveStep {
     Cuts(oneshot::Sender<Option<u64>>),
     /// What the copied log had for the copy here.
     Copied { given: Option<(Offset, Copied)>, answer: oneshot::Sender<Option<CopyFrom>> },
-    /// What is asked of it waits here from now on, until it has been adopted or is an orphan.
-    Expect,
+    /// What is asked of it waits here from now on, until it has been adopted or is an orphan; or only what the metadata says
+    /// of it, where nobody knows how long that takes.
+    Expect { is_long: bool },
     /// To freeze it, since it goes to another directory.
     HandOver(oneshot::Sender<Option<Box<HandedOver>>>),
     /// To make the copy here the replica.
@@ -75,7 +92,7 @@ impl MoveStep {
             Self::BeginCopy(..)
             | Self::EndCopy
             | Self::Copied { .. }
-            | Self::Expect
+            | Self::Expect { .. }
             | Self::Adopt { .. }
             | Self::TakeBack { .. }
             | Self::RemoveFrozen
@@ -108,9 +125,9 @@ impl Driver<'_> {
                     let _gone = answer.send(goes_on);
                 }
             }
-            MoveStep::Expect => {
+            MoveStep::Expect { is_long } => {
                 self.shard.expect(id);
-                self.expected.entry(id).or_default();
+                self.expected.entry(id).or_default().is_long = is_long;
             }
             MoveStep::HandOver(answer) => {
                 if let Err(Some(handed)) = answer.send(self.shard.hand_over(id)) {
@@ -135,7 +152,7 @@ impl Driver<'_> {
             }
             MoveStep::RemoveFrozen => self.shard.remove_frozen(id),
             MoveStep::Forget => {
-                let kept = self.expected.remove(&id).unwrap_or_default();
+                let kept = self.expected.remove(&id).unwrap_or_default().kept;
                 // What the metadata says of it is said where it is.
                 kept.into_iter().filter(Message::is_asked).for_each(|message| self.take(message));
             }
@@ -234,9 +251,10 @@ impl Shards {
         Ok(Copied::Records { bytes, log_start })
     }
 
-    /// What is asked of a replica waits in that directory from now on. Say so before the routes do.
-    pub(in crate::drive) fn expect(&self, to: usize, partition: TopicPartition) {
-        self.step(to, partition, MoveStep::Expect);
+    /// What is asked of a replica waits in that directory from now on; where that may be long, clients are refused meanwhile.
+    /// Say so before the routes do.
+    pub(in crate::drive) fn expect(&self, to: usize, partition: TopicPartition, is_long: bool) {
+        self.step(to, partition, MoveStep::Expect { is_long });
     }
 
     /// Has a replica frozen and handed over; `None` if it does not serve, or if its disk hangs.

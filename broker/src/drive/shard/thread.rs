@@ -16,6 +16,7 @@ use ottla_core::shard::{Damage, Effect, FollowFrom, OffsetFound, OffsetTarget, O
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use super::copying::Expected;
 use super::handle::{Contents, FetchItem, Message, Near, ReadBy};
 use super::pulse::{Pulse, SHARD_LANE};
 use super::reader::Reader;
@@ -222,7 +223,7 @@ pub(super) struct Driver<'a> {
     /// Whether there was room for records when it was last measured.
     has_room: bool,
     /// Replicas on their way here from another directory, and what was asked of them meanwhile.
-    pub(super) expected: BTreeMap<TopicPartition, Vec<Message>>,
+    pub(super) expected: BTreeMap<TopicPartition, Expected>,
     syncer: &'a Syncer,
     pub(super) reader: &'a Reader,
     reports: &'a ShardReports,
@@ -232,23 +233,25 @@ impl Driver<'_> {
     /// Takes a message in, or keeps it for a replica that is on its way here.
     pub(super) fn take(&mut self, message: Message) {
         let waits = !self.shard.has_failed();
-        let expected = self.expected.iter_mut().find(|(id, _)| waits && message.concerns(**id));
-        match expected {
-            Some((_, kept)) => kept.push(message),
+        let keeps = |(id, expected): &(&TopicPartition, &mut Expected)| {
+            waits && message.concerns(**id) && expected.keeps(&message)
+        };
+        match self.expected.iter_mut().find(keeps) {
+            Some((_, expected)) => expected.kept.push(message),
             None => self.act(message),
         }
     }
 
     /// The replica is here, or will not come: what was kept for it is done, in order.
     pub(super) fn arrived(&mut self, id: TopicPartition) {
-        let kept = self.expected.remove(&id).unwrap_or_default();
+        let kept = self.expected.remove(&id).unwrap_or_default().kept;
         kept.into_iter().for_each(|message| self.take(message));
     }
 
     /// Nothing comes to a directory that has failed.
     fn give_up_waiting(&mut self) {
         if self.shard.has_failed() && !self.expected.is_empty() {
-            let kept = std::mem::take(&mut self.expected).into_values().flatten();
+            let kept = std::mem::take(&mut self.expected).into_values().flat_map(|expected| expected.kept);
             kept.for_each(|message| self.act(message));
         }
     }
