@@ -15,7 +15,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Does `injection` (as strace's manual calls it, `error=EIO` or `delay_enter=µs`) to these calls of a process, only to those
-/// that name `path` if one is given, from when this returns until what it returns is dropped.
+/// that name `path` if one is given, from when this returns until what it returns is dropped. A process may have ended over
+/// it by then.
 pub fn inject(
     process: u32,
     calls: &str,
@@ -36,12 +37,24 @@ pub fn inject(
     let mut tracer = Attached::new("strace", "strace".into(), words, directory.join("strace.out"));
     tracer.spawn()?;
     wait_until(&format!("strace is attached to process {process}"), LIMIT, INTERVAL, || {
-        if let Err(error) = tracer.check_alive() {
-            return Answer::Never(format!("{error:#}"));
+        // Whom it traces it outlives by little.
+        let alive = tracer.check_alive();
+        if has_ended(process) {
+            return Answer::Yes;
         }
-        Answer::from(ensure_traced(process))
+        match alive {
+            Ok(()) => Answer::from(ensure_traced(process)),
+            Err(error) => Answer::Never(format!("{error:#}")),
+        }
     })?;
     Ok(tracer)
+}
+
+/// Whether a process is gone, or waits for its parent to notice.
+fn has_ended(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_none_or(|state| state.trim_start().starts_with('Z'))
 }
 
 /// Fails unless every thread of a process is traced.
