@@ -2,6 +2,8 @@
 //!
 //! Both are configured alike, by the same keys. A series formats them once; each run begins with a copy of that.
 
+mod product;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -10,80 +12,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::product::{CLIENT_PORT, CONTROLLER_LISTENER, CONTROLLER_PORT, directory_id};
+pub use self::product::{Controllers, Heap, Product};
 use super::catalogue::{Storage, Time};
 use super::clock::Clock;
 use super::disk::Disk;
 use super::network;
 use crate::attached::Attached;
 use crate::command::{Answer, kill, program, wait_until};
-use crate::kafka::{self, Kafka};
 use crate::kcat::{Kcat, Partition};
 use crate::lane::broker;
 use crate::wire;
 
 /// The ids of the brokers.
 pub const NODES: [u32; 3] = [1, 2, 3];
-/// The ids of the controllers, where they are nodes of their own.
-const CONTROLLERS: [u32; 3] = [4, 5, 6];
 /// All that a node may have.
 pub const IDS: [u32; 6] = [1, 2, 3, 4, 5, 6];
 /// The topic of a run.
 pub const TOPIC: &str = "faults";
-const CLIENT_PORT: u16 = 9092;
-const CONTROLLER_PORT: u16 = 9093;
-const CONTROLLER_LISTENER: &str = "CONTROLLER";
-const HTTP_PORT: u16 = 8090;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long nodes may take to be in service: three JVMs on one core of a busy machine take more than a minute.
 const START_LIMIT: Duration = Duration::from_secs(180);
-
-/// What is run.
-#[derive(Debug, Clone)]
-pub enum Product {
-    /// The binary of a build of ours.
-    Ottla(PathBuf),
-    /// Apache Kafka as released.
-    Kafka(Kafka, Heap),
-}
-
-/// Which nodes decide about metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Controllers {
-    /// The brokers.
-    Combined,
-    /// Three nodes of their own.
-    Apart,
-}
-
-impl Controllers {
-    fn ids(self) -> [u32; 3] {
-        match self {
-            Self::Combined => NODES,
-            Self::Apart => CONTROLLERS,
-        }
-    }
-
-    fn nodes(self) -> BTreeSet<u32> {
-        NODES.into_iter().chain(self.ids()).collect()
-    }
-
-    fn roles_of(self, id: u32) -> &'static str {
-        match (self, NODES.contains(&id)) {
-            (Self::Combined, _) => "broker,controller",
-            (Self::Apart, true) => "broker",
-            (Self::Apart, false) => "controller",
-        }
-    }
-}
-
-/// How much memory Kafka's brokers may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heap {
-    /// As upstream's scripts set it.
-    Upstream,
-    /// As little as it takes, where nobody measures.
-    Small,
-}
 
 /// A formatted directory for each node, to be copied.
 #[derive(Debug)]
@@ -109,78 +58,6 @@ struct Node {
     disk: Disk,
     clock: Option<Clock>,
     runs: bool,
-}
-
-impl Product {
-    /// For tables.
-    pub fn name(&self) -> Result<String> {
-        Ok(match self {
-            Self::Ottla(_) => "Ottla".to_owned(),
-            Self::Kafka(..) => format!("Apache Kafka {}", kafka::version()?),
-        })
-    }
-
-    fn properties(&self, controllers: Controllers, id: u32, data: &Path) -> String {
-        let address = network::address(id);
-        let voters: Vec<String> =
-            controllers.ids().map(|id| format!("{}:{CONTROLLER_PORT}", network::address(id))).to_vec();
-        let listeners = [
-            NODES.contains(&id).then(|| format!("PLAINTEXT://{address}:{CLIENT_PORT}")),
-            controllers
-                .ids()
-                .contains(&id)
-                .then(|| format!("{CONTROLLER_LISTENER}://{address}:{CONTROLLER_PORT}")),
-        ];
-        let listeners = listeners.into_iter().flatten().collect::<Vec<_>>().join(",");
-        let roles = controllers.roles_of(id);
-        let own = match self {
-            Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
-            Self::Kafka(..) => {
-                "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
-                               group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
-                               initial.broker.registration.timeout.ms=180000\n"
-                    .to_owned()
-            }
-        };
-        format!(
-            "process.roles={roles}\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
-             advertised.listeners={listeners}\ncontroller.listener.names={CONTROLLER_LISTENER}\n\
-             controller.quorum.bootstrap.servers={}\ndefault.replication.factor=3\n{own}",
-            data.display(),
-            voters.join(",")
-        )
-    }
-
-    fn program(&self, properties: &Path) -> (PathBuf, Vec<OsString>) {
-        match self {
-            Self::Ottla(binary) => (binary.clone(), vec!["server".into(), properties.into()]),
-            Self::Kafka(kafka, heap) => {
-                let mut words = match heap {
-                    Heap::Upstream => kafka.server_words(),
-                    Heap::Small => kafka.small_server_words(),
-                };
-                words.push(properties.into());
-                ("java".into(), words)
-            }
-        }
-    }
-
-    fn format(&self, controllers: Controllers, id: u32, properties: &Path) -> Result<()> {
-        // Any ids will do; each series is a cluster of its own.
-        const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
-        let voter =
-            |id: u32| format!("{id}@{}:{CONTROLLER_PORT}:{}", network::address(id), directory_id_text(id));
-        let voters = controllers.ids().map(voter).join(",");
-        let mut words = vec!["format", "-t", CLUSTER];
-        if controllers.ids().contains(&id) {
-            words.extend(["--initial-controllers", &voters]);
-        }
-        let tool = match self {
-            Self::Ottla(binary) => program(binary).arg("storage"),
-            Self::Kafka(kafka, _) => kafka.tool("kafka.tools.StorageTool"),
-        };
-        tool.args(words).arg("-c").arg(properties).read().map(drop)
-    }
 }
 
 impl Template {
@@ -527,20 +404,6 @@ impl Cluster {
     }
 }
 
-/// The id of a node's directory, as Kafka writes it: base64 for the web, without padding.
-fn directory_id_text(id: u32) -> String {
-    format!("B{id}AAAAAAAAAAAAAAAAAAAA")
-}
-
-/// The same as bytes, for a node with one digit.
-fn directory_id(id: u32) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // `B` is 1 and `0` is 52, in six bits each.
-    let [.., high, low] = ((1 << 10) | ((52 + id) << 4)).to_be_bytes();
-    bytes[..2].copy_from_slice(&[high, low]);
-    bytes
-}
-
 /// Where a node's clients reach it.
 #[must_use]
 pub fn address(id: u32) -> String {
@@ -549,16 +412,4 @@ pub fn address(id: u32) -> String {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_of_a_directory_is_the_same_as_text_and_as_bytes() {
-        // As `base64 -d` reads `B1AAAAAAAAAAAAAAAAAAAA==`.
-        assert_eq!(directory_id_text(1), "B1AAAAAAAAAAAAAAAAAAAA");
-        assert_eq!(directory_id(1), [7, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    }
 }

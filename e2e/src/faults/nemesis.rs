@@ -95,11 +95,15 @@ fn kill_all(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
     Ok(format!("all are killed and start again as {order}"))
 }
 
+/// All nodes, another one first each time.
+fn some_order(chance: &mut Chance) -> Result<Vec<u32>> {
+    let first = chance.one_of(&NODES).context("there are nodes")?;
+    Ok([first].into_iter().chain(Cluster::others(first)).collect())
+}
+
 /// Starts all nodes, in some order and not at once.
 fn spawn_all(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
-    let first = chance.one_of(&NODES).context("there are nodes")?;
-    let mut order = vec![first];
-    order.extend(Cluster::others(first));
+    let order = some_order(chance)?;
     for id in &order {
         thread::sleep(chance.millis(0..1_500));
         cluster.spawn(*id)?;
@@ -219,6 +223,14 @@ fn lose_power(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
     Ok(format!("all lose power and start again as {order}"))
 }
 
+/// Kills the active controller and starts it again.
+fn restart_controller(cluster: &mut Cluster) -> Result<String> {
+    let controller = cluster.controller()?;
+    cluster.kill(controller)?;
+    cluster.spawn(controller)?;
+    Ok(format!("controller {controller} dies"))
+}
+
 /// Takes a replica from each partition and gives it back in front of the others, so that it is to lead in the end.
 fn reassign(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
     let mut told = Vec::new();
@@ -231,10 +243,7 @@ fn reassign(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
         }
         cluster.reassign(partition, &others)?;
         if fatal == u64::from(partition) {
-            let controller = cluster.controller()?;
-            cluster.kill(controller)?;
-            cluster.spawn(controller)?;
-            told.push(format!("controller {controller} dies"));
+            told.push(restart_controller(cluster)?);
         }
         cluster.wait_for_replicas(partition, &others, STEP_LIMIT)?;
         cluster.wait_until_deleted(moved, partition, STEP_LIMIT)?;
@@ -249,18 +258,13 @@ fn reassign(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
 
 /// Takes each node from the metadata quorum and gives it back, so that two of three decide meanwhile.
 fn change_voters(cluster: &mut Cluster, chance: &mut Chance) -> Result<String> {
-    let first = chance.one_of(&NODES).context("there are nodes")?;
-    let mut order = vec![first];
-    order.extend(Cluster::others(first));
+    let order = some_order(chance)?;
     let fatal = chance.below(2 * u64::try_from(NODES.len())?);
     let mut told = Vec::new();
     for (step, id) in (0_u64..).zip(order) {
         cluster.remove_voter(id, STEP_LIMIT)?;
         if fatal == step {
-            let controller = cluster.controller()?;
-            cluster.kill(controller)?;
-            cluster.spawn(controller)?;
-            told.push(format!("controller {controller} dies"));
+            told.push(restart_controller(cluster)?);
         }
         thread::sleep(chance.millis(0..1_500));
         cluster.add_voter(id, STEP_LIMIT)?;

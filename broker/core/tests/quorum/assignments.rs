@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 
 use ottla_core::controller::operation::{
-    AssignReplicasToDirs, AssignedReplica, CreateTopics, DeleteTopics, Heartbeat, NewTopic, RegisterBroker,
+    AssignReplicasToDirs, AssignedReplica, CreateTopics, DeleteTopics, NewTopic, RegisterBroker,
     TopicReference,
 };
 use ottla_core::controller::{Operation, OperationError, Reply};
 use ottla_core::ids::{
-    BrokerEpoch, DirectoryId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex, TopicId,
-    TopicPartition,
+    BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
 };
 use ottla_core::lifecycle::{Lifecycle, LifecycleConfig};
 use ottla_core::metadata::image::Partition;
 use ottla_sim::disk::CrashKind;
 use uuid::Uuid;
 
-use crate::rig::{Cluster, address, create, directory, registration};
+use crate::rig::{Cluster, address, create, directory, heartbeat_with, registration};
 
 /// It has directories 1 and 2.
 const BROKER: NodeId = NodeId(5);
@@ -82,16 +81,10 @@ impl Disks {
 
     /// A broker is in service, and these of its directories have failed.
     fn beat(&mut self, broker: NodeId, offline: &[u128]) {
-        let heartbeat = Heartbeat {
-            node_id: broker,
-            epoch: self.epochs[&broker],
-            metadata_offset: MetadataOffset(u64::MAX >> 2),
-            want_fence: false,
-            want_shutdown: false,
-            offline_directories: offline.iter().copied().map(directory).collect(),
-            damaged_logs: Vec::new(),
-        };
-        self.cluster.call(self.active, Operation::Heartbeat(heartbeat)).unwrap();
+        let heartbeat = heartbeat_with(broker, self.epochs[&broker], |beat| {
+            beat.offline_directories = offline.iter().copied().map(directory).collect();
+        });
+        self.cluster.call(self.active, heartbeat).unwrap();
     }
 
     /// What comes of what the broker says.

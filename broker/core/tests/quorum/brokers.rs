@@ -1,6 +1,6 @@
 //! Brokers toward the active controller.
 
-use ottla_core::controller::operation::{Heartbeat, RegisterBroker, RegisteredBroker};
+use ottla_core::controller::operation::{RegisterBroker, RegisteredBroker};
 use ottla_core::controller::{Operation, OperationError, Reply};
 use ottla_core::ids::{
     BrokerEpoch, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex,
@@ -11,7 +11,7 @@ use ottla_core::time::Monotonic;
 use ottla_sim::disk::CrashKind;
 use uuid::Uuid;
 
-use crate::rig::{Cluster, address, create, directory, heartbeat, registration};
+use crate::rig::{Cluster, address, create, directory, heartbeat, heartbeat_with, registration};
 
 fn partition(cluster: &Cluster, active: NodeId) -> Partition {
     let topic = cluster.image(active).topics.values().next().unwrap();
@@ -160,16 +160,10 @@ fn a_broker_is_unfenced_only_after_it_applied_its_own_registration() {
     let Ok(Reply::RegisterBroker(registered)) = cluster.call(active, request) else { panic!("refused") };
     let epoch = registered.epoch;
     let mut beat = |offset: i64| {
-        let heartbeat = Heartbeat {
-            node_id: NodeId(5),
-            epoch,
-            metadata_offset: MetadataOffset(u64::try_from(offset).unwrap()),
-            want_fence: false,
-            want_shutdown: false,
-            offline_directories: Vec::new(),
-            damaged_logs: Vec::new(),
-        };
-        match cluster.call(active, Operation::Heartbeat(heartbeat)) {
+        let heartbeat = heartbeat_with(NodeId(5), epoch, |beat| {
+            beat.metadata_offset = MetadataOffset(u64::try_from(offset).unwrap());
+        });
+        match cluster.call(active, heartbeat) {
             Ok(Reply::Heartbeat(reply)) => (reply.caught_up, reply.fenced),
             other => panic!("{other:?}"),
         }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::controller::operation::{Heartbeat, RegisterBroker};
+use ottla_core::controller::operation::RegisterBroker;
 use ottla_core::controller::{Operation, Reply};
-use ottla_core::ids::{BrokerEpoch, DirectoryId, MetadataOffset, NodeId, TopicName};
+use ottla_core::ids::{BrokerEpoch, DirectoryId, NodeId, TopicName};
 use ottla_core::metadata::image::Partition;
 
-use crate::rig::{Cluster, create, directory, registration};
+use crate::rig::{Cluster, create, directory, heartbeat_with, registration};
 
 const BROKER: NodeId = NodeId(5);
 
@@ -40,16 +40,10 @@ impl Disks {
     }
 
     fn beat(&mut self, offline: &[u128]) {
-        let heartbeat = Heartbeat {
-            node_id: BROKER,
-            epoch: self.epoch,
-            metadata_offset: MetadataOffset(u64::MAX >> 2),
-            want_fence: false,
-            want_shutdown: false,
-            offline_directories: offline.iter().copied().map(directory).collect(),
-            damaged_logs: Vec::new(),
-        };
-        self.cluster.call(self.active, Operation::Heartbeat(heartbeat)).unwrap();
+        let heartbeat = heartbeat_with(BROKER, self.epoch, |beat| {
+            beat.offline_directories = offline.iter().copied().map(directory).collect();
+        });
+        self.cluster.call(self.active, heartbeat).unwrap();
     }
 
     fn create(&mut self, name: &str, id: u128, partitions: i32) {

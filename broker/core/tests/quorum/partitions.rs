@@ -9,13 +9,12 @@ use ottla_core::controller::operation::{
 };
 use ottla_core::controller::{Operation, OperationError, Reply};
 use ottla_core::ids::{
-    BrokerEpoch, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex, TopicId, TopicName,
-    TopicPartition,
+    BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
 };
 use ottla_core::metadata::image::{ConfigResource, LeaderRecoveryState, Partition};
 use uuid::Uuid;
 
-use crate::rig::{Cluster, directory, registration};
+use crate::rig::{Cluster, directory, heartbeat_with, registration};
 
 const CONTROLLER: NodeId = NodeId(0);
 
@@ -113,17 +112,7 @@ impl Story {
     /// A broker says what it wants.
     pub(crate) fn beat(&mut self, id: i32, want: impl FnOnce(&mut Heartbeat)) {
         let id = NodeId(id);
-        let mut heartbeat = Heartbeat {
-            node_id: id,
-            epoch: self.epochs[&id],
-            metadata_offset: MetadataOffset(u64::MAX >> 2),
-            want_fence: false,
-            want_shutdown: false,
-            offline_directories: Vec::new(),
-            damaged_logs: Vec::new(),
-        };
-        want(&mut heartbeat);
-        self.call(Operation::Heartbeat(heartbeat)).unwrap();
+        self.call(heartbeat_with(id, self.epochs[&id], want)).unwrap();
     }
 
     /// A broker is fenced.

@@ -463,7 +463,16 @@ pub(crate) fn registration(broker: NodeId, incarnation: u128) -> RegisterBroker 
 }
 
 pub(crate) fn heartbeat(broker: NodeId, epoch: BrokerEpoch) -> Operation {
-    Operation::Heartbeat(Heartbeat {
+    heartbeat_with(broker, epoch, |_| ())
+}
+
+/// The heartbeat of a broker in service that knows all metadata, but for what `change` says.
+pub(crate) fn heartbeat_with(
+    broker: NodeId,
+    epoch: BrokerEpoch,
+    change: impl FnOnce(&mut Heartbeat),
+) -> Operation {
+    let mut heartbeat = Heartbeat {
         node_id: broker,
         epoch,
         metadata_offset: MetadataOffset(u64::MAX >> 2),
@@ -471,7 +480,9 @@ pub(crate) fn heartbeat(broker: NodeId, epoch: BrokerEpoch) -> Operation {
         want_shutdown: false,
         offline_directories: Vec::new(),
         damaged_logs: Vec::new(),
-    })
+    };
+    change(&mut heartbeat);
+    Operation::Heartbeat(heartbeat)
 }
 
 pub(crate) fn create(name: &str, id: u128, partitions: i32) -> Operation {
