@@ -90,15 +90,15 @@ impl Simulation {
         let (leader, target) = candidates.swap_remove(rng.index(candidates.len()));
         let drawn = rng.index(target.batches.len());
         let flip = Flip::draw(rng, &target.batches[drawn].bytes);
-        // A `truncation-checkpoint` that a loss of power brings back has a start believe no recovery point, and take rot for
-        // a torn tail: known, and not done (decision 0044).
-        self.nodes[&leader].disk.within(target.place).write_back_names(&target.directory);
         self.checks.coverage.note(Happening::RotWhileRunning);
         self.strike_bit(leader, target, drawn, flip, Found::No);
     }
 
     fn strike_bit(&mut self, node: NodeId, target: Target, batch: usize, flip: Flip, found: Found) {
         let Target { at, directory_id, place, directory, mut batches } = target;
+        // A `truncation-checkpoint` that a loss of power brings back has a start believe no recovery point, and take rot for
+        // a torn tail: known, and not done (decision 0044).
+        self.nodes[&node].disk.within(place).write_back_names(&directory);
         let mut batch = batches.swap_remove(batch);
         batch.bytes[flip.byte] ^= flip.mask;
         let (path, byte) = (in_place(place, &batch.segment), batch.position + flip.byte);
