@@ -47,7 +47,7 @@ fn kafkas_tools_make_change_and_delete_topics_through_any_broker() -> Result<()>
         let again = refused(&kafka, TOPICS, b, "--create --topic orders --partitions 3")?;
         ensure_says(&again, "topic \"orders\" already exists")?;
         let wide = refused(&kafka, TOPICS, c, "--create --topic wide --partitions 1 --replication-factor 4")?;
-        ensure_says(&wide, "replication factor 4 is larger than the number of live brokers, 3")?;
+        ensure_says(&wide, "replication factor 4 is larger than the number of registered brokers, 3")?;
         tool(&kafka, TOPICS, b, "--alter --topic orders --partitions 6")?;
         let fewer = refused(&kafka, TOPICS, a, "--alter --topic orders --partitions 2")?;
         ensure_says(&fewer, "6")?;
@@ -81,6 +81,38 @@ fn wait_until_gone(bench: &Bench, node: &Node, topic: &str) -> Result<()> {
             ensure!(topics.iter().all(|found| found["topic"] != topic), "it is there: {metadata}");
             Ok(())
         }))
+    })
+}
+
+#[test]
+fn a_topic_of_three_replicas_is_made_while_one_of_three_brokers_is_away() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    const INTERVAL: Duration = Duration::from_millis(100);
+    story("quorum-away", |bench| {
+        let kafka = bench.kafka()?;
+        let mut nodes = cluster::start(bench, &[Role::Combined; 3])?;
+        nodes[2].server.kill()?;
+        wait_until("the broker is out of service", LIMIT, INTERVAL, || {
+            Answer::from(bench.kcat.metadata(nodes[0].server.address(), None).and_then(|metadata| {
+                let brokers = metadata["brokers"].as_array().map_or(0, Vec::len);
+                ensure!(brokers == 2, "there are {brokers} brokers");
+                Ok(())
+            }))
+        })?;
+        tool(&kafka, TOPICS, &nodes[0], "--create --topic away --partitions 3 --replication-factor 3")?;
+        let written = kcat::records(300);
+        bench.kcat.produce(nodes[1].server.address(), "away", &written)?;
+        nodes[2].server.spawn()?;
+        cluster::wait_until_ready(&mut nodes[2..])?;
+        wait_until("all replicas are in sync", LIMIT, INTERVAL, || {
+            let behind =
+                tool(&kafka, TOPICS, &nodes[2], "--describe --topic away --under-replicated-partitions");
+            Answer::from(behind.and_then(|behind| {
+                ensure!(behind.trim().is_empty(), "{behind}");
+                Ok(())
+            }))
+        })?;
+        kcat::compare(&written, &bench.kcat.consume(nodes[2].server.address(), "away")?)
     })
 }
 

@@ -9,7 +9,7 @@ use super::error::OperationError;
 use super::partitions::new_partition;
 use super::placement::{Candidate, plan_placement};
 use crate::ids::{NodeId, PartitionIndex, TopicId, TopicName};
-use crate::metadata::image::{Image, Partition, Topic};
+use crate::metadata::image::{Fencing, Image, Partition, Topic};
 use crate::metadata::record::{PartitionRecord, Record};
 
 /// See the module's text.
@@ -93,11 +93,13 @@ impl Draft {
         let image = &self.image;
         let leads = self.leads.get_or_insert_with(|| count_leads(image));
         let mut candidates: BTreeMap<NodeId, Candidate> = image
-            .live_brokers()
+            .brokers
+            .values()
             .filter(|broker| !image.is_cordoned(broker.node_id))
             .map(|broker| {
                 let candidate = Candidate {
                     node_id: broker.node_id,
+                    is_live: broker.fencing == Fencing::Unfenced,
                     rack: broker.rack.clone(),
                     leads: leads.get(&broker.node_id).copied().unwrap_or(0),
                     leads_of_topic: 0,
@@ -106,7 +108,7 @@ impl Draft {
                 (broker.node_id, candidate)
             })
             .collect();
-        if candidates.len() < factor {
+        if candidates.len() < factor || candidates.values().all(|candidate| !candidate.is_live) {
             return Err(too_few(image, candidates.len(), factor));
         }
         for partition in existing.iter().flat_map(|topic| topic.partitions.values()) {
@@ -138,15 +140,22 @@ impl Draft {
 }
 
 fn too_few(image: &Image, usable: usize, factor: usize) -> OperationError {
-    let live = image.live_brokers().count();
-    OperationError::InvalidReplicationFactor(match (image.brokers.len(), live) {
-        (0, _) => "no broker is registered".to_owned(),
-        (_, 0) => "all brokers are currently fenced or shutting down".to_owned(),
-        (_, live) if usable < live => format!(
-            "replication factor {factor} is larger than the number of brokers that may get replicas, {usable}: of {live} \
-             live ones {} have all their log directories cordoned (cordoned.log.dirs)",
-            live - usable
+    let registered = image.brokers.len();
+    let cordoned = match registered - usable {
+        0 => String::new(),
+        cordoned => format!(
+            "; of {registered} registered ones {cordoned} have all their log directories cordoned (cordoned.log.dirs)"
         ),
-        (_, live) => format!("replication factor {factor} is larger than the number of live brokers, {live}"),
+    };
+    OperationError::InvalidReplicationFactor(if registered == 0 {
+        "no broker is registered".to_owned()
+    } else if usable < factor && usable < registered {
+        format!(
+            "replication factor {factor} is larger than the number of brokers that may get replicas, {usable}{cordoned}"
+        )
+    } else if usable < factor {
+        format!("replication factor {factor} is larger than the number of registered brokers, {registered}")
+    } else {
+        format!("all brokers are currently fenced or shutting down{cordoned}")
     })
 }

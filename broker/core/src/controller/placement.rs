@@ -1,7 +1,9 @@
 //! Which brokers a new partition's replicas go to (plan: no memory, no state).
 //!
 //! A topic's leaders are spread evenly over the brokers first, then over the racks, then towards brokers that
-//! lead little; its replicas likewise, no two in one rack as long as there are racks left.
+//! lead little; its replicas likewise, no two in one rack as long as there are racks left. As in Kafka a broker that is
+//! out of service gets a replica only where those in service are too few, and never the first: topics are made while a
+//! broker restarts, and it joins the ISR when it is back.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,8 @@ use crate::ids::NodeId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) node_id: NodeId,
+    /// Whether it is in service.
+    pub(crate) is_live: bool,
     pub(crate) rack: Option<String>,
     /// Partitions that it leads, of any topic.
     pub(crate) leads: usize,
@@ -36,7 +40,7 @@ fn place_one(candidates: &mut [Candidate], replication_factor: usize) -> Vec<Nod
     let leader = (0..candidates.len()).min_by_key(|index| {
         let candidate = &candidates[*index];
         let in_rack = leads_by_rack.get(&candidate.rack).copied().unwrap_or(0);
-        (candidate.leads_of_topic, in_rack, candidate.leads, candidate.node_id)
+        (!candidate.is_live, candidate.leads_of_topic, in_rack, candidate.leads, candidate.node_id)
     });
     chosen.extend(leader);
     while chosen.len() < replication_factor {
@@ -44,7 +48,8 @@ fn place_one(candidates: &mut [Candidate], replication_factor: usize) -> Vec<Nod
         let next = (0..candidates.len()).filter(|index| !chosen.contains(index)).min_by_key(|index| {
             let candidate = &candidates[*index];
             let same_rack = candidate.rack.is_some() && taken(&candidate.rack);
-            (same_rack, candidate.replicas_of_topic, candidate.leads, candidate.node_id)
+            let filled = (candidate.replicas_of_topic, candidate.leads, candidate.node_id);
+            (!candidate.is_live, same_rack, filled)
         });
         let Some(next) = next else { break };
         chosen.push(next);
@@ -74,6 +79,7 @@ mod tests {
     fn candidate(id: i32, rack: Option<&str>, leads: usize) -> Candidate {
         Candidate {
             node_id: NodeId(id),
+            is_live: true,
             rack: rack.map(str::to_owned),
             leads,
             leads_of_topic: 0,
@@ -83,6 +89,17 @@ mod tests {
 
     fn leaders(plan: &[Vec<NodeId>]) -> Vec<i32> {
         plan.iter().map(|replicas| replicas[0].0).collect()
+    }
+
+    #[test]
+    fn a_broker_out_of_service_gets_what_the_others_are_too_few_for_and_never_the_first_replica() {
+        let dead = |id, rack| Candidate { is_live: false, ..candidate(id, Some(rack), 0) };
+        let brokers = vec![dead(0, "a"), candidate(1, Some("b"), 0), candidate(2, Some("b"), 0)];
+        let plan = plan_placement(brokers.clone(), 6, 3);
+        assert_eq!(leaders(&plan), [1, 2, 1, 2, 1, 2]);
+        assert!(plan.iter().all(|replicas| replicas[2] == NodeId(0)), "{plan:?}");
+        let plan = plan_placement(brokers, 6, 2);
+        assert!(plan.iter().flatten().all(|id| *id != NodeId(0)), "{plan:?}");
     }
 
     #[test]

@@ -94,8 +94,8 @@ fn too_few_brokers_without_a_cordon_are_told_apart_from_too_few_brokers() {
     assert_eq!(code, 38);
     assert_eq!(
         message,
-        "replication factor 3 is larger than the number of brokers that may get replicas, 2: of 3 live ones 1 have all \
-         their log directories cordoned (cordoned.log.dirs)"
+        "replication factor 3 is larger than the number of brokers that may get replicas, 2; of 3 registered ones 1 have \
+         all their log directories cordoned (cordoned.log.dirs)"
     );
     cordon(&mut cluster, EVERYBODY, Some("*")).unwrap();
     assert_eq!(cluster.refusal(CONTROLLER, topic("t", 1)).0, 38, "nobody is left");

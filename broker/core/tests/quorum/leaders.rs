@@ -318,7 +318,7 @@ fn leadership_goes_back_to_the_preferred_replica_by_itself() {
 }
 
 #[test]
-fn the_replication_factor_is_at_most_the_brokers_in_service() {
+fn a_topic_is_made_while_a_broker_is_out_of_service_and_with_no_more_replicas_than_brokers() {
     let mut story = Story::with(&[]);
     story.cluster.pass(9_500);
     for id in [1, 2] {
@@ -339,8 +339,8 @@ fn the_replication_factor_is_at_most_the_brokers_in_service() {
             other => panic!("{other:?}"),
         }
     };
-    let refused = make(topic(3, Vec::new())).unwrap_err();
-    assert_eq!(refused, "replication factor 3 is larger than the number of live brokers, 2");
+    let refused = make(topic(5, Vec::new())).unwrap_err();
+    assert_eq!(refused, "replication factor 5 is larger than the number of registered brokers, 4");
     let of = |lists: &[&[i32]]| {
         (0..).map(PartitionIndex).zip(lists.iter().map(|list| nodes(list))).collect::<Vec<_>>()
     };
@@ -353,17 +353,31 @@ fn the_replication_factor_is_at_most_the_brokers_in_service() {
         let topics = vec![MorePartitions { name: "b".to_owned(), count: 2, assignments }];
         Operation::CreatePartitions(CreatePartitions { topics, validate_only: false })
     };
-    for (assignment, code) in [(None, 38), (Some(vec![nodes(&[1, 2])]), 39)] {
-        let Ok(Reply::CreatePartitions(results)) = story.call(more(assignment)) else { panic!() };
-        assert_eq!(results[0].as_ref().map_err(OperationError::code), Err(code));
-    }
-    story.restart(3, Stop::InOrder);
+    let Ok(Reply::CreatePartitions(results)) = story.call(more(Some(vec![nodes(&[1, 2])]))) else { panic!() };
+    assert_eq!(results[0].as_ref().map_err(OperationError::code), Err(39));
     assert_eq!(story.call(more(None)), Ok(Reply::CreatePartitions(vec![Ok(())])));
     let image = story.cluster.image(CONTROLLER);
     let topic = &image.topics[&TopicId(Uuid::from_u128(2_000))];
     let first = &topic.partitions[&PartitionIndex(0)];
     assert_eq!((first.leader, &first.isr), (Some(NodeId(2)), &nodes(&[2, 1])), "fenced ones are not in sync");
-    assert_eq!(topic.partitions[&PartitionIndex(1)].isr.len(), 3);
+    let second = &topic.partitions[&PartitionIndex(1)];
+    assert_eq!((second.replicas.len(), &second.isr), (3, &nodes(&[1, 2])));
+    story.fence(1);
+    story.fence(2);
+    let refused = story.call(Operation::CreateTopics(CreateTopics {
+        topics: vec![NewTopic {
+            name: "c".to_owned(),
+            id: TopicId(Uuid::from_u128(2_001)),
+            partitions: 1,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }],
+        validate_only: false,
+    }));
+    let Ok(Reply::CreateTopics(results)) = refused else { panic!("{refused:?}") };
+    let refused = results[0].as_ref().unwrap_err().to_string();
+    assert_eq!(refused, "all brokers are currently fenced or shutting down");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn what_is_wrong_with_a_topic_is_told_with_kafkas_code() {
         (topic("t", -2, 1), 37, "number of partitions -2 is not positive"),
         (topic("t", 20_000, 1), 44, "at most 10000 partitions"),
         (topic("t", 1, 0), 38, "replication factor 0 is not positive"),
-        (topic("t", 1, 30), 38, "replication factor 30 is larger than the number of live brokers"),
+        (topic("t", 1, 30), 38, "replication factor 30 is larger than the number of registered brokers"),
         (NewTopic { partitions: 2, ..assigned("t", &[(0, &[1])]) }, 42, "manual assignment"),
         (NewTopic { replication_factor: 1, ..assigned("t", &[(0, &[1])]) }, 42, "manual assignment"),
         (assigned("t", &[(1, &[1])]), 39, "0, 1, 2"),
