@@ -21,11 +21,14 @@ pub(super) struct Future {
     is_running: bool,
     /// Whether the controller was to be told of its directory: it may believe in that from then on.
     is_told: bool,
+    /// Whether it has taken that since. An image alone does not say so: it may be from before the controller took
+    /// another one.
+    is_accepted: bool,
 }
 
 impl Future {
     fn new(shard: usize) -> Self {
-        Self { shard, is_running: false, is_told: false }
+        Self { shard, is_running: false, is_told: false, is_accepted: false }
     }
 }
 
@@ -132,6 +135,9 @@ impl Replicas {
 
     /// The controller knows that a replica is in that directory: copies elsewhere that nobody wants may go.
     pub fn assignment_accepted(&mut self, partition: TopicPartition, directory: DirectoryId) -> Vec<Order> {
+        if let Some(future) = self.futures.get_mut(&partition) {
+            future.is_accepted = future.is_told && self.directories[future.shard].id == directory;
+        }
         let Some(shards) = self.abandoned.remove(&partition) else { return Vec::new() };
         let (kept, ended): (BTreeSet<usize>, BTreeSet<usize>) =
             shards.into_iter().partition(|shard| self.directories[*shard].id == directory);
@@ -162,12 +168,14 @@ impl Replicas {
 
     /// A copy has everything that its replica has.
     pub fn caught_up(&mut self, partition: TopicPartition, to: usize) -> CaughtUp {
-        let is_wanted = self.futures.get(&partition).is_some_and(|future| future.shard == to);
+        let future = self.futures.get(&partition).copied().filter(|future| future.shard == to);
+        let is_wanted = future.is_some();
+        let is_accepted = future.is_some_and(|future| future.is_accepted);
         let registered = self.image.partition(partition.topic_id, partition.partition);
         let held = self.held.get(&partition).filter(|_| is_wanted && self.works(to)).cloned();
         let Some((held, registered)) = held.zip(registered) else { return CaughtUp::End };
         let id = self.directories[to].id;
-        if registered.directory_of(self.me) != id {
+        if registered.directory_of(self.me) != id || !is_accepted {
             if let Some(future) = self.futures.get_mut(&partition) {
                 future.is_told = true;
             }
@@ -200,9 +208,9 @@ impl Replicas {
     }
 
     /// Whether the controller knows, as far as this broker has heard, that a replica is in that shard's directory. `None`
-    /// if it is there no more.
+    /// if it is there no more, or lost with its directory.
     pub fn is_known_in(&self, partition: TopicPartition, shard: usize) -> Option<bool> {
-        self.held.get(&partition).filter(|held| held.shard == shard)?;
+        self.held.get(&partition).filter(|held| held.shard == shard && self.works(shard))?;
         let registered = self.image.partition(partition.topic_id, partition.partition)?;
         Some(registered.directory_of(self.me) == self.directories[shard].id)
     }

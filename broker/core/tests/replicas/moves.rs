@@ -25,6 +25,12 @@ fn in_second(world: &mut World) {
     world.partition(id(ID, 0), ME, directory(2));
 }
 
+/// The copy in the second directory has everything: the controller is told, and takes it.
+fn told(replicas: &mut Replicas) {
+    assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Assign(directory(2)));
+    assert!(replicas.assignment_accepted(id(ID, 0), directory(2)).is_empty());
+}
+
 #[test]
 fn the_controller_knows_of_a_directory_before_the_replica_is_there() {
     let (mut replicas, mut world) = settled();
@@ -39,6 +45,7 @@ fn the_controller_knows_of_a_directory_before_the_replica_is_there() {
     assert_eq!(replicas.routes()[&id(ID, 0)].shard, 0);
     in_second(&mut world);
     assert_eq!(orders(&mut replicas, &world), [(0, id(ID, 0), Some(1))], "it is where it was");
+    told(&mut replicas);
     assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Switch);
     assert_eq!(replicas.routes()[&id(ID, 0)].shard, 1);
     assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::End, "once");
@@ -111,6 +118,7 @@ fn a_start_goes_on_with_a_copy_it_finds_and_ends_one_of_a_replica_it_has_not() {
     world.partition(id(ID, 0), ME, directory(2));
     assert_eq!(orders(&mut replicas, &world), [(0, id(ID, 0), Some(1))], "not to the copy");
     assert_eq!(replicas.take_moves().len(), 1);
+    told(&mut replicas);
     assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Switch);
     let ended: Vec<_> = replicas.set_aside_stray().iter().map(seen).collect();
     assert_eq!(ended, [(1, id(8, 0), None)]);
@@ -174,6 +182,7 @@ fn a_replica_that_could_not_go_over_is_where_it_was_and_what_was_wanted_meanwhil
         replicas.take_moves();
         in_second(&mut world);
         orders(&mut replicas, &world);
+        told(&mut replicas);
         assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Switch);
         if let Some(to) = meanwhile {
             replicas.relocate(id(ID, 0), to).unwrap();
@@ -189,7 +198,28 @@ fn a_replica_that_could_not_go_over_is_where_it_was_and_what_was_wanted_meanwhil
         world.partition(id(ID, 0), ME, directory(1));
         orders(&mut replicas, &world);
         assert_eq!(replicas.is_known_in(id(ID, 0), 0), Some(true));
+        replicas.failed(0);
+        assert_eq!(replicas.is_known_in(id(ID, 0), 0), None, "nobody waits for it any more");
     }
+}
+
+#[test]
+fn an_image_from_before_the_controller_took_another_directory_lets_nothing_go_over() {
+    let (mut replicas, mut world) = settled();
+    replicas.relocate(id(ID, 0), 1).unwrap();
+    told(&mut replicas);
+    in_second(&mut world);
+    orders(&mut replicas, &world);
+    // A change of mind, which the controller takes; the image that says so is late.
+    replicas.relocate(id(ID, 0), 0).unwrap();
+    let ended: Vec<_> = replicas.assignment_accepted(id(ID, 0), directory(1)).iter().map(seen).collect();
+    assert_eq!(ended, [(1, id(ID, 0), None)]);
+    replicas.relocate(id(ID, 0), 1).unwrap();
+    assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Assign(directory(2)), "it is in the first now");
+    assert!(replicas.assignment_accepted(id(ID, 0), directory(1)).is_empty());
+    assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Assign(directory(2)));
+    assert!(replicas.assignment_accepted(id(ID, 0), directory(2)).is_empty());
+    assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Switch);
 }
 
 #[test]
