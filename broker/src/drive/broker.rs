@@ -296,7 +296,8 @@ impl Driver {
 
     fn copy_event(&mut self, event: MoveEvent) {
         match event {
-            MoveEvent::GivenUp { partition, to } => {
+            MoveEvent::GivenUp { partition, copier, .. } if !self.copiers.runs(partition, copier) => {}
+            MoveEvent::GivenUp { partition, to, .. } => {
                 let relocated = self.replicas.give_up(partition, to);
                 self.relocated(partition, relocated);
             }
@@ -338,6 +339,7 @@ impl Driver {
                         Next::GoOn
                     }
                     CaughtUp::Switch => {
+                        self.copiers.goes_over(partition);
                         self.shards.expect(to, partition, false);
                         self.routes.send_replace(self.replicas.routes().clone());
                         Next::Switch

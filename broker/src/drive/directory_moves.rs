@@ -81,7 +81,7 @@ pub(super) enum MoveEvent {
     /// There is no future log for it: there was no descriptor, or its place was not free.
     Missing { made: Move, copier: CopierNumber, answer: oneshot::Sender<()> },
     /// It cannot be made.
-    GivenUp { partition: TopicPartition, to: usize },
+    GivenUp { partition: TopicPartition, to: usize, copier: CopierNumber },
     /// The replica cannot go over, and is where it was.
     Back {
         partition: TopicPartition,
@@ -159,6 +159,11 @@ impl Copiers {
     /// Whether a task was not ended. What one said before it was may come after.
     pub(super) fn runs(&self, partition: TopicPartition, copier: CopierNumber) -> bool {
         self.running.get(&partition).is_some_and(|(number, _)| *number == copier)
+    }
+
+    /// This one goes over: nobody can end it from now on.
+    pub(super) fn goes_over(&mut self, partition: TopicPartition) {
+        self.running.remove(&partition);
     }
 
     /// Makes the future log that a task misses, unless the task was ended.
@@ -282,7 +287,8 @@ impl Copier {
                 let topic = &self.made.topic;
                 warn!(%topic, partition = partition.partition.0, %why, "replica stays in its log directory");
                 // The driver is gone only when the process ends.
-                let _gone = self.events.send(MoveEvent::GivenUp { partition, to });
+                let copier = self.number;
+                let _gone = self.events.send(MoveEvent::GivenUp { partition, to, copier });
             }
         }
     }

@@ -43,9 +43,10 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// Whether a message is to wait for the replica.
+    /// Whether a message is to wait for the replica. Another copy of it waits in any case: it would have a frozen replica
+    /// handed over.
     pub(super) fn keeps(&self, message: &Message) -> bool {
-        !self.is_long || !message.is_asked()
+        !self.is_long || !message.is_asked() || matches!(message, Message::Move(..))
     }
 }
 
