@@ -156,6 +156,7 @@ fn too_few(image: &Image, usable: usize, factor: usize) -> OperationError {
     } else if usable < factor {
         format!("replication factor {factor} is larger than the number of registered brokers, {registered}")
     } else {
-        format!("all brokers are currently fenced or shutting down{cordoned}")
+        let which = if usable < registered { "all brokers that may get replicas" } else { "all brokers" };
+        format!("{which} are currently fenced or shutting down{cordoned}")
     })
 }

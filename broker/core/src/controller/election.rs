@@ -4,7 +4,7 @@
 //! A partition always says who holds everything that was committed. While the ISR has as many members as
 //! `min.insync.replicas` asks for, that is the ISR. With fewer, nothing is committed any more, so that whoever leaves
 //! from then on still holds everything: these are the eligible leader replicas (ELR). Where nobody leads, who led last is
-//! noted too, for the case that no eligible replica is left.
+//! noted too, for the case that no eligible replica is left; where that is nobody, the last that was eligible.
 
 use super::replica_set::ReplicaSet;
 use crate::config::{Durability, Layers, Settings, TopicConfig};

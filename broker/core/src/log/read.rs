@@ -77,7 +77,8 @@ impl<D: Disk> Log<D> {
                 // The log has a gap here, up to the next segment.
                 continue;
             }
-            let stretch = segment.stretch(start, max_bytes, upper, at_least_one_batch).map_err(error)?;
+            let stretch =
+                segment.stretch(start, from, max_bytes, upper, at_least_one_batch).map_err(error)?;
             let length = stretch.end - stretch.position;
             let more_follows = self.segments.get(index + 1).is_some_and(|next| next.base < upper);
             return Ok(ReadPlan { more_follows, ..ReadPlan::new(segment, stretch.position, length) });

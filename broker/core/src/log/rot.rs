@@ -93,7 +93,10 @@ fn is_rotten<D: Disk>(disk: &D, directory: &str, at: RottenBatch) -> io::Result<
             Some(_) => return Ok(true),
         };
         if position == at.position {
-            return Ok(!checksum_holds(&file, position, &header)?);
+            // The base offset lies outside of the checksum.
+            let overlaps = |next: &Result<Header, _>| next.as_ref().is_ok_and(|next| next.base < header.end);
+            return Ok(!checksum_holds(&file, position, &header)?
+                || walk.step()?.is_some_and(|next| overlaps(&next)));
         }
         end = header.end;
     }

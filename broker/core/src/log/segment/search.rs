@@ -27,11 +27,13 @@ impl<F: DiskFile> Segment<F> {
     /// beyond `upper`, and no more than `bytes_max`, of which the first batch may be excused.
     ///
     /// # Errors
-    /// Also if the first batch ends beyond `upper` and begins before it: both a log and what of it is committed end where a
-    /// batch does, so that its header is not what was written. Whoever reads it would wait for its end for ever.
+    /// Also if the first batch begins before `upper` and ends beyond it, as `wanted` does not: both a log and what of it is
+    /// committed end where a batch does, so that its header is not what was written. Whoever reads it would wait for its end
+    /// for ever.
     pub(in crate::log) fn stretch(
         &self,
         start: u32,
+        wanted: Offset,
         bytes_max: u32,
         upper: Offset,
         first_excused: bool,
@@ -47,7 +49,8 @@ impl<F: DiskFile> Segment<F> {
         let mut end = from;
         while let Some(header) = step(&mut walk)? {
             let fits = walk.position() <= most || (first_excused && end == start);
-            if header.end > upper && header.base < upper && end == start {
+            let straddles = wanted < upper && header.base < upper && header.end > upper;
+            if straddles && end == start {
                 return Err(WalkError::Flaw { position: start, flaw: BatchFlaw::Offsets });
             }
             if header.end > upper || !fits {
