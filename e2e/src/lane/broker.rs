@@ -191,7 +191,7 @@ pub fn create_topic(address: &str, name: &str, partitions: u32, configs: &[(&str
     create_replicated_topic(address, name, partitions, 1, configs)
 }
 
-/// The same with so many replicas; as many brokers must be in service already.
+/// The same with so many replicas. Where fewer brokers are in service the others join the ISR later.
 pub fn create_replicated_topic(
     address: &str,
     name: &str,

@@ -62,6 +62,11 @@ impl Committed {
         applied.max(shown).unwrap_or_default()
     }
 
+    /// The pictures that were shown from this one on, in order.
+    pub fn shown_since(&self, offset: MetadataOffset) -> impl Iterator<Item = &Image> {
+        self.images.range(offset..).map(|(_, image)| image)
+    }
+
     /// The newest picture anybody showed.
     pub fn newest(&self) -> Option<&Image> {
         self.images.last_key_value().map(|(_, newest)| newest)

@@ -2,10 +2,10 @@
 
 use ottla_core::controller::{Operation, Probe, ProbeId, ProbeOutcome};
 use ottla_core::ids::NodeId;
-use ottla_core::metadata::image::Fencing;
+use ottla_core::metadata::image::{Fencing, Image};
 
 use super::client_messages::ClientReply;
-use super::process::{DiskWork, Output};
+use super::process::{DiskWork, Output, Process};
 use super::{Event, Simulation, upgrade};
 use crate::checkers::Violation;
 use crate::network::Peer;
@@ -85,15 +85,26 @@ impl Simulation {
     }
 
     /// A leader in service that was replaced does not know it before it has the metadata, as in Kafka, whose protocol
-    /// does not wait for it. That it counted as in service until then is what its session promises.
+    /// does not wait for it. That it was in service all the time is what its session promises: who was not has no excuse,
+    /// nor has who knows already.
     fn in_doubt_if_replaced(&self, node: NodeId, reply: ClientReply) -> ClientReply {
         let ClientReply::End { partition, offset, in_doubt: false } = reply else { return reply };
-        let newest = self.checks.committed.newest();
-        let in_doubt = newest.is_some_and(|newest| {
-            let leader = newest.partition(partition.topic_id, partition.partition).and_then(|led| led.leader);
-            let in_service = newest.brokers.get(&node).is_some_and(|one| one.fencing == Fencing::Unfenced);
-            in_service && leader != Some(node)
-        });
+        let leads = |image: &Image| {
+            let registered = image.partition(partition.topic_id, partition.partition);
+            registered.is_some_and(|registered| registered.leader == Some(node))
+        };
+        let in_service = |image: &Image| {
+            let broker = image.brokers.get(&node);
+            broker.filter(|broker| broker.fencing == Fencing::Unfenced).map(|broker| broker.epoch)
+        };
+        let committed = &self.checks.committed;
+        let applied = self.nodes[&node].process.as_ref().map(Process::applied).unwrap_or_default();
+        let known = committed.shown_since(applied).next();
+        let epoch = known.and_then(in_service);
+        let in_doubt = epoch.is_some()
+            && known.is_some_and(leads)
+            && committed.newest().is_some_and(|newest| !leads(newest))
+            && committed.shown_since(applied).all(|image| in_service(image) == epoch);
         ClientReply::End { partition, offset, in_doubt }
     }
 

@@ -75,6 +75,15 @@ impl Rot {
         })
     }
 
+    /// Whether nobody else is in sync or eligible: what others had they lost since. Such a replica stays what it is, for
+    /// whoever restores its log, and right after a change of controllers it may even be elected (decision 0044).
+    fn is_last(&self, image: &Image) -> bool {
+        let registered = image.partition(self.at.topic_id, self.at.partition);
+        registered.is_some_and(|registered| {
+            registered.isr.iter().chain(&registered.elr).all(|holder| *holder == self.node)
+        })
+    }
+
     /// Turns the bit that is another, there or back.
     fn turn(&self, disk: &SimDisk) {
         let position = (self.batch.position + self.flip.byte) as u64;
@@ -141,7 +150,8 @@ impl Simulation {
     /// but the bit may be missing there.
     pub(super) fn as_written<T>(&self, id: NodeId, image: &Image, read: impl FnOnce(&SimDisk) -> T) -> T {
         let disk = &self.nodes[&id].disk;
-        let excused = |rot: &&Rot| rot.node == id && !rot.is_told(image) && rot.is_in_place(disk);
+        let counts = |rot: &Rot| !rot.is_told(image) || rot.is_last(image);
+        let excused = |rot: &&Rot| rot.node == id && counts(rot) && rot.is_in_place(disk);
         let rot = self.rot.as_ref().filter(excused);
         rot.inspect(|rot| rot.turn(disk));
         let found = read(disk);
@@ -159,9 +169,17 @@ impl Simulation {
         self.rot.as_ref().is_some_and(|rot| rot.is_in_place(&self.nodes[&rot.node].disk))
     }
 
+    /// A partition that nobody leads until somebody restores a log, since no whole one is left.
+    pub(super) fn is_given_up(&self, partition: TopicPartition) -> bool {
+        let newest = self.checks.committed.newest();
+        let rot = self.rot.as_ref().filter(|rot| rot.at == partition && rot.found != Found::No);
+        rot.zip(newest)
+            .is_some_and(|(rot, image)| rot.is_last(image) && rot.is_in_place(&self.nodes[&rot.node].disk))
+    }
+
     /// What is still damaged, or kept, and must not be when the run ends.
     pub(super) fn unrepaired(&self) -> Option<String> {
-        let rot = self.rot.as_ref()?;
+        let rot = self.rot.as_ref().filter(|rot| !self.is_given_up(rot.at))?;
         let Rot { node, at, directory, .. } = rot;
         let image = self.checks.committed.newest()?;
         let partition = image.partition(at.topic_id, at.partition)?;
