@@ -440,13 +440,9 @@ impl Copier {
         let waits = may_be_in_place;
         let back =
             self.ask(|answer| MoveEvent::Back { partition: id, from, to, copier, waits, answer }).await;
-        if back.is_err() {
+        let may_serve = back.is_ok() && (!waits || self.until_known(id, from).await);
+        if !may_serve {
             warn!(%topic, partition, "replica was gone before it could go back to its log directory");
-            self.shards.orphan(from, id, Some(handed));
-            return self.shards.orphan(to, id, None);
-        }
-        if waits && !self.until_known(id, from).await {
-            warn!(%topic, partition, "replica was taken away before it could go back to its log directory");
             self.shards.orphan(from, id, Some(handed));
             return self.shards.orphan(to, id, None);
         }

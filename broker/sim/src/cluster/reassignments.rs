@@ -118,9 +118,7 @@ impl Simulation {
     /// A move that has not ended yet, or a log that should be gone or be there.
     pub(super) fn unfinished_move(&self) -> Option<String> {
         let image = self.checks.committed.newest()?;
-        let owed = |(id, _): &(TopicPartition, &Partition)| {
-            !self.checks.excused().contains(id) && !self.is_given_up(*id)
-        };
+        let owed = |(id, _): &(TopicPartition, &Partition)| self.is_owed(*id);
         if let Some((id, partition)) =
             partitions(image).filter(owed).find(|(_, partition)| partition.is_moving())
         {

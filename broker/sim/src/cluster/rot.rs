@@ -169,8 +169,13 @@ impl Simulation {
         self.rot.as_ref().is_some_and(|rot| rot.is_in_place(&self.nodes[&rot.node].disk))
     }
 
+    /// Whether a partition must work again in the end.
+    pub(super) fn is_owed(&self, partition: TopicPartition) -> bool {
+        !self.checks.excused().contains(&partition) && !self.is_given_up(partition)
+    }
+
     /// A partition that nobody leads until somebody restores a log, since no whole one is left.
-    pub(super) fn is_given_up(&self, partition: TopicPartition) -> bool {
+    fn is_given_up(&self, partition: TopicPartition) -> bool {
         let newest = self.checks.committed.newest();
         let rot = self.rot.as_ref().filter(|rot| rot.at == partition && rot.found != Found::No);
         rot.zip(newest)

@@ -83,7 +83,7 @@ impl Simulation {
 
     /// What does not work yet.
     pub(super) fn why_not_done(&self) -> Option<String> {
-        let excused = |partition| self.checks.excused().contains(&partition) || self.is_given_up(partition);
+        let excused = |partition| !self.is_owed(partition);
         let last = self.checks.committed.last();
         for (id, node) in &self.nodes {
             let Some(process) = &node.process else { return Some(format!("node {id} is down")) };

@@ -27,9 +27,9 @@ impl<F: DiskFile> Segment<F> {
     /// beyond `upper`, and no more than `bytes_max`, of which the first batch may be excused.
     ///
     /// # Errors
-    /// Also if the first batch begins before `upper` and ends beyond it, as `wanted` does not: both a log and what of it is
-    /// committed end where a batch does, so that its header is not what was written. Whoever reads it would wait for its end
-    /// for ever.
+    /// Also if the first batch begins before `upper` and ends beyond it, and `wanted`, the offset that is asked for, lies
+    /// before it: both a log and what of it is committed end where a batch does, so that its header is not what was written.
+    /// Whoever reads it would wait for its end for ever.
     pub(in crate::log) fn stretch(
         &self,
         start: u32,
