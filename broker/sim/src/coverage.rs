@@ -68,6 +68,8 @@ pub enum Happening {
     FailedSync,
     /// A write found no room.
     DiskFull,
+    /// A piece of work began or ended at a slow disk.
+    DiskSlow,
     /// A bit of a log was another when its node started.
     BitRot,
     /// One was another in a log whose leader runs.
@@ -148,7 +150,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 70] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -180,6 +182,7 @@ impl Happening {
         Self::TornWrite,
         Self::FailedSync,
         Self::DiskFull,
+        Self::DiskSlow,
         Self::BitRot,
         Self::RotWhileRunning,
         Self::RotFoundByRead,
@@ -255,6 +258,7 @@ impl Happening {
             Self::TornWrite => "write torn",
             Self::FailedSync => "sync failed",
             Self::DiskFull => "disk full",
+            Self::DiskSlow => "disk slow",
             Self::BitRot => "bit of a log rotted",
             Self::RotWhileRunning => "bit rotted under a leader",
             Self::RotFoundByRead => "rot found by a read",

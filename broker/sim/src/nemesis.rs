@@ -7,6 +7,10 @@ use crate::network::Peer;
 use crate::options::{Faults, Options};
 use crate::rng::Rng;
 
+/// The most that a slow disk takes until a piece of work is done; that it is comes up to a quarter later. With two pauses of
+/// the process on top, of which each counts for two seconds at most, that stays below the 10 s after which it gives a disk up.
+const SLOW_MICROS: [u64; 3] = [200_000, 1_000_000, 4_000_000];
+
 /// Something that goes wrong, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -91,6 +95,15 @@ pub enum Fault {
         /// How long.
         ms: u64,
     },
+    /// A node's disk is slow.
+    SlowDisk {
+        /// Which node's.
+        node: NodeId,
+        /// The most that one piece of its work takes, in microseconds.
+        work_micros_max: u64,
+        /// How long.
+        ms: u64,
+    },
 }
 
 /// What the next fault may depend on.
@@ -122,6 +135,7 @@ enum Kind {
     Cut,
     SyncError,
     DiskFull,
+    SlowDisk,
     Restart,
     JumpClock,
 }
@@ -138,6 +152,7 @@ impl Nemesis {
             partition,
             sync_error,
             disk_full,
+            slow_disk,
             restart,
             membership,
             unsynced_power_loss,
@@ -155,6 +170,7 @@ impl Nemesis {
             (partition, Kind::Cut),
             (sync_error, Kind::SyncError),
             (disk_full, Kind::DiskFull),
+            (slow_disk, Kind::SlowDisk),
             (restart, Kind::Restart),
             (membership, Kind::ChangeVoters),
             (membership, Kind::ChangeVoters),
@@ -209,6 +225,7 @@ impl Nemesis {
                 Fault::JumpClock { node, by_ms: by_ms - self.clock_jump_ms_max.cast_signed() }
             }
             Kind::DiskFull => Fault::DiskFull { node, room_bytes: self.rng.below(64 << 10), ms },
+            Kind::SlowDisk => Fault::SlowDisk { node, work_micros_max: *self.rng.pick(&SLOW_MICROS), ms },
         })
     }
 

@@ -87,6 +87,8 @@ pub struct Faults {
     pub sync_error: bool,
     /// A disk is full for a while.
     pub disk_full: bool,
+    /// A disk takes its time for a while.
+    pub slow_disk: bool,
     /// A node stops in order and starts again.
     pub restart: bool,
     /// Controllers are given votes and lose them again.
@@ -121,6 +123,7 @@ impl Faults {
         partition: false,
         sync_error: false,
         disk_full: false,
+        slow_disk: false,
         restart: false,
         membership: false,
         unsynced_power_loss: false,
@@ -144,6 +147,7 @@ impl Faults {
                 && !copies.may_move
                 && late.permille(700),
             late_request: copies.replication_factor > 1 && late.permille(400),
+            slow_disk: Rng::new(seed).fork("slow disks").permille(250),
             // Where one of two directories fails a broker has somewhere to go on.
             sync_error: self.sync_error || copies.synced && second_directories(seed).1,
             bit_rot: spares_a_log && Rng::new(seed).fork("bit rot").permille(800),

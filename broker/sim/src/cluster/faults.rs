@@ -170,6 +170,7 @@ impl Simulation {
             | Fault::Cut { .. }
             | Fault::SyncError { .. }
             | Fault::JumpClock { .. }
+            | Fault::SlowDisk { .. }
             | Fault::DiskFull { .. } => true,
         }
     }
@@ -199,7 +200,10 @@ impl Simulation {
             Fault::Cut { .. } => Happening::Cut,
             Fault::JumpClock { .. } => Happening::ClockJumped,
             // Counted where they are felt.
-            Fault::SyncError { .. } | Fault::DiskFull { .. } | Fault::ChangeVoters { .. } => return,
+            Fault::SyncError { .. }
+            | Fault::DiskFull { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::ChangeVoters { .. } => return,
         });
     }
 
@@ -253,9 +257,7 @@ impl Simulation {
                     true => faulty.disk.within(SECOND_DIRECTORY).set_sync_error_permille(permille),
                     false => faulty.disk.set_sync_error_permille(permille),
                 }
-                faulty.disk_fault += 1;
-                let fault = faulty.disk_fault;
-                self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
+                self.mend_disk_after(node, ms);
             }
             Fault::JumpClock { node, by_ms } => {
                 self.nodes.get_mut(&node).expect("faults strike nodes there are").clock.jump(by_ms);
@@ -263,11 +265,21 @@ impl Simulation {
             Fault::DiskFull { node, room_bytes, ms } => {
                 let full = self.nodes.get_mut(&node).expect("faults strike nodes there are");
                 full.disk.set_capacity_bytes(full.disk.used_bytes() + room_bytes);
-                full.disk_fault += 1;
-                let fault = full.disk_fault;
-                self.events.at(now.plus_millis(ms), Event::DiskMended { node, fault });
+                self.mend_disk_after(node, ms);
+            }
+            Fault::SlowDisk { node, work_micros_max, ms } => {
+                self.nodes.get_mut(&node).expect("faults strike nodes there are").slow_micros =
+                    Some(work_micros_max);
+                self.mend_disk_after(node, ms);
             }
         }
+    }
+
+    fn mend_disk_after(&mut self, id: NodeId, ms: u64) {
+        let node = self.nodes.get_mut(&id).expect("faults strike nodes there are");
+        node.disk_fault += 1;
+        let fault = node.disk_fault;
+        self.events.at(self.events.now().plus_millis(ms), Event::DiskMended { node: id, fault });
     }
 
     pub(super) fn stop_in_order(&mut self, id: NodeId, down_ms: u64) {

@@ -78,6 +78,8 @@ pub(crate) struct Node {
     /// Whether its second log directory is not there in this life.
     pub(crate) lacks_second: bool,
     pub(crate) planned: Option<Planned>,
+    /// The most that a piece of its disk's work takes while that is slow.
+    pub(crate) slow_micros: Option<u64>,
     /// Numbers the faults of the disk, so that only the last one's end mends it.
     pub(crate) disk_fault: u64,
     counts_at_start: Counts,
@@ -136,6 +138,7 @@ pub(crate) fn form(options: &Options, rng: &Rng) -> BTreeMap<NodeId, Node> {
             release: Release::Earlier,
             lacks_second: false,
             planned: None,
+            slow_micros: None,
             disk_fault: 0,
             counts_at_start: Counts::default(),
             lost_disks: Vec::new(),
@@ -255,6 +258,7 @@ impl Node {
     pub(crate) fn mend_disk(&mut self) {
         self.disk.set_sync_error_permille(0);
         self.disk.set_capacity_bytes(u64::MAX);
+        self.slow_micros = None;
     }
 
     fn format(&self, first_voters: Option<&Voters>) {

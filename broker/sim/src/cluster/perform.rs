@@ -8,6 +8,7 @@ use super::client_messages::ClientReply;
 use super::process::{DiskWork, Output, Process};
 use super::{Event, Simulation, upgrade};
 use crate::checkers::Violation;
+use crate::coverage::Happening;
 use crate::network::Peer;
 
 /// How long until a controller gives a probe up.
@@ -77,7 +78,8 @@ impl Simulation {
                 }
                 Output::Probe(probe) => self.probe(node, life, &probe),
                 Output::Disk(work) => {
-                    let wait = self.rng.below(self.options.sync_micros_max);
+                    let most = self.work_micros_max(node);
+                    let wait = self.rng.below(most);
                     self.events.after_micros(wait, Event::DiskBegins { node, life, work });
                 }
             }
@@ -127,6 +129,13 @@ impl Simulation {
         }
     }
 
+    /// The most that a piece of work takes at this node's disk.
+    fn work_micros_max(&mut self, id: NodeId) -> u64 {
+        let slow = self.nodes[&id].slow_micros;
+        self.checks.coverage.add(Happening::DiskSlow, u64::from(slow.is_some()));
+        slow.unwrap_or(self.options.sync_micros_max)
+    }
+
     pub(super) fn disk_begins(&mut self, id: NodeId, life: u64, work: DiskWork) -> Result<(), Violation> {
         self.aim_at_work(id, life);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
@@ -138,7 +147,8 @@ impl Simulation {
             return Ok(());
         }
         // What is on the disk is there; that it is, the node learns a little later, if it lives.
-        let wait = self.rng.below(self.options.sync_micros_max / 4 + 1);
+        let most = self.work_micros_max(id) / 4 + 1;
+        let wait = self.rng.below(most);
         self.events.after_micros(wait, Event::DiskEnds { node: id, life, work: done });
         Ok(())
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::ids::{NodeId, TopicPartition};
+use ottla_core::ids::{NodeId, PartitionEpoch, TopicPartition};
 use ottla_core::log::directory_name;
+use ottla_core::metadata::image::{Image, Partition};
 
 use super::process::{Observation, Process};
+use super::reassignments::partitions;
 use super::{Simulation, volume};
 use crate::checkers::{Rule, Violation};
 use crate::coverage::{Coverage, Happening};
@@ -34,12 +36,32 @@ impl Simulation {
                     self.check_level(id, &image)?;
                     self.count_moves(&image);
                     self.checks.committed.shows(id, &image)?;
+                    self.excuse_made_on_lost_volumes(&image);
                 }
                 Observation::Gave { partition, end } => self.watch.gave(id, partition, end),
                 Observation::Happened(happening) => self.checks.coverage.note(happening),
             }
         }
         Ok(())
+    }
+
+    /// A partition that was made when nobody was in service but a broker whose volume is gone already, which the controller
+    /// does not know yet, has nobody who could lead it, as in Kafka. Nothing was ever acknowledged in it.
+    fn excuse_made_on_lost_volumes(&mut self, image: &Image) {
+        if !self.options.faults.lost_volume {
+            return;
+        }
+        let is_lost = |partition: &Partition, id: &NodeId| {
+            !self.nodes[id].identity.log_directories.contains(&partition.directory_of(*id))
+        };
+        let lost: Vec<TopicPartition> = partitions(image)
+            .filter(|(_, partition)| {
+                partition.partition_epoch == PartitionEpoch(0) && partition.isr.len() == 1
+            })
+            .filter(|(_, partition)| partition.isr.iter().all(|id| is_lost(partition, id)))
+            .map(|(at, _)| at)
+            .collect();
+        lost.into_iter().for_each(|at| self.checks.excuse(at));
     }
 
     /// A broker has opened its logs: everything acknowledged must be on its volume.
