@@ -312,7 +312,21 @@ impl Lifecycle {
             self.heard_at = self.now;
         }
         let Some(at) = self.asked.remove(&number) else { return };
-        let what = if self.follower.awaits(number) {
+        let keeps_session = self.registration.line.awaits(number);
+        match self.came_of(number, result) {
+            Ok(()) if keeps_session => self.give_up_at_others_than(&at),
+            Ok(()) => {}
+            Err((what, reason)) => self.failed(what, at, reason),
+        }
+    }
+
+    /// Gives what came of a call to who made it; nobody did whose call was given up.
+    fn came_of(
+        &mut self,
+        number: CallNumber,
+        result: Result<Reply, CallError>,
+    ) -> Result<(), (&'static str, CallError)> {
+        if self.follower.awaits(number) {
             self.followed(number, result).map_err(|reason| (FETCH, reason))
         } else if self.proposals.line.awaits(number) {
             let answers = self.proposals.replied(result, self.now.plus(self.config.retry_backoff));
@@ -324,10 +338,20 @@ impl Lifecycle {
             let what = self.registration.name();
             self.registered(number, result).map_err(|reason| (what, reason))
         } else {
+            Ok(())
+        }
+    }
+
+    /// Who takes registrations and heartbeats is the active controller. What is on its way to another would wait there
+    /// until its time is over, if that one is cut off or stands still: it is asked again.
+    fn give_up_at_others_than(&mut self, active: &Address) {
+        if active != self.finder.current() {
             return;
-        };
-        if let Err((what, reason)) = what {
-            self.failed(what, at, reason);
+        }
+        let elsewhere = self.asked.extract_if(.., |_, at| at != active).map(|(number, _)| number);
+        for number in elsewhere.collect::<Vec<_>>() {
+            // Nobody has failed: whoever made the call makes it again at once, at the one that answers.
+            let _given_up = self.came_of(number, Err(CallError::Unreachable));
         }
     }
 

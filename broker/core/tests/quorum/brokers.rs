@@ -1,6 +1,6 @@
 //! Brokers toward the active controller.
 
-use ottla_core::controller::operation::{RegisterBroker, RegisteredBroker};
+use ottla_core::controller::operation::{HeartbeatReply, RegisterBroker, RegisteredBroker};
 use ottla_core::controller::{Operation, OperationError, Reply};
 use ottla_core::ids::{
     BrokerEpoch, IncarnationId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex,
@@ -323,4 +323,42 @@ fn a_registration_refused_for_an_unknown_reason_is_tried_again() {
     broker.tick(Monotonic(1_000));
     let calls = broker.ready().calls;
     assert!(calls.iter().any(|call| matches!(call.operation, Operation::RegisterBroker(_))), "{calls:?}");
+}
+
+/// The calls of one kind that are sent now: number and host of each.
+fn sent(broker: &mut Lifecycle, is_it: impl Fn(&Operation) -> bool) -> Vec<(CallNumber, String)> {
+    let calls = broker.ready().calls.into_iter();
+    calls.filter(|call| is_it(&call.operation)).map(|call| (call.number, call.to.host)).collect()
+}
+
+#[test]
+fn what_hangs_at_another_controller_is_asked_again_at_the_one_that_takes_heartbeats() {
+    let (first, second) = (address(NodeId(0)), address(NodeId(1)));
+    let config = LifecycleConfig::new(registration(NodeId(5), 1), vec![first.clone(), second.clone()]);
+    let mut broker = Lifecycle::new(config, Monotonic(0));
+    broker.recovered();
+    let calls = broker.ready().calls;
+    let register = calls.iter().find(|call| matches!(call.operation, Operation::RegisterBroker(_))).unwrap();
+    let fetch = calls.iter().find(|call| matches!(call.operation, Operation::FetchMetadata(_))).unwrap();
+    let registered = Reply::RegisterBroker(RegisteredBroker { epoch: BrokerEpoch(7) });
+    broker.replied(Monotonic(1), register.number, Ok(registered));
+    // The fetch stays where it is: that one is active.
+    let beats = |operation: &Operation| matches!(operation, Operation::Heartbeat(_));
+    let fetches = |operation: &Operation| matches!(operation, Operation::FetchMetadata(_));
+    let beat = sent(&mut broker, |operation| beats(operation) || fetches(operation));
+    assert_eq!(beat.iter().map(|(_, host)| host).collect::<Vec<_>>(), [&first.host]);
+    // Now it is cut off: the heartbeat fails, the fetch hangs.
+    broker.replied(Monotonic(2), beat[0].0, Err(CallError::Unreachable));
+    broker.tick(Monotonic(600));
+    let beat = sent(&mut broker, beats);
+    assert_eq!(beat[0].1, second.host);
+    let accepted = HeartbeatReply { caught_up: false, fenced: true, should_shut_down: false };
+    broker.replied(Monotonic(601), beat[0].0, Ok(Reply::Heartbeat(accepted)));
+    let again = sent(&mut broker, fetches);
+    assert_eq!(again.iter().map(|(_, host)| host).collect::<Vec<_>>(), [&second.host], "at once");
+    // What comes of the first one after all says nothing, and harms nobody.
+    broker.replied(Monotonic(602), fetch.number, Err(CallError::Unreachable));
+    broker.tick(Monotonic(700));
+    assert_eq!(sent(&mut broker, fetches), []);
+    assert_eq!(*broker.controller(), second);
 }

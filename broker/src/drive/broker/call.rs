@@ -25,16 +25,28 @@ use tracing::debug;
 
 type Replies = mpsc::UnboundedSender<(CallNumber, Result<Reply, CallError>)>;
 
-/// One connection to whichever controller was asked last.
+/// A connection to one controller, made by who needs it first.
 type Slot = Arc<Mutex<Option<Arc<Connection>>>>;
+
+/// The controller that was asked last. Who waits for one before has a slot of its own, and holds up nobody who asks this one.
+#[derive(Default)]
+struct LastAsked(Option<(HostPort, Slot)>);
+
+impl LastAsked {
+    fn slot(&mut self, to: &HostPort) -> Slot {
+        let held = self.0.take().filter(|(address, _)| address == to);
+        let (_, slot) = self.0.insert(held.unwrap_or_else(|| (to.clone(), Slot::default())));
+        Arc::clone(slot)
+    }
+}
 
 /// Starts requests and brings their answers home.
 pub(super) struct Callers {
     options: Options,
     replies: Replies,
     /// Fetches wait at the controller; nothing else may wait behind them.
-    fetching: Slot,
-    asking: Slot,
+    fetching: LastAsked,
+    asking: LastAsked,
 }
 
 impl Callers {
@@ -46,16 +58,16 @@ impl Callers {
             request_timeout: request_timeout * 2,
             ..Options::default()
         };
-        Self { options, replies, fetching: Slot::default(), asking: Slot::default() }
+        Self { options, replies, fetching: LastAsked::default(), asking: LastAsked::default() }
     }
 
-    pub(super) fn start(&self, call: Call) {
+    pub(super) fn start(&mut self, call: Call) {
         let fetches =
             matches!(call.operation, Operation::FetchMetadata(_) | Operation::FetchMetadataSnapshot(_));
-        let slot = Arc::clone(if fetches { &self.fetching } else { &self.asking });
+        let to = HostPort::new(call.to.host.clone(), call.to.port);
+        let slot = if fetches { &mut self.fetching } else { &mut self.asking }.slot(&to);
         let (options, replies) = (self.options.clone(), self.replies.clone());
         tokio::spawn(async move {
-            let to = HostPort::new(call.to.host.clone(), call.to.port);
             let result = match connection(&slot, &to, &options).await {
                 Ok(connection) => ask(&connection, call.operation).await,
                 Err(error) => Err(error),
@@ -71,7 +83,7 @@ impl Callers {
 
 async fn connection(slot: &Slot, to: &HostPort, options: &Options) -> Result<Arc<Connection>, CallError> {
     let mut held = slot.lock().await;
-    if let Some(connection) = held.as_ref().filter(|c| c.address() == to && c.closed().is_none()) {
+    if let Some(connection) = held.as_ref().filter(|held| held.closed().is_none()) {
         return Ok(Arc::clone(connection));
     }
     *held = None;
@@ -244,6 +256,31 @@ fn settle<T>(decisions: Vec<Decision<T>>) -> Result<Vec<Result<T, OperationError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A fetch of the metadata from the controller on that port of this machine.
+    fn fetch_from(number: u64, port: u16) -> Call {
+        let (wait_max, bytes_max) = (FetchMetadata::WAIT_MAX, FetchMetadata::BYTES_MAX);
+        let fetch = FetchMetadata { node_id: NodeId(1), after: MetadataOffset(0), wait_max, bytes_max };
+        let to = ottla_core::config::Address { host: "127.0.0.1".to_owned(), port };
+        Call { number: CallNumber(number), to, operation: Operation::FetchMetadata(fetch) }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_controller_that_does_not_answer_holds_up_nobody_who_asks_another() {
+        // It takes connections and says nothing; nobody is at the other's port.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let [silent_port, gone_port] = [&silent, &gone].map(|at| at.local_addr().unwrap().port());
+        drop(gone);
+        let (replies, mut heard) = mpsc::unbounded_channel();
+        let mut callers = Callers::new(Duration::from_secs(2), replies);
+        callers.start(fetch_from(1, silent_port));
+        let _connected = silent.accept().await.unwrap();
+        callers.start(fetch_from(2, gone_port));
+        let first = heard.recv().await.unwrap();
+        assert_eq!(first, (CallNumber(2), Err(CallError::Unreachable)));
+        assert_eq!(heard.recv().await.unwrap(), (CallNumber(1), Err(CallError::Unreachable)));
+    }
 
     #[test]
     fn a_code_that_nobody_knows_keeps_its_number() {
