@@ -111,6 +111,44 @@ const BANNED_TEXT: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// The files of the broker that may know what time of day it is, and what for. All else goes by a clock that nobody can set:
+/// no lease, session, time-out or order hangs on the other.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("broker/core/src/time.rs", "what it is"),
+    ("broker/src/clock.rs", "asks for it"),
+    ("broker/core/src/log/segment/mod.rs", "how old a segment is whose records have no times (segment.ms)"),
+    ("broker/core/src/log/append.rs", "the same, where the next one begins"),
+    ("broker/core/src/shard/produce.rs", "the same, handed on"),
+    ("broker/core/src/shard/follow.rs", "the same, of a follower"),
+    ("broker/core/src/shard/future.rs", "the same, of a copy in another directory"),
+    ("broker/src/drive/shard/thread.rs", "the same, asked for"),
+    ("broker/src/drive/shard/copying.rs", "the same, asked for"),
+    (
+        "broker/src/api/produce.rs",
+        "stamps records (message.timestamp.type), and refuses those from the future",
+    ),
+    ("broker/src/api/describe_quorum.rs", "tells people when a voter last fetched"),
+];
+
+#[test]
+fn only_what_writes_times_down_knows_the_wall_clock() {
+    let texts = ["Wall", "clock::wall", "SystemTime", "UNIX_EPOCH", ".modified()"];
+    let is_broker = |name: &str| name.starts_with("broker/") && name.contains("/src/");
+    let is_product = |name: &str| is_broker(name) && !name.starts_with("broker/sim/");
+    let knows = |path: &&PathBuf| {
+        let source = read(path);
+        let mut code = source.lines().take(lines_without_tests(&source));
+        code.any(|line| texts.iter().any(|text| says(line, text)))
+    };
+    let sources = sources();
+    let product = sources.iter().filter(|path| is_product(&shown(path)) && !is_test_file(path));
+    let knowing: BTreeSet<String> = product.filter(knows).map(|path| shown(path)).collect();
+    let allowed: BTreeSet<String> = WALL_CLOCK.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let broken = knowing.difference(&allowed).map(|name| format!("{name} goes by the wall clock"));
+    let stale = allowed.difference(&knowing).map(|name| format!("{name} does not: strike it off the list"));
+    report(broken.chain(stale).collect());
+}
+
 #[test]
 fn crates_depend_on_each_other_only_as_the_architecture_says() {
     let ours: BTreeSet<&str> = CRATES.iter().map(|(_, name, ..)| *name).collect();
