@@ -43,6 +43,10 @@ const MANY_PARTITIONS: u32 = 3_000;
 const PIECE: u64 = 20_000;
 /// How long a measurement of throughput and of latency takes, about.
 const MEASURED_SECONDS: u64 = 10;
+/// What clients send a second while a broker recovers: little, so that what they wait for is its recovery.
+const STEADY_PER_SECOND: u64 = 2_000;
+/// How many records a broker misses: 2 GB.
+const MISSED: u64 = 2_000_000;
 /// What a process's processor time is told in; Linux has no other.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -61,6 +65,8 @@ pub enum Measure {
     Restart,
     /// As many records as go, then half of what the slower product takes.
     Produce(Durability),
+    /// A broker fetches what it missed while clients go on.
+    Recovery,
     /// Many partitions are started.
     Cold,
 }
@@ -82,7 +88,7 @@ pub struct Stand<'a> {
 
 impl Measure {
     /// All, by the names a person types.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("leader", Self::Leader),
         ("silent", Self::Silent),
         ("controller", Self::Controller),
@@ -90,6 +96,7 @@ impl Measure {
         ("restart", Self::Restart),
         ("produce", Self::Produce(Durability::PageCache)),
         ("produce-synced", Self::Produce(Durability::Synced)),
+        ("recovery", Self::Recovery),
         ("cold", Self::Cold),
     ];
 
@@ -108,6 +115,7 @@ impl Measure {
             Self::ControllerApart => stand.gap_of_controller(Figure::ControllerApartGap),
             Self::Restart => stand.restarts(),
             Self::Produce(durability) => stand.produce(durability),
+            Self::Recovery => stand.recovery(),
             Self::Cold => stand.cold_start(),
         }
     }
@@ -212,6 +220,35 @@ impl Stand<'_> {
             }
             records = (whole(performance.records_per_second) * MEASURED_SECONDS).max(PIECE);
         }
+    }
+
+    /// A broker is stopped, misses records, and fetches them while clients go on as they did before it was.
+    fn recovery(&self) -> Result<Vec<(Figure, f64)>> {
+        let mut cluster = self.cluster(LOAD_PARTITIONS, Durability::PageCache)?;
+        self.warm()?;
+        let steadily = || {
+            let records = STEADY_PER_SECOND * MEASURED_SECONDS;
+            producer::run(self.kafka, records, STEADY_PER_SECOND, Some(STEADY_PER_SECOND))
+        };
+        let calm = steadily()?;
+        // Not the controller: nobody is to be elected here.
+        let victim = leader_other_than(&cluster, cluster.controller()?)?;
+        cluster.stop(victim)?;
+        producer::run(self.kafka, MISSED, 0, None)?;
+        let started = Instant::now();
+        cluster.spawn(victim)?;
+        let (took, meanwhile) = thread::scope(|scope| {
+            let meanwhile = scope.spawn(steadily);
+            cluster.wait_until_whole(COLD_LIMIT)?;
+            let took = started.elapsed().as_secs_f64();
+            let meanwhile = meanwhile.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            anyhow::Ok((took, meanwhile))
+        })?;
+        Ok(vec![
+            (Figure::SteadyLatency, calm.p99_ms),
+            (Figure::RecoveryLatency, meanwhile.p99_ms),
+            (Figure::RecoveryTime, took),
+        ])
     }
 
     /// Of a cluster that has lived: every log was made, and checkpoints name them.

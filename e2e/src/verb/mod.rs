@@ -40,7 +40,7 @@ cargo xtask VERB
           --list names the faults, --short is CI's part, docs/testing.md says the rest
   bench cluster [--pairs N] [--only NAME]... [--warm-up SECONDS] [--binary OTTLA]
           three brokers measured beside three of Apache Kafka's, in turn; NAME is leader, silent, controller,
-          restart, produce, produce-synced or cold
+          controller-apart, restart, produce, produce-synced, recovery or cold
   suite librdkafka [TEST...] [--kafka] [--binary OTTLA] [--record]
           librdkafka's own tests against three brokers, and whether one fails that did not; --list names them,
           --record writes down what came of them and docs/reference/librdkafka.md, --short is CI's part
