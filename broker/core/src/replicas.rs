@@ -2,8 +2,9 @@
 //!
 //! Owns: the way from images to [`Assignment`]s, and the rules of when an image may be acted on. The driver gives
 //! each shard (one to a log directory) its orders, in order, and shows an image to clients only when all shards have
-//! taken them in. Knows nothing of logs: a [`crate::shard::Shard`] does.
+//! taken them in. Knows nothing of logs: a [`crate::shard::Shard`] does; [`copier`] hands pieces of them on.
 
+pub mod copier;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};

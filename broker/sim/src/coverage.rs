@@ -126,6 +126,8 @@ pub enum Happening {
     DirectoryChanged,
     /// It could not go there, and is where it was.
     DirectoryChangeTakenBack,
+    /// And waited there until the controller knew.
+    DirectoryAwaited,
     /// A batch was acknowledged.
     BatchAcknowledged,
     /// A batch was refused.
@@ -150,7 +152,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 71] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -211,6 +213,7 @@ impl Happening {
         Self::DirectoryChangeAsked,
         Self::DirectoryChanged,
         Self::DirectoryChangeTakenBack,
+        Self::DirectoryAwaited,
         Self::BatchAcknowledged,
         Self::BatchRefused,
         Self::BatchUnanswered,
@@ -287,6 +290,7 @@ impl Happening {
             Self::DirectoryChangeAsked => "change of directory asked for",
             Self::DirectoryChanged => "log directory changed",
             Self::DirectoryChangeTakenBack => "change of directory taken back",
+            Self::DirectoryAwaited => "directory awaited by a replica",
             Self::BatchAcknowledged => "batch acknowledged",
             Self::BatchRefused => "batch refused",
             Self::BatchUnanswered => "batch unanswered",

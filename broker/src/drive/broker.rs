@@ -20,12 +20,13 @@ use ottla_core::lifecycle::{
     BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEffects, LifecycleEvent,
 };
 use ottla_core::metadata::image::Image;
+use ottla_core::replicas::copier::CopyNext;
 use ottla_core::replicas::{CaughtUp, LogDirectory, Order, Relocated, Replicas, Routes, Step};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use self::call::Callers;
-use super::directory_moves::{Copiers, MoveEvent, MoveRequest, Next, Pace};
+use super::directory_moves::{Copiers, MoveEvent, MoveRequest, Pace};
 use super::shard::{ShardEvent, Shards};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -305,10 +306,10 @@ impl Driver {
                 self.copiers.begin_again(&made, copier);
                 let _ended = answer.send(());
             }
-            MoveEvent::Back { partition, from, to, copier, waits, answer } => {
+            MoveEvent::Back { partition, from, to, copier, is_long, answer } => {
                 self.copiers.stop_later(partition, copier);
                 if let Some((order, relocated)) = self.replicas.moved_back(partition, from, to) {
-                    self.shards.expect(from, partition, waits);
+                    self.shards.expect(from, partition, is_long);
                     self.routes.send_replace(self.replicas.routes().clone());
                     self.shards.order(order);
                     self.lifecycle.forget_assignment(partition);
@@ -332,17 +333,17 @@ impl Driver {
                     CaughtUp::End => {
                         let relocated = self.replicas.give_up(partition, to);
                         self.relocated(partition, relocated);
-                        Next::End
+                        CopyNext::End
                     }
                     CaughtUp::Assign(directory) => {
                         self.lifecycle.assign_directory(partition, directory);
-                        Next::GoOn
+                        CopyNext::GoOn
                     }
                     CaughtUp::Switch => {
                         self.copiers.goes_over(partition);
                         self.shards.expect(to, partition, false);
                         self.routes.send_replace(self.replicas.routes().clone());
-                        Next::Switch
+                        CopyNext::Switch
                     }
                 };
                 // It ends only by this driver, or with the process.

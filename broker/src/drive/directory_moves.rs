@@ -1,46 +1,29 @@
 //! Moves replicas between the log directories of this broker (KIP-113).
 //!
-//! A task brings batches of the replica's log to its future log. When that has everything the driver is asked what is
-//! next; when the controller knows of the new directory the routes change, and the task has the replica frozen, brings
-//! what is left, has the other directory adopt it, and has its first log removed. What clients ask of it meanwhile waits
-//! in the other directory's thread; they see a pause of some milliseconds and no error.
+//! A task does what a [`Copier`] says, one for each replica on its way; the driver of the broker answers what the replica's
+//! metadata decides. What clients ask of a replica that is frozen waits in the other directory's thread; they see a pause
+//! of some milliseconds and no error.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use ottla_core::config::Settings;
 use ottla_core::ids::{NodeId, TopicPartition};
 use ottla_core::metadata::image::Image;
 use ottla_core::replicas::Move;
 pub(crate) use ottla_core::replicas::MoveRefusal;
+use ottla_core::replicas::copier::{Copier, CopyNext, CopyOutcome, CopyStep, Heard, LongWait};
 use ottla_core::replication::quota::{ReplicationQuota, THROTTLED_BACKOFF, between_directories};
-use ottla_core::shard::{Copied, FollowProblem};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::shard::{CopyEnd, HandedOver, NotAdopted, Shards};
+use super::shard::{CopyEnd, DirectoryFailed, HandedOver, NotAdopted, Shards};
 use crate::clock;
 
 /// How much is brought at once: what a copy holds in memory.
 const CHUNK_BYTES: u32 = 1 << 20;
-
-/// How often a copy that has everything looks whether there is more, and whether the controller knows.
-const IDLE: Duration = Duration::from_millis(50);
-
-/// How often a copy that cannot go on tries again.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// So often a controller is waited for in silence.
-const WAITS_TOLD: u32 = 200;
-
-/// Why a copy ends whose directory is given up.
-const OTHER_FAILED: &str = "its other log directory has failed";
-
-/// A file that is gone once is looked for so often: it may have been cut in between.
-const TRIES_MAX: u32 = 5;
 
 /// Asks the broker's driver to move replicas between its log directories.
 #[derive(Debug, Clone)]
@@ -77,7 +60,7 @@ impl DirectoryMoves {
 #[derive(Debug)]
 pub(super) enum MoveEvent {
     /// The copy has everything.
-    CaughtUp { partition: TopicPartition, to: usize, copier: CopierNumber, answer: oneshot::Sender<Next> },
+    CaughtUp { partition: TopicPartition, to: usize, copier: CopierNumber, answer: oneshot::Sender<CopyNext> },
     /// There is no future log for it: there was no descriptor, or its place was not free.
     Missing { made: Move, copier: CopierNumber, answer: oneshot::Sender<()> },
     /// It cannot be made.
@@ -89,7 +72,7 @@ pub(super) enum MoveEvent {
         to: usize,
         copier: CopierNumber,
         /// Whether the controller has to know of it before it serves: nobody knows how long that takes.
-        waits: bool,
+        is_long: bool,
         answer: oneshot::Sender<()>,
     },
     /// Whether the controller knows that it is there again. No answer if it is not.
@@ -99,17 +82,6 @@ pub(super) enum MoveEvent {
 /// Tells one task from another for the same replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CopierNumber(u64);
-
-/// What a task is to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// To go on copying.
-    GoOn,
-    /// To have the replica handed over: the routes say that it is there.
-    Switch,
-    /// To end.
-    End,
-}
 
 /// The tasks.
 pub(super) struct Copiers {
@@ -145,7 +117,7 @@ impl Copiers {
         self.next = CopierNumber(number.0 + 1);
         self.shards.begin_copy(&made);
         let id = made.partition;
-        let copier = Copier {
+        let copier = CopyTask {
             number,
             shards: self.shards.clone(),
             events: self.events.clone(),
@@ -227,41 +199,8 @@ impl Pace {
     }
 }
 
-/// The turn of a copy: it has one until it has everything for the first time. What is appended from then on is little,
-/// and must not wait for the copies of others; nor must others wait for one that cannot go on.
-struct Turn<'a> {
-    turns: &'a Semaphore,
-    held: Option<SemaphorePermit<'a>>,
-    is_over: bool,
-}
-
-impl<'a> Turn<'a> {
-    fn new(turns: &'a Semaphore) -> Self {
-        Self { turns, held: None, is_over: false }
-    }
-
-    /// Waits for it.
-    async fn take(&mut self) -> Result<(), Failed> {
-        if !self.is_over && self.held.is_none() {
-            self.held = Some(self.turns.acquire().await.map_err(|_| Failed::Ended)?);
-        }
-        Ok(())
-    }
-
-    /// Waits without it.
-    async fn pause(&mut self) {
-        self.held = None;
-        tokio::time::sleep(PATIENCE).await;
-    }
-
-    fn end(&mut self) {
-        self.held = None;
-        self.is_over = true;
-    }
-}
-
-/// One copy.
-struct Copier {
+/// One copy: what its [`Copier`] says is done here.
+struct CopyTask {
     number: CopierNumber,
     shards: Shards,
     events: mpsc::UnboundedSender<MoveEvent>,
@@ -269,207 +208,145 @@ struct Copier {
     made: Move,
 }
 
-/// Why a copy ends before it has everything.
-#[derive(Debug)]
-enum Failed {
-    /// Nobody wants it any more.
-    Ended,
-    /// The log cannot be read, or what it gives cannot be taken.
-    Unusable(String),
-}
-
-impl Copier {
+impl CopyTask {
     async fn run(self, turns: Arc<Semaphore>) {
-        let Move { partition, to, .. } = self.made;
-        match self.copy_and_switch(&turns).await {
-            Ok(()) | Err(Failed::Ended) => {}
-            Err(Failed::Unusable(why)) => {
-                let topic = &self.made.topic;
-                warn!(%topic, partition = partition.partition.0, %why, "replica stays in its log directory");
-                // The driver is gone only when the process ends.
-                let copier = self.number;
-                let _gone = self.events.send(MoveEvent::GivenUp { partition, to, copier });
+        let (mut copier, mut step) = Copier::begin();
+        let (mut turn, mut handed_over_at) = (None, None);
+        let outcome = loop {
+            turn = match (copier.needs_turn(), turn) {
+                (false, _) => None,
+                (true, Some(held)) => Some(held),
+                // It is never closed.
+                (true, None) => turns.acquire().await.ok(),
+            };
+            if matches!(step, CopyStep::HandOver) {
+                handed_over_at = Some(Instant::now());
             }
-        }
-    }
-
-    async fn copy_and_switch(&self, turns: &Semaphore) -> Result<(), Failed> {
-        let mut turn = Turn::new(turns);
-        let mut waits = 0;
-        loop {
-            self.catch_up(&mut turn, false).await?;
-            turn.end();
-            match self.next().await? {
-                Next::End => return Err(Failed::Ended),
-                Next::Switch => {
-                    self.switch(&mut turn).await;
-                    return Ok(());
-                }
-                Next::GoOn => self.wait_for_controller(&mut waits).await,
+            match self.take(step).await {
+                Ok(heard) => step = copier.next(heard),
+                Err(outcome) => break outcome,
             }
-        }
+        };
+        self.ended(outcome, handed_over_at);
     }
 
-    async fn wait_for_controller(&self, waits: &mut u32) {
-        *waits += 1;
-        if *waits == WAITS_TOLD {
-            let (topic, partition) = (&self.made.topic, self.made.partition.partition.0);
-            warn!(%topic, partition, "the controller has not taken the log directory of a replica yet");
-        }
-        tokio::time::sleep(IDLE).await;
-    }
-
-    /// Asks the driver; no answer if the task is over.
-    async fn ask<A>(&self, event: impl FnOnce(oneshot::Sender<A>) -> MoveEvent) -> Result<A, Failed> {
-        let (answer, answered) = oneshot::channel();
-        let _gone = self.events.send(event(answer));
-        answered.await.map_err(|_| Failed::Ended)
-    }
-
-    /// Asks the driver what is next.
-    async fn next(&self) -> Result<Next, Failed> {
-        let Move { partition, to, .. } = self.made;
+    /// Does a step.
+    ///
+    /// # Errors
+    /// How it ended, if it has.
+    async fn take(&self, step: CopyStep<HandedOver>) -> Result<Heard<HandedOver>, CopyOutcome<HandedOver>> {
+        let Move { partition, from, to, .. } = self.made;
         let copier = self.number;
-        self.ask(|answer| MoveEvent::CaughtUp { partition, to, copier, answer }).await
-    }
-
-    /// Copies until the copy has everything, at the set pace and until it may be adopted, unless its replica is `frozen`.
-    async fn catch_up(&self, turn: &mut Turn<'_>, frozen: bool) -> Result<(), Failed> {
-        let Move { partition, from, to, topic, .. } = &self.made;
-        let (partition, from, to) = (*partition, *from, *to);
-        let (mut given, mut tries) = (None, 0);
-        loop {
-            turn.take().await?;
-            let copied = self.shards.copied(to, partition, given.take()).await;
-            let copied = copied.map_err(|_| Failed::Unusable(OTHER_FAILED.to_owned()))?;
-            let Some(goes_on) = copied else {
-                if frozen {
-                    return Err(Failed::Unusable("its copy is gone".to_owned()));
-                }
-                turn.pause().await;
-                let (made, copier) = (self.made.clone(), self.number);
-                self.ask(|answer| MoveEvent::Missing { made, copier, answer }).await?;
-                continue;
-            };
-            match goes_on.problem {
-                None => {}
-                Some(problem @ (FollowProblem::Full | FollowProblem::NoDescriptor))
-                    if !frozen || tries < TRIES_MAX =>
-                {
-                    tries += 1;
-                    if tries == TRIES_MAX {
-                        warn!(%topic, partition = partition.partition.0, %problem, "the copy of a replica waits");
-                    }
-                    turn.pause().await;
-                    turn.take().await?;
-                }
-                Some(problem) => return Err(Failed::Unusable(problem.to_string())),
-            }
-            let read = self.shards.read_copy(from, partition, goes_on, CHUNK_BYTES);
-            let part = match self.shards.unless_stuck(from, read).await {
-                None => return Err(Failed::Unusable("its log directory has failed".to_owned())),
-                Some(Ok(part)) => part,
-                Some(Err(CopyEnd::Gone(_))) if tries < TRIES_MAX => {
-                    tries += 1;
-                    continue;
-                }
-                Some(Err(CopyEnd::Gone(error))) => return Err(Failed::Unusable(error.to_string())),
-                Some(Err(CopyEnd::Refused(error))) => return Err(Failed::Unusable(error.to_string())),
-            };
-            if goes_on.problem.is_none() {
-                tries = 0;
-            }
-            if has_all(&part) && goes_on.problem.is_none() {
-                if frozen {
-                    // It says where the log begins.
-                    let heard = self.shards.copied(to, partition, Some((goes_on.offset, part))).await;
-                    return heard.map(drop).map_err(|_| Failed::Unusable(OTHER_FAILED.to_owned()));
-                }
-                if goes_on.is_ready {
-                    return Ok(());
-                }
-                turn.end();
-                tokio::time::sleep(IDLE).await;
-            }
-            if let Copied::Records { bytes, .. } = &part
-                && !frozen
-            {
-                self.pace.keep(bytes.len()).await;
-            }
-            given = Some((goes_on.offset, part));
-        }
-    }
-
-    /// Has the replica go over. Nobody can end that: what was asked of it waits there.
-    async fn switch(&self, turn: &mut Turn<'_>) {
-        let Move { partition, from, to, topic, .. } = &self.made;
-        let (id, from, to) = (*partition, *from, *to);
-        let partition = id.partition.0;
-        let started = Instant::now();
-        let Some(handed) = self.shards.hand_over(from, id).await else {
-            warn!(%topic, partition, "replica was gone before it could change its log directory");
-            return self.shards.orphan(to, id, None);
-        };
-        let not_adopted = match self.catch_up(turn, true).await {
-            Ok(()) => match self.shards.adopt(to, id, handed).await {
-                Ok(()) => {
-                    // Whatever that directory has by now is durable under its name.
-                    self.shards.remove_frozen(from, id);
-                    let paused = started.elapsed();
-                    info!(%topic, partition, ?paused, "replica is in its other log directory");
-                    return;
-                }
-                Err(None) => {
-                    error!(%topic, partition, "replica is lost on its way to another log directory");
-                    return self.shards.orphan(to, id, None);
-                }
-                Err(Some(NotAdopted { handed, may_be_in_place, .. })) => (handed, may_be_in_place),
+        Ok(match step {
+            CopyStep::Give(given) => match self.shards.copied(to, partition, given).await {
+                Ok(goes_on) => Heard::GoesOn(goes_on),
+                Err(DirectoryFailed) => Heard::Failed("its other log directory has failed".to_owned()),
             },
-            Err(_) => (handed, false),
-        };
-        let (handed, may_be_in_place) = not_adopted;
-        self.go_back(handed, may_be_in_place).await;
+            CopyStep::MakeFuture => {
+                let made = self.made.clone();
+                let answered = self.ask(|answer| MoveEvent::Missing { made, copier, answer }).await;
+                answered.map_or(Heard::Unwanted, |()| Heard::Done)
+            }
+            CopyStep::Read(goes_on) => {
+                let read = self.shards.read_copy(from, partition, goes_on, CHUNK_BYTES);
+                match self.shards.unless_stuck(from, read).await {
+                    None => Heard::Failed("its log directory has failed".to_owned()),
+                    Some(Ok(part)) => Heard::Part(part),
+                    Some(Err(CopyEnd::Gone(error))) => Heard::Cut(error.to_string()),
+                    Some(Err(CopyEnd::Refused(error))) => Heard::Failed(error.to_string()),
+                }
+            }
+            CopyStep::Pace(bytes) => {
+                self.pace.keep(bytes).await;
+                Heard::Done
+            }
+            CopyStep::Wait(time, told) => {
+                self.tell(told);
+                tokio::time::sleep(time).await;
+                Heard::Done
+            }
+            CopyStep::Decide => {
+                let answered = self.ask(|answer| MoveEvent::CaughtUp { partition, to, copier, answer }).await;
+                answered.map_or(Heard::Unwanted, Heard::Next)
+            }
+            CopyStep::HandOver => Heard::HandedOver(self.shards.hand_over(from, partition).await),
+            CopyStep::Adopt(handed) => match self.shards.adopt(to, partition, handed).await {
+                Ok(()) => Heard::Done,
+                Err(NotAdopted { handed, may_retry, may_be_in_place }) => {
+                    Heard::NotAdopted { handed, may_retry, may_be_in_place }
+                }
+            },
+            CopyStep::Back { is_long } => {
+                let back = |answer| MoveEvent::Back { partition, from, to, copier, is_long, answer };
+                self.ask(back).await.map_or(Heard::Unwanted, |()| Heard::Done)
+            }
+            CopyStep::AskWhetherKnown => {
+                let answered = self.ask(|answer| MoveEvent::IsKnown { partition, at: from, answer }).await;
+                answered.map_or(Heard::Unwanted, Heard::IsKnown)
+            }
+            CopyStep::TakeBack(handed) => match self.shards.take_back(from, partition, handed).await {
+                Ok(()) => Heard::Done,
+                Err(handed) => Heard::NotTakenBack(handed),
+            },
+            CopyStep::End(outcome) => return Err(outcome),
+        })
     }
 
-    /// Nothing was appended since the replica was handed over: it goes on where it was. If the copy may have got its name, a
-    /// start would take that for the replica while the controller believes in its directory: so that is told first.
-    async fn go_back(&self, handed: Box<HandedOver>, may_be_in_place: bool) {
-        let Move { partition, from, to, topic, .. } = &self.made;
-        let (id, from, to, copier) = (*partition, *from, *to, self.number);
-        let partition = id.partition.0;
-        let waits = may_be_in_place;
-        let back =
-            self.ask(|answer| MoveEvent::Back { partition: id, from, to, copier, waits, answer }).await;
-        let may_serve = back.is_ok() && (!waits || self.until_known(id, from).await);
-        if !may_serve {
-            warn!(%topic, partition, "replica was gone before it could go back to its log directory");
-            self.shards.orphan(from, id, Some(handed));
-            return self.shards.orphan(to, id, None);
-        }
-        if self.shards.take_back(from, id, handed).await {
-            warn!(%topic, partition, "replica could not go to its other log directory, and is where it was");
-            // What waits there is refused, and asked again.
-            self.shards.forget(to, id);
-        } else {
-            error!(%topic, partition, "replica is lost on its way to another log directory");
-            self.shards.orphan(to, id, None);
-        }
+    /// Asks the driver; it does not answer whom nobody wants any more.
+    async fn ask<A>(&self, event: impl FnOnce(oneshot::Sender<A>) -> MoveEvent) -> Option<A> {
+        let (answer, answered) = oneshot::channel();
+        // The driver is gone only when the process ends.
+        let _gone = self.events.send(event(answer));
+        answered.await.ok()
     }
 
-    /// Waits until the controller knows that the replica is there; false if it is not any more.
-    async fn until_known(&self, partition: TopicPartition, at: usize) -> bool {
-        let mut waits = 0;
-        loop {
-            match self.ask(|answer| MoveEvent::IsKnown { partition, at, answer }).await {
-                Ok(true) => return true,
-                Ok(false) => self.wait_for_controller(&mut waits).await,
-                Err(_) => return false,
+    fn tell(&self, told: Option<LongWait>) {
+        let (topic, partition) = (&self.made.topic, self.made.partition.partition.0);
+        match told {
+            None => {}
+            Some(LongWait::Copy(problem)) => {
+                warn!(%topic, partition, %problem, "the copy of a replica waits")
+            }
+            Some(LongWait::Controller) => {
+                warn!(%topic, partition, "the controller has not taken the log directory of a replica yet");
             }
         }
     }
-}
 
-/// Whether there was nothing more to copy.
-fn has_all(part: &Copied) -> bool {
-    matches!(part, Copied::Records { bytes, .. } if bytes.is_empty())
+    fn ended(&self, outcome: CopyOutcome<HandedOver>, handed_over_at: Option<Instant>) {
+        let Move { partition: id, from, to, topic, .. } = &self.made;
+        let (id, from, to, partition) = (*id, *from, *to, id.partition.0);
+        let (lost, handed) = match outcome {
+            CopyOutcome::Unwanted => return,
+            CopyOutcome::Stays(why) => {
+                warn!(%topic, partition, %why, "replica stays in its log directory");
+                let given_up = MoveEvent::GivenUp { partition: id, to, copier: self.number };
+                // The driver is gone only when the process ends.
+                return drop(self.events.send(given_up));
+            }
+            CopyOutcome::WentOver => {
+                self.shards.remove_frozen(from, id);
+                let paused = handed_over_at.map(|since| since.elapsed()).unwrap_or_default();
+                return info!(%topic, partition, ?paused, "replica is in its other log directory");
+            }
+            CopyOutcome::Back => {
+                warn!(%topic, partition, "replica could not go to its other log directory, and is where it was");
+                // What waits there is refused, and asked again.
+                return self.shards.forget(to, id);
+            }
+            CopyOutcome::Gone(handed) => (false, handed),
+            CopyOutcome::Lost(handed) => (true, handed),
+        };
+        if lost {
+            error!(%topic, partition, "replica is lost on its way to another log directory");
+        } else if handed.is_some() {
+            warn!(%topic, partition, "replica was gone before it could go back to its log directory");
+        } else {
+            warn!(%topic, partition, "replica was gone before it could change its log directory");
+        }
+        if handed.is_some() {
+            self.shards.orphan(from, id, handed);
+        }
+        self.shards.orphan(to, id, None);
+    }
 }

@@ -19,7 +19,7 @@ mod syncer;
 mod tests;
 mod thread;
 
-pub(super) use copying::{CopyEnd, HandedOver, NotAdopted};
+pub(super) use copying::{CopyEnd, DirectoryFailed, HandedOver, NotAdopted};
 pub(crate) use handle::{Contents, FetchItem, Fetched, Near, ReadBy, Shards, Stalls};
 pub(crate) use thread::{Followed, ShardEvent, ShardReports, start};
 

@@ -62,8 +62,6 @@ pub struct CopyFrom {
     pub last_epoch: Option<LeaderEpoch>,
     /// Whether it may be adopted when it has everything: little of it is not durable, so that adopting takes little time.
     pub is_ready: bool,
-    /// Whether all of it is durable.
-    pub is_durable: bool,
     /// Why it could not take what was given.
     pub problem: Option<FollowProblem>,
 }
@@ -234,7 +232,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             // It stopped half-way, for want of a descriptor.
             let (offset, last_epoch, problem) =
                 (before, log.last_record_epoch(), Some(FollowProblem::Damaged));
-            return Some(CopyFrom { offset, last_epoch, is_ready: false, is_durable: false, problem });
+            return Some(CopyFrom { offset, last_epoch, is_ready: false, problem });
         }
         let problem = match given.filter(|(from, _)| *from == before).map(|(_, given)| given) {
             None => None,
@@ -256,13 +254,12 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             self.commit.want_sync(id);
         }
         let future = self.futures.get(&id)?;
-        let is_durable = !future.log.needs_sync() && !future.log.sync_running();
         let last_epoch = future.log.last_record_epoch();
         // A recovery point of an earlier log of that name would be taken for one of this.
         let name = (future.topic.clone()?, id.partition);
         let is_free = self.recovery_point_on_disk(&name) == Offset(0) && self.is_free(&name);
         let is_ready = is_free && future.log.is_established() && future.unsynced_bytes < UNSYNCED_MAX / 8;
-        Some(CopyFrom { offset, last_epoch, is_ready, is_durable: is_durable && is_free, problem })
+        Some(CopyFrom { offset, last_epoch, is_ready, problem })
     }
 
     /// Whether no log that anybody knows has the name that a copy is to get.

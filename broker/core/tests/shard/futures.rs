@@ -91,7 +91,7 @@ impl Pair {
 
     fn catch_up(&mut self) -> CopyFrom {
         let pieces = (0..100).map(|_| self.piece());
-        let whole = |(ends, goes_on): (bool, CopyFrom)| (ends && goes_on.is_durable).then_some(goes_on);
+        let whole = |(ends, goes_on): (bool, CopyFrom)| (ends && goes_on.is_ready).then_some(goes_on);
         pieces.filter_map(whole).next().expect("it has everything at last")
     }
 
@@ -143,7 +143,7 @@ fn power_may_go_at_any_time_and_all_is_there_in_one_of_the_two() {
         for _ in 0..pieces {
             pair.piece();
         }
-        let adopted = pair.piece().1.is_durable && pieces > 6;
+        let adopted = pair.piece().1.is_ready && pieces > 6;
         if adopted {
             pair.switch();
         }
@@ -434,7 +434,7 @@ fn the_name_of_an_earlier_log_is_free_before_a_copy_takes_it() {
     pair.to.effects();
     pair.begin();
     for _ in 0..10 {
-        assert!(!pair.piece().1.is_durable, "a start would miss what that recovery point speaks of");
+        assert!(!pair.piece().1.is_ready, "a start would miss what that recovery point speaks of");
     }
     pair.to.shard.tick(Monotonic(12_000));
     pair.to.sync();

@@ -3,7 +3,7 @@
 use ottla_core::controller::operation::AlterPartition;
 use ottla_core::ids::{DirectoryId, NodeId};
 
-use super::node::{Planned, SECOND_DIRECTORY};
+use super::node::{PLACES, Planned, SECOND_DIRECTORY};
 use super::process::{self, StartError};
 use super::{Event, LIVENESS_MS, Simulation, TICK_MICROS};
 use crate::checkers::{Rule, Violation};
@@ -18,6 +18,9 @@ const PLANNED_CRASH_MS: u64 = 1_000;
 
 /// How often in a thousand a piece of work at the disk is aimed at.
 const AIMED_PERMILLE: u32 = 5;
+
+/// How often in a thousand a replica that changes its directory is.
+const AIMED_AT_ADOPTION_PERMILLE: u32 = 300;
 
 /// How often in a thousand a request for another ISR is.
 const AIMED_AT_ISR_PERMILLE: u32 = 500;
@@ -91,19 +94,47 @@ impl Simulation {
         self.events.at(late, Event::CrashNow { node: id, life });
     }
 
+    /// And for a replica on its way to another directory: that one's disk fails as it is adopted.
+    pub(super) fn aim_at_adoption(&mut self, id: NodeId, to: usize) {
+        let allowed = self.options.faults.sync_error && !self.calm;
+        if !allowed || !self.rng.permille(AIMED_AT_ADOPTION_PERMILLE) {
+            return;
+        }
+        // Before its copy has its name, or after.
+        let names = self.rng.permille(500);
+        let what = if names { "names" } else { "files" };
+        self.trace.line(self.events.now(), format_args!("FAULT {id} cannot sync {what} in directory {to}"));
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        let directory = node.disk.within(PLACES[to]);
+        match names {
+            true => directory.set_name_sync_error(true),
+            false => directory.set_sync_error_permille(1_000),
+        }
+        let ms = self.rng.range(20..200);
+        self.mend_disk_after(id, ms);
+        if self.options.faults.process_crash && self.rng.permille(500) {
+            self.crash_soon(id);
+        }
+    }
+
+    /// A process dies within a tenth of a second.
+    fn crash_soon(&mut self, id: NodeId) {
+        let (wait, down_ms) = (self.rng.range(100..100_000), self.rng.range(30..12_000));
+        let node = self.nodes.get_mut(&id).expect("nodes do not go");
+        node.planned = Some(Planned { kind: CrashKind::Process, down_ms, in_order: false });
+        let life = node.life;
+        self.events.after_micros(wait, Event::CrashNow { node: id, life });
+    }
+
     /// And for a change of the ISR: the leader that asks for it dies about when the controller decides.
     pub(super) fn aim_at_isr_change(&mut self, leader: NodeId) {
         let allowed = self.options.faults.process_crash && !self.calm && !self.watch.anybody_in_doubt();
         if !allowed || !self.rng.permille(AIMED_AT_ISR_PERMILLE) {
             return;
         }
-        let (wait, down_ms) = (self.rng.range(100..100_000), self.rng.range(30..12_000));
         self.trace.line(self.events.now(), format_args!("FAULT {leader} dies as its ISR changes"));
         self.checks.coverage.note(Happening::CrashAtIsrChange);
-        let life = self.nodes[&leader].life;
-        let node = self.nodes.get_mut(&leader).expect("nodes do not go");
-        node.planned = Some(Planned { kind: CrashKind::Process, down_ms, in_order: false });
-        self.events.after_micros(wait, Event::CrashNow { node: leader, life });
+        self.crash_soon(leader);
     }
 
     /// And one more: a request for another ISR has a late copy, and the follower that it adds is away from its leader

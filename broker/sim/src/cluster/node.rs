@@ -257,6 +257,7 @@ impl Node {
     /// The disk behaves from now on.
     pub(crate) fn mend_disk(&mut self) {
         self.disk.set_sync_error_permille(0);
+        self.disk.set_name_sync_error(false);
         self.disk.set_capacity_bytes(u64::MAX);
         self.slow_micros = None;
     }

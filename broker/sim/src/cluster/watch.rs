@@ -29,6 +29,7 @@ impl Simulation {
                 Observation::Damaged(directory) => self.damage_is_found(id, &directory)?,
                 Observation::Damage { partition, what } => self.damage_is_told(id, partition, &what)?,
                 Observation::Opened(logs) => self.check_volume(id, &logs)?,
+                Observation::HandedOver { to } => self.aim_at_adoption(id, to),
                 Observation::Event(text) => {
                     self.trace.line(self.events.now(), format_args!("{id} says {text}"));
                 }

@@ -65,6 +65,8 @@ struct State {
     /// How often in a thousand a sync of a file fails, and where: in all of it, or in one directory.
     sync_error_permille: u32,
     sync_error_root: String,
+    /// The directory in which syncs of names fail, if they do: by the handle's, not by where in it.
+    name_sync_error_root: Option<String>,
     /// How many descriptors are to be had; those of open files are as good as closed.
     descriptors: u64,
     counts: Counts,
@@ -100,6 +102,7 @@ impl SimDisk {
             capacity_bytes: u64::MAX,
             sync_error_permille: 0,
             sync_error_root: String::new(),
+            name_sync_error_root: None,
             descriptors: u64::MAX,
             counts: Counts::default(),
         };
@@ -166,6 +169,11 @@ impl SimDisk {
         let mut state = self.lock();
         state.sync_error_permille = often;
         state.sync_error_root.clone_from(&self.root);
+    }
+
+    /// Sets whether syncs of directories, which make names durable, fail from now on through handles for the same directory.
+    pub fn set_name_sync_error(&self, fails: bool) {
+        self.lock().name_sync_error_root = fails.then(|| self.root.clone());
     }
 
     /// Sets how many more operations find a descriptor, where they need one; all, with `u64::MAX`. What was written
@@ -260,7 +268,12 @@ impl Disk for SimDisk {
 
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
         self.with_descriptor()?;
-        self.changing()?.names.sync_directory(&self.path(directory))
+        let mut state = self.changing()?;
+        if state.name_sync_error_root.as_ref() == Some(&self.root) {
+            state.counts.failed_syncs += 1;
+            return Err(io::Error::other("simulated EIO from fsync of a directory"));
+        }
+        state.names.sync_directory(&self.path(directory))
     }
 }
 

@@ -25,10 +25,10 @@ pub(in crate::drive) type HandedOver = Handed<Answer>;
 /// A replica that was not adopted.
 #[derive(Debug)]
 pub(in crate::drive) struct NotAdopted {
-    /// The replica.
-    pub(in crate::drive) handed: Box<HandedOver>,
+    /// The replica; `None` if it is gone with the directory.
+    pub(in crate::drive) handed: Option<Box<HandedOver>>,
     /// Whether the same may be tried again.
-    may_retry: bool,
+    pub(in crate::drive) may_retry: bool,
     /// Whether its copy may have got its name all the same, so that a start would take that for it.
     pub(in crate::drive) may_be_in_place: bool,
 }
@@ -141,7 +141,7 @@ impl Driver<'_> {
                     self.arrived(id);
                 }
                 let (may_retry, may_be_in_place) = (self.shard.may_adopt(id), self.shard.has_failed());
-                let not_adopted = |handed| NotAdopted { handed, may_retry, may_be_in_place };
+                let not_adopted = |handed| NotAdopted { handed: Some(handed), may_retry, may_be_in_place };
                 let _gone = answer.send(adopted.map_err(not_adopted));
             }
             MoveStep::TakeBack { handed, answer } => {
@@ -164,9 +164,6 @@ impl Driver<'_> {
         }
     }
 }
-
-/// Between two tries to adopt a replica: its copy is under sync, or there is no descriptor.
-const ADOPTION_WAIT: Duration = Duration::from_millis(5);
 
 /// How often whoever waits for a shard looks whether its disk hangs.
 const STUCK_CHECK: Duration = Duration::from_secs(1);
@@ -272,44 +269,35 @@ impl Shards {
     /// Has a copy that has everything become the replica.
     ///
     /// # Errors
-    /// What was handed over, if it cannot; nothing, if that is gone with its directory.
+    /// What was handed over, if it cannot now or ever.
     pub(in crate::drive) async fn adopt(
         &self,
         to: usize,
         partition: TopicPartition,
-        mut handed: Box<HandedOver>,
-    ) -> Result<(), Option<NotAdopted>> {
-        loop {
-            let (answer, answered) = oneshot::channel();
-            self.step(to, partition, MoveStep::Adopt { handed, answer });
-            match self.unless_stuck(to, answered).await {
-                Some(Ok(Ok(()))) => return Ok(()),
-                Some(Ok(Err(NotAdopted { handed: back, may_retry: true, .. }))) => {
-                    tokio::time::sleep(ADOPTION_WAIT).await;
-                    handed = back;
-                }
-                Some(Ok(Err(not_adopted))) => return Err(Some(not_adopted)),
-                Some(Err(_)) | None => return Err(None),
-            }
-        }
+        handed: Box<HandedOver>,
+    ) -> Result<(), NotAdopted> {
+        let (answer, answered) = oneshot::channel();
+        self.step(to, partition, MoveStep::Adopt { handed, answer });
+        let lost = Err(NotAdopted { handed: None, may_retry: false, may_be_in_place: true });
+        self.unless_stuck(to, answered).await.and_then(Result::ok).unwrap_or(lost)
     }
 
-    /// Has a replica go on where it was handed over; false if it cannot.
+    /// Has a replica go on where it was handed over.
+    ///
+    /// # Errors
+    /// What was handed over, if it cannot; nothing, if that is gone with its directory.
     pub(in crate::drive) async fn take_back(
         &self,
         from: usize,
         partition: TopicPartition,
         handed: Box<HandedOver>,
-    ) -> bool {
+    ) -> Result<(), Option<Box<HandedOver>>> {
         let (answer, answered) = oneshot::channel();
         self.step(from, partition, MoveStep::TakeBack { handed, answer });
         match self.unless_stuck(from, answered).await {
-            Some(Ok(Ok(()))) => true,
-            Some(Ok(Err(handed))) => {
-                self.orphan(from, partition, Some(handed));
-                false
-            }
-            Some(Err(_)) | None => false,
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(handed))) => Err(Some(handed)),
+            Some(Err(_)) | None => Err(None),
         }
     }
 

@@ -17,18 +17,17 @@ use ottla_core::controller::operation::{
 };
 use ottla_core::controller::{Operation, OperationError, Reply, supported_features};
 use ottla_core::ids::{DirectoryId, IncarnationId, NodeId, TopicId, TopicPartition};
-use ottla_core::lifecycle::{
-    BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent, ProposalAnswer,
-};
+use ottla_core::lifecycle::{BrokerState, CallError, CallNumber, Lifecycle, LifecycleConfig, LifecycleEvent};
 use ottla_core::metadata::image::{ConfigResource, Endpoint, Image};
 use ottla_core::partition::{AckLevel, PartitionError};
-use ottla_core::replicas::{Move, Replicas};
+use ottla_core::replicas::Replicas;
 use ottla_core::replication::recovery::RecoveryBudget;
 use ottla_core::replication::{FetchLimits, Fetchers};
 use ottla_core::shard::{Batch, FetchPosition, OffsetTarget, Shard};
 use ottla_core::time::Monotonic;
 
 pub(crate) use self::effects::{ShardDone, ShardWork};
+use self::moves::{Copying, Kept};
 use self::replication::{Parked, recovery_budget};
 use super::{Died, Now, Observation, Output, ReplicaView, StartError};
 use crate::cluster::client_messages::{ClientReply, ClientRequest};
@@ -79,8 +78,11 @@ pub(crate) struct Broker {
     shards: Vec<Option<SimShard>>,
     replicas: Replicas,
     directory_ids: Vec<DirectoryId>,
-    /// Replicas on their way to another directory.
-    moves: Vec<Move>,
+    /// Replicas on their way to another directory, in the order in which that began.
+    copies: BTreeMap<u64, Copying>,
+    next_copy: u64,
+    /// Those of them that a directory waits for, and what it is to be told then.
+    expected: BTreeMap<(usize, TopicPartition), Vec<Kept>>,
     /// Whether one of the directories has failed.
     lacks_directory: bool,
     fetchers: Fetchers,
@@ -140,7 +142,9 @@ impl Broker {
             shards: opened.shards,
             replicas: opened.replicas,
             directory_ids: identity.log_directories.clone(),
-            moves: Vec::new(),
+            copies: BTreeMap::new(),
+            next_copy: 0,
+            expected: BTreeMap::new(),
             lacks_directory: !opened.failed.is_empty(),
             fetchers: Fetchers::new(identity.node_id, fetch_limits(identity)),
             recovery: recovery_budget(now),
@@ -357,11 +361,7 @@ impl Broker {
             observations.push(Observation::Shows(image.clone()));
             self.replicas.follow(image);
         }
-        for ProposalAnswer { partition, made, outcome } in effects.answers {
-            if let Ok(shard) = self.shard(partition) {
-                shard.proposal_answered(partition, made, outcome);
-            }
-        }
+        effects.answers.into_iter().for_each(|answer| self.proposal_answered(answer));
         if let Some(step) = self.replicas.step(self.lifecycle.epoch()) {
             if let Some(eligible) = step.eligible {
                 self.open_shards_mut().for_each(|shard| shard.set_peers(Arc::clone(&eligible), LAG_TIME_MAX));

@@ -78,6 +78,8 @@ pub(crate) enum Observation {
     Damaged(String),
     /// What it has found out about the log of a partition while it runs, or done with it.
     Damage { partition: TopicPartition, what: Damage },
+    /// A replica is frozen, and is about to be adopted in this of its directories.
+    HandedOver { to: usize },
     /// It wrote a line to its log.
     Event(String),
     /// It gave a consumer records up to here.

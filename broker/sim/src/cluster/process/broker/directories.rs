@@ -7,6 +7,7 @@ use ottla_core::log::checkpoints::{CLEAN_SHUTDOWN, parse_clean_shutdown};
 use ottla_core::partition::PartitionError;
 use ottla_core::replicas::{LogDirectory, Order, Replicas};
 
+use super::moves::Kept;
 use super::{Broker, SimShard};
 use crate::cluster::node::{Identity, PLACES, in_place};
 use crate::cluster::process::{Now, Observation, StartError};
@@ -133,17 +134,37 @@ impl Broker {
     }
 
     pub(super) fn order(&mut self, order: Order) {
-        if let Order::EndCopy { partition, .. } = &order {
-            self.moves.retain(|made| made.partition != *partition);
-            self.lifecycle.forget_assignment(*partition);
-        }
+        let waits_for = match &order {
+            Order::EndCopy { partition, .. } => {
+                self.stop_copies(*partition);
+                self.lifecycle.forget_assignment(*partition);
+                None
+            }
+            Order::Orphan { partition, .. } => {
+                self.stop_copies(*partition);
+                None
+            }
+            Order::Assign { assignment, .. } => Some(assignment.partition),
+            Order::Remove { partition, .. } | Order::SetAside { partition, .. } => Some(*partition),
+        };
+        let order = match waits_for {
+            Some(partition) => match self.keep(order.shard(), partition, Kept::Order(order)) {
+                Some(Kept::Order(order)) => order,
+                Some(Kept::Answer(_)) | None => return,
+            },
+            None => order,
+        };
         // Nobody is there to take it.
-        let Some(shard) = &mut self.shards[order.shard()] else { return };
+        let place = order.shard();
+        let Some(shard) = &mut self.shards[place] else { return };
         match order {
             Order::Assign { assignment, .. } => shard.assign(*assignment),
             Order::Remove { partition, .. } => shard.remove(partition),
             Order::SetAside { partition, .. } => shard.set_aside(partition),
-            Order::Orphan { partition, .. } => shard.orphan(partition, None),
+            Order::Orphan { partition, .. } => {
+                shard.orphan(partition, None);
+                self.arrived(place, partition);
+            }
             Order::EndCopy { partition, .. } => shard.end_copy(partition),
         }
     }
