@@ -14,7 +14,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use crate::config::{Layers, Settings, TopicConfig};
-use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition};
+use crate::ids::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, TopicId, TopicPartition};
 use crate::metadata::delta::Delta;
 use crate::metadata::image::{ConfigResource, Image, Partition, Topic};
 use crate::shard::Assignment;
@@ -61,6 +61,8 @@ pub enum Order {
         shard: usize,
         /// The replica.
         partition: TopicPartition,
+        /// The newest leader epoch in which this broker may have fetched for what is gone.
+        known_in: LeaderEpoch,
     },
     /// Have it give up the copy of a replica that is in another directory, and remove what it has of it.
     EndCopy {
@@ -392,7 +394,7 @@ impl Replicas {
             self.misplaced.push((partition, self.directories[shard].id));
         }
         let orphan = self.take_orphan(partition, chosen);
-        orders.extend(orphan.map(|shard| Order::Orphan { shard, partition }));
+        orders.extend(orphan.map(|shard| self.orphan(shard, partition)));
         let (topic, registration) = (topic.name.clone(), Arc::clone(registration));
         let config = *config;
         let assignment = Box::new(Assignment { partition, topic, registration, config });

@@ -288,7 +288,7 @@ impl Driver {
             self.shards.order(Order::EndCopy { shard, partition });
         }
         if let Some(shard) = relocated.orphaned {
-            self.shards.order(Order::Orphan { shard, partition });
+            self.shards.order(self.replicas.orphan(shard, partition));
         }
         if let Some(directory) = relocated.assign {
             self.lifecycle.assign_directory(partition, directory);
@@ -325,6 +325,9 @@ impl Driver {
                 if let Some(is_known) = self.replicas.is_known_in(partition, at) {
                     let _gone = answer.send(is_known);
                 }
+            }
+            MoveEvent::Orphan { partition, shard } => {
+                self.shards.order(self.replicas.orphan(shard, partition));
             }
             // Nobody would go over.
             MoveEvent::CaughtUp { partition, copier, .. } if !self.copiers.runs(partition, copier) => {}

@@ -75,6 +75,8 @@ pub(super) enum MoveEvent {
         is_long: bool,
         answer: oneshot::Sender<()>,
     },
+    /// Its replica is gone: the copy there is an orphan.
+    Orphan { partition: TopicPartition, shard: usize },
     /// Whether the controller knows that it is there again. No answer if it is not.
     IsKnown { partition: TopicPartition, at: usize, answer: oneshot::Sender<bool> },
 }
@@ -321,7 +323,7 @@ impl CopyTask {
             CopyOutcome::Stays(why) => {
                 warn!(%topic, partition, %why, "replica stays in its log directory");
                 let given_up = MoveEvent::GivenUp { partition: id, to, copier: self.number };
-                // The driver is gone only when the process ends.
+                // As below.
                 return drop(self.events.send(given_up));
             }
             CopyOutcome::WentOver => {
@@ -344,9 +346,10 @@ impl CopyTask {
         } else {
             warn!(%topic, partition, "replica was gone before it could change its log directory");
         }
-        if handed.is_some() {
-            self.shards.orphan(from, id, handed);
+        if let Some(handed) = handed {
+            self.shards.give_up(from, id, handed);
         }
-        self.shards.orphan(to, id, None);
+        // The driver is gone only when the process ends.
+        let _gone = self.events.send(MoveEvent::Orphan { partition: id, shard: to });
     }
 }

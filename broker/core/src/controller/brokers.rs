@@ -184,7 +184,7 @@ impl State {
         }
         let mut damaged = self.damaged.clone();
         damaged.told(id, &request.damaged_logs);
-        let mut records = Partitions::of(&self.image, config, &damaged).logs_are_damaged(id);
+        let mut records = Partitions::of(&self.image, config, &damaged).logs_are_damaged(id, &self.damaged);
         let image = with(&self.image, records.clone());
         records.extend(change(&image, config, &damaged, broker, next, &offline));
         if self.damaged.of(id).any(|at| !damaged.contains(id, at)) {

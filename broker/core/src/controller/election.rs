@@ -68,6 +68,8 @@ pub(super) struct Wish {
     pub(super) recovery: LeaderRecoveryState,
     /// Who has a replica. One that is not among them is neither in sync nor eligible.
     pub(super) replica_set: ReplicaSet,
+    /// Whether the leader is to begin another epoch, if it stays: what it knows of somebody is over.
+    pub(super) new_epoch: bool,
 }
 
 impl Wish {
@@ -79,6 +81,7 @@ impl Wish {
             election: Election::Online,
             recovery: partition.recovery,
             replica_set: ReplicaSet::of(partition),
+            new_epoch: false,
         }
     }
 
@@ -123,7 +126,7 @@ pub(super) fn plan_change(
     }
     let set = wish.replica_set;
     // As in Kafka: who is no replica any more must notice that what it knows of the partition is over.
-    let loses_replica = partition.replicas.iter().any(|id| !set.replicas.contains(id));
+    let new_epoch = wish.new_epoch || partition.replicas.iter().any(|id| !set.replicas.contains(id));
     let change = PartitionChange {
         topic_id: at.topic_id,
         index: at.partition,
@@ -136,7 +139,7 @@ pub(super) fn plan_change(
         adding: differs(set.adding, &partition.adding),
         removing: differs(set.removing, &partition.removing),
         leader: match planned.leader {
-            leader if leader == partition.leader && !loses_replica => LeaderChange::Unchanged,
+            leader if leader == partition.leader && !new_epoch => LeaderChange::Unchanged,
             None => LeaderChange::Nobody,
             Some(leader) => LeaderChange::Leader(leader),
         },

@@ -101,16 +101,21 @@ impl<'a> Partitions<'a> {
     }
 
     /// What changes because logs of a broker are damaged: these replicas lead nothing, and are neither in sync nor
-    /// eligible where somebody else is. The last one of a partition stays eligible.
-    pub(super) fn logs_are_damaged(&self, broker: NodeId) -> Vec<Record> {
+    /// eligible where somebody else is. The last one of a partition stays eligible. Where that is news to the controller,
+    /// who `knew` of others before, leaders begin another epoch: what they know of the log, from fetches of the process that
+    /// has it still, must not be taken for what its successor has.
+    pub(super) fn logs_are_damaged(&self, broker: NodeId, knew: &DamagedLogs) -> Vec<Record> {
         let change = |at: TopicPartition| {
             let partition = self.image.partition(at.topic_id, at.partition)?;
             let holders = || partition.isr.iter().chain(&partition.elr);
-            if !holders().any(|id| *id == broker) {
+            let counts = holders().any(|id| *id == broker);
+            let follows = partition.replicas.contains(&broker) && partition.leader.is_some();
+            let new_epoch = follows && !knew.contains(broker, at);
+            if !counts && !new_epoch {
                 return None;
             }
-            let mut wish = Wish::without(partition, broker);
-            wish.lost = holders().any(|id| *id != broker).then_some((broker, Loss::Log));
+            let mut wish = Wish { new_epoch, ..Wish::without(partition, broker) };
+            wish.lost = (counts && holders().any(|id| *id != broker)).then_some((broker, Loss::Log));
             self.change(at, wish)
         };
         self.damaged.of(broker).filter_map(change).map(Record::PartitionChange).collect()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Held, Order, Replicas};
 use crate::config::TopicConfig;
-use crate::ids::{DirectoryId, TopicName, TopicPartition};
+use crate::ids::{DirectoryId, LeaderEpoch, TopicName, TopicPartition};
 use crate::shard::Assignment;
 
 /// A copy of a replica in another directory.
@@ -230,6 +230,13 @@ impl Replicas {
         let registered = self.image.partition(partition.topic_id, partition.partition);
         let chosen = registered.and_then(|registered| self.chosen(registered));
         Relocated { orphaned: self.take_orphan(partition, chosen), ..Relocated::default() }
+    }
+
+    /// What a copy there copied is gone.
+    pub fn orphan(&self, shard: usize, partition: TopicPartition) -> Order {
+        let registered = self.image.partition(partition.topic_id, partition.partition);
+        let known_in = registered.map_or(LeaderEpoch(0), |registered| registered.leader_epoch);
+        Order::Orphan { shard, partition, known_in }
     }
 
     /// The shard that has a copy of a replica whose own directory has failed, if the controller believes in that one.

@@ -4,7 +4,8 @@
 //! point the next start would take the damage for a torn tail and cut it. Its partition answers
 //! KAFKA_STORAGE_ERROR, and no empty log takes its place while the partition counts on it.
 //!
-//! Once another broker leads and this one is neither in sync nor eligible, the log gets another name (`-damaged`), an
+//! Once another broker leads and this one is neither in sync nor eligible, in an epoch of which nothing that this process
+//! fetched for the log is remembered, the log gets another name (`-damaged`), an
 //! empty one follows the leader in its place, and what was kept is removed when that one is in sync and reaches as far; not
 //! before, since until then it may be all that is left. A leader that was elected uncleanly may have less: then it is
 //! kept aside. Nothing of this is remembered: a start finds it by the names.
@@ -15,7 +16,7 @@ use super::assign::Assignment;
 use super::effect::{Damage, Effect};
 use super::{Fate, Shard};
 use crate::disk::Disk;
-use crate::ids::{Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use crate::log::{DiskError, RottenBatch, keep_aside, keep_damaged, move_aside, parse_directory_name};
 use crate::partition::{Partition, PartitionError};
 use crate::planted::{self, Bug};
@@ -32,6 +33,8 @@ pub(super) struct Damaged {
     pub(super) topic_id: Option<TopicId>,
     pub(super) recovery_point: Offset,
     pub(super) log_start: Offset,
+    /// The newest leader epoch in which a leader may know, from fetches of this process, what the replica had.
+    pub(super) known_in: Option<LeaderEpoch>,
 }
 
 impl Damaged {
@@ -84,6 +87,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             return Ok(false);
         }
         if !wanted.registration.does_without(self.me) && !planted::is(Bug::ReplaceEligible) {
+            return Ok(true);
+        }
+        if self.damaged[at].known_in >= Some(wanted.registration.leader_epoch) {
+            // That leader would take the empty log for what it knows. The controller begins another epoch.
             return Ok(true);
         }
         if self.repairs_another(id) {
@@ -206,6 +213,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             topic_id: Some(id.topic_id),
             recovery_point: reaches,
             log_start: replica.log.log_start(),
+            // Whoever leads next knows nothing of it.
+            known_in: None,
         });
         self.effects.push(Effect::Damage { partition: id, what: Damage::Read { at } });
         self.let_go(id, Fate::LeftInPlace);

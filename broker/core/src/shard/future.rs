@@ -436,11 +436,16 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
     }
 
+    /// What was handed over is not taken by anybody: whoever waits in it hears that the log directory has failed.
+    pub fn give_up(&mut self, mut handed: Box<Handed<T>>) {
+        let released = handed.machine.fail();
+        self.answer(released);
+    }
+
     /// The log that a future log copied is gone, and with it what the copy lacks: it stays where it is, and the controller
-    /// is to hear of it. Whoever waits in what was handed over hears that the log directory has failed.
-    pub fn orphan(&mut self, id: TopicPartition, handed: Option<Box<Handed<T>>>) {
-        let released = handed.map(|mut handed| handed.machine.fail());
-        self.answer(released.unwrap_or_default());
+    /// is to hear of it. `known_in` is the newest leader epoch in which this broker may have fetched for the log that is
+    /// gone.
+    pub fn orphan(&mut self, id: TopicPartition, known_in: LeaderEpoch) {
         let Some(topic) = self.futures.get(&id).and_then(|future| future.topic.clone()) else { return };
         let Some(Future { log, .. }) = self.futures.remove(&id) else { return };
         self.damaged.push(Damaged {
@@ -449,6 +454,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             topic_id: Some(id.topic_id),
             recovery_point: log.flushed_end(),
             log_start: log.log_start(),
+            known_in: Some(known_in),
         });
         // Nobody moves it while it is under sync.
         self.removing.push(Leaving { id, replica: Replica::new(log, Offset(0)), fate: Fate::LeftInPlace });
@@ -461,7 +467,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let id = assignment.partition;
         if let Some(future) = self.futures.get_mut(&id) {
             future.topic = Some(assignment.topic.clone());
-            self.orphan(id, None);
+            self.orphan(id, assignment.registration.leader_epoch);
         }
     }
 }

@@ -105,7 +105,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             if let Err(OpenError::Corrupt { topic_id, .. }) = &opened {
                 let (directory, topic_id, name) = (directory.clone(), *topic_id, name.clone());
                 let RecoveryStart { recovery_point, log_start, .. } = start;
-                damaged.push(Damaged { directory, name, topic_id, recovery_point, log_start });
+                // Nothing was fetched for it under this registration.
+                let known_in = None;
+                damaged.push(Damaged { directory, name, topic_id, recovery_point, log_start, known_in });
             }
             let result = opened.map(|(mut log, report)| {
                 log.count_producers_from(now);

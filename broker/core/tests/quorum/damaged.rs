@@ -110,3 +110,20 @@ fn what_is_said_of_others_replicas_and_of_no_partition_changes_nothing() {
     assert_eq!(story.partition(), before);
     assert!(!before.replicas.contains(&NodeId(4)));
 }
+
+#[test]
+fn a_leader_begins_another_epoch_when_the_controller_hears_that_a_follower_lost_what_it_had() {
+    let mut story = Story::with(&[]);
+    let epoch = |story: &Story| story.partition().leader_epoch.0;
+    let before = epoch(&story);
+    damaged(&mut story, 3);
+    assert_eq!(story.state(), (Some(1), vec![1, 2], vec![], vec![]));
+    assert_eq!(epoch(&story), before + 1);
+    damaged(&mut story, 3);
+    assert_eq!(epoch(&story), before + 1, "it knows");
+    // It was copied anew, and lost again before it was in sync.
+    story.beat(3, |_| {});
+    damaged(&mut story, 3);
+    assert_eq!(story.state(), (Some(1), vec![1, 2], vec![], vec![]));
+    assert_eq!(epoch(&story), before + 2);
+}

@@ -138,7 +138,7 @@ fn seen(order: &Order) -> (usize, TopicPartition, Option<u32>) {
         }
         Order::Remove { shard, partition }
         | Order::SetAside { shard, partition }
-        | Order::Orphan { shard, partition }
+        | Order::Orphan { shard, partition, .. }
         | Order::EndCopy { shard, partition } => (*shard, *partition, None),
     }
 }

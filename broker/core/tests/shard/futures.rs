@@ -395,7 +395,7 @@ fn a_copy_that_becomes_an_orphan_while_it_is_under_sync_is_moved_by_nobody_befor
     pair.to.shard.tick(Monotonic(6_000));
     pair.to.begin();
     assert_eq!(pair.to.jobs.len(), 1, "its recovery point is due");
-    pair.to.shard.orphan(TOPIC, None);
+    pair.to.shard.orphan(TOPIC, LeaderEpoch(1));
     pair.to.shard.assign(rig::replicated(TOPIC, OTHER, &[OTHER], 2));
     pair.to.effects();
     assert_eq!(pair.to.damage, [(TOPIC, Damage::Orphan)]);
@@ -406,6 +406,22 @@ fn a_copy_that_becomes_an_orphan_while_it_is_under_sync_is_moved_by_nobody_befor
 }
 
 #[test]
+fn an_orphan_makes_way_only_in_an_epoch_whose_leader_knows_nothing_of_what_it_copied() {
+    let mut pair = Pair::new();
+    pair.catch_up();
+    pair.to.shard.orphan(TOPIC, LeaderEpoch(2));
+    // It does not count, and that leader knows how far its broker had fetched.
+    pair.to.shard.assign(rig::replicated(TOPIC, OTHER, &[OTHER], 2));
+    pair.to.sync();
+    assert_eq!(pair.to.damage, [(TOPIC, Damage::Orphan)]);
+    assert!(!pair.to.follows.contains_key(&TOPIC));
+    pair.to.shard.assign(rig::replicated(TOPIC, OTHER, &[OTHER], 3));
+    pair.to.sync();
+    assert!(matches!(&pair.to.damage[1..], [(TOPIC, Damage::Replaced { .. })]), "{:?}", pair.to.damage);
+    assert_eq!(pair.to.follows[&TOPIC].unwrap().offset, Offset(0));
+}
+
+#[test]
 fn producers_that_wait_in_a_replica_that_is_lost_hear_of_it() {
     let mut pair = Pair::new();
     pair.catch_up();
@@ -413,9 +429,11 @@ fn producers_that_wait_in_a_replica_that_is_lost_hear_of_it() {
     let handed = pair.from.shard.hand_over(TOPIC).unwrap();
     assert!(pair.from.read(0).is_err(), "it is frozen");
     assert!(pair.from.shard.hand_over(TOPIC).is_none());
-    pair.to.shard.orphan(TOPIC, Some(handed));
-    let seen = pair.to.effects();
-    assert!(matches!(&seen[..], [Seen::Answer(5, Err(_))]), "{seen:?}");
+    pair.from.shard.give_up(handed);
+    pair.to.shard.orphan(TOPIC, LeaderEpoch(1));
+    let seen = pair.from.effects();
+    assert!(seen.iter().any(|seen| matches!(seen, Seen::Answer(5, Err(_)))), "{seen:?}");
+    pair.to.effects();
     assert_eq!(pair.to.damage, [(TOPIC, Damage::Orphan)]);
 }
 
@@ -510,7 +528,8 @@ fn a_later_topic_of_that_name_keeps_its_place_and_what_nobody_knows_makes_way() 
     pair.to.shard.assign(rig::assignment(later, Some(ME), 0));
     let handed = pair.to.shard.adopt(TOPIC, handed).unwrap_err();
     assert!(!pair.to.shard.may_adopt(TOPIC) && !pair.to.shard.has_failed());
-    pair.to.shard.orphan(TOPIC, Some(handed));
+    pair.from.shard.give_up(handed);
+    pair.to.shard.orphan(TOPIC, LeaderEpoch(1));
     pair.to.shard.remove(TOPIC);
     pair.to.sync();
     assert_eq!(names(&pair.to.disk), ["orders-0"]);

@@ -11,6 +11,7 @@ use super::reassignments::partitions;
 use super::{Simulation, volume};
 use crate::checkers::{Rule, Violation};
 use crate::coverage::{Coverage, Happening};
+use crate::options::Options;
 
 impl Simulation {
     pub(super) fn observe(&mut self, id: NodeId, observations: Vec<Observation>) -> Result<(), Violation> {
@@ -37,7 +38,7 @@ impl Simulation {
                     self.check_level(id, &image)?;
                     self.count_moves(&image);
                     self.checks.committed.shows(id, &image)?;
-                    self.excuse_made_on_lost_volumes(&image);
+                    self.excuse_lost_with_volumes(&image);
                 }
                 Observation::Gave { partition, end } => self.watch.gave(id, partition, end),
                 Observation::Happened(happening) => self.checks.coverage.note(happening),
@@ -46,20 +47,24 @@ impl Simulation {
         Ok(())
     }
 
-    /// A partition that was made when nobody was in service but a broker whose volume is gone already, which the controller
-    /// does not know yet, has nobody who could lead it, as in Kafka. Nothing was ever acknowledged in it.
-    fn excuse_made_on_lost_volumes(&mut self, image: &Image) {
-        if !self.options.faults.lost_volume {
+    /// A partition that nobody counts for but a broker whose volume is gone, which the controller does not know yet, has
+    /// nobody who could lead it, as in Kafka. So it may be if nobody else was in service when it was made, and where single
+    /// directories fail: that takes a replica out of the ISR, and out of the eligible ones.
+    fn excuse_lost_with_volumes(&mut self, image: &Image) {
+        let Options { faults, second_directories, .. } = &self.options;
+        if !faults.lost_volume {
             return;
         }
+        let directories_fail = *second_directories && faults.sync_error;
         let is_lost = |partition: &Partition, id: &NodeId| {
             !self.nodes[id].identity.log_directories.contains(&partition.directory_of(*id))
         };
         let lost: Vec<TopicPartition> = partitions(image)
+            .filter(|(_, partition)| directories_fail || partition.partition_epoch == PartitionEpoch(0))
             .filter(|(_, partition)| {
-                partition.partition_epoch == PartitionEpoch(0) && partition.isr.len() == 1
+                let mut count = partition.isr.iter().chain(&partition.elr).peekable();
+                count.peek().is_some() && count.all(|id| is_lost(partition, id))
             })
-            .filter(|(_, partition)| partition.isr.iter().all(|id| is_lost(partition, id)))
             .map(|(at, _)| at)
             .collect();
         lost.into_iter().for_each(|at| self.checks.excuse(at));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::config::TopicConfig;
-use ottla_core::ids::{Offset, TopicName, TopicPartition};
+use ottla_core::ids::{LeaderEpoch, Offset, TopicName, TopicPartition};
 use ottla_core::log::find_rot;
 use ottla_core::partition::PartitionError;
 use ottla_core::replicas::Move;
@@ -81,8 +81,10 @@ pub(super) enum MoveStep {
     RemoveFrozen,
     /// It does not come: what was asked of it is done as far as that goes.
     Forget,
+    /// What was handed over here is not taken by anybody.
+    GiveUp(Box<HandedOver>),
     /// The log that was copied is gone, with what the copy here lacks.
-    Orphan(Option<Box<HandedOver>>),
+    Orphan(LeaderEpoch),
 }
 
 impl MoveStep {
@@ -98,6 +100,7 @@ impl MoveStep {
             | Self::TakeBack { .. }
             | Self::RemoveFrozen
             | Self::Forget
+            | Self::GiveUp(_)
             | Self::Orphan(_) => false,
         }
     }
@@ -132,7 +135,7 @@ impl Driver<'_> {
             }
             MoveStep::HandOver(answer) => {
                 if let Err(Some(handed)) = answer.send(self.shard.hand_over(id)) {
-                    self.shard.orphan(id, Some(handed));
+                    self.shard.give_up(handed);
                 }
             }
             MoveStep::Adopt { handed, answer } => {
@@ -157,8 +160,12 @@ impl Driver<'_> {
                 // What the metadata says of it is said where it is.
                 kept.into_iter().filter(Message::is_asked).for_each(|message| self.take(message));
             }
-            MoveStep::Orphan(handed) => {
-                self.shard.orphan(id, handed);
+            MoveStep::GiveUp(handed) => {
+                self.shard.give_up(handed);
+                self.arrived(id);
+            }
+            MoveStep::Orphan(known_in) => {
+                self.shard.orphan(id, known_in);
                 self.arrived(id);
             }
         }
@@ -327,13 +334,8 @@ impl Shards {
         }
     }
 
-    /// A copy lacks what its original had, and nobody has that any more.
-    pub(in crate::drive) fn orphan(
-        &self,
-        to: usize,
-        partition: TopicPartition,
-        handed: Option<Box<HandedOver>>,
-    ) {
-        self.step(to, partition, MoveStep::Orphan(handed));
+    /// A replica that was handed over there is lost.
+    pub(in crate::drive) fn give_up(&self, from: usize, partition: TopicPartition, handed: Box<HandedOver>) {
+        self.step(from, partition, MoveStep::GiveUp(handed));
     }
 }

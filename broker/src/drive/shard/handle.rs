@@ -421,7 +421,9 @@ impl Shards {
             Order::Assign { shard, assignment } => self.send(shard, Message::Assign(assignment)),
             Order::Remove { shard, partition } => self.send(shard, Message::Remove(partition)),
             Order::SetAside { shard, partition } => self.send(shard, Message::SetAside(partition)),
-            Order::Orphan { shard, partition } => self.orphan(shard, partition, None),
+            Order::Orphan { shard, partition, known_in } => {
+                self.send(shard, Message::Move(partition, MoveStep::Orphan(known_in)));
+            }
             Order::EndCopy { shard, partition } => {
                 self.send(shard, Message::Move(partition, MoveStep::EndCopy))
             }

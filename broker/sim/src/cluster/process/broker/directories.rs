@@ -154,15 +154,19 @@ impl Broker {
             },
             None => order,
         };
-        // Nobody is there to take it.
+        self.carry_out(order);
+    }
+
+    /// Has a shard do it, if somebody is there.
+    pub(super) fn carry_out(&mut self, order: Order) {
         let place = order.shard();
         let Some(shard) = &mut self.shards[place] else { return };
         match order {
             Order::Assign { assignment, .. } => shard.assign(*assignment),
             Order::Remove { partition, .. } => shard.remove(partition),
             Order::SetAside { partition, .. } => shard.set_aside(partition),
-            Order::Orphan { partition, .. } => {
-                shard.orphan(partition, None);
+            Order::Orphan { partition, known_in, .. } => {
+                shard.orphan(partition, known_in);
                 self.arrived(place, partition);
             }
             Order::EndCopy { partition, .. } => shard.end_copy(partition),

@@ -81,7 +81,8 @@ impl Broker {
             shard.end_copy(partition);
         }
         if let Some(shard) = relocated.orphaned {
-            self.order(Order::Orphan { shard, partition });
+            let order = self.replicas.orphan(shard, partition);
+            self.order(order);
         }
         if let Some(directory) = relocated.assign {
             self.lifecycle.assign_directory(partition, directory);
@@ -393,13 +394,11 @@ impl Broker {
             }
             CopyOutcome::Gone(handed) | CopyOutcome::Lost(handed) => {
                 if let Some((handed, shard)) = handed.zip(self.shards[from].as_mut()) {
-                    shard.orphan(partition, Some(handed));
+                    shard.give_up(handed);
                     self.arrived(from, partition);
                 }
-                if let Some(shard) = &mut self.shards[to] {
-                    shard.orphan(partition, None);
-                    self.arrived(to, partition);
-                }
+                let order = self.replicas.orphan(to, partition);
+                self.carry_out(order);
             }
         }
     }
