@@ -426,8 +426,11 @@ impl Simulation {
         if node.life != life || node.process.is_some() {
             return Ok(());
         }
-        let lacks_second =
-            !self.calm && self.options.second_directories && self.rng.permille(LACKS_SECOND_PERMILLE);
+        // An only replica that is on its way has no leader without the directory that it comes from (decision 0047).
+        let spares_second =
+            self.options.replication_factor > 1 || self.options.directory_change_interval_ms.is_none();
+        let may_lack = !self.calm && self.options.second_directories && spares_second;
+        let lacks_second = may_lack && self.rng.permille(LACKS_SECOND_PERMILLE);
         self.nodes.get_mut(&id).expect("nodes do not go").lacks_second = lacks_second;
         self.rot(id);
         let node = self.nodes.get_mut(&id).expect("nodes do not go");
