@@ -151,6 +151,10 @@ pub struct Replicas {
     futures: BTreeMap<TopicPartition, Future>,
     /// Copies that nobody wants any more, and that stay until the controller knows where their replicas are.
     abandoned: BTreeMap<TopicPartition, BTreeSet<usize>>,
+    /// How many copies of each replica it goes over to, or comes back from: two shards are at it.
+    going_over: BTreeMap<TopicPartition, usize>,
+    /// Those of them that were taken from this broker meanwhile and given back: anew, when the earlier ones are gone.
+    given_back: BTreeSet<TopicPartition>,
     /// The brokers that may enter an ISR, as the shards know them.
     eligible: Arc<BTreeMap<NodeId, BrokerEpoch>>,
     /// The image that the shards know.
@@ -176,6 +180,8 @@ impl Replicas {
             copies: BTreeMap::new(),
             futures: BTreeMap::new(),
             abandoned: BTreeMap::new(),
+            going_over: BTreeMap::new(),
+            given_back: BTreeSet::new(),
             eligible: Arc::default(),
             image: Image::default(),
             pending: None,
@@ -299,6 +305,7 @@ impl Replicas {
                     let (shards, partition) = (self.release(change.partition), change.partition);
                     orders.extend(shards.map(|shard| Order::Remove { shard, partition }));
                     self.end_copies(partition, orders);
+                    self.given_back.remove(&partition);
                 }
             }
         }
@@ -356,6 +363,10 @@ impl Replicas {
         config: Arc<TopicConfig>,
         orders: &mut Vec<Order>,
     ) {
+        if self.going_over.contains_key(&partition) && !self.held.contains_key(&partition) {
+            self.given_back.insert(partition);
+            return;
+        }
         let chosen = self.chosen(registration);
         let mut copies = self.copies.remove(&partition).unwrap_or_default();
         let assigned = self.held.get(&partition).is_some_and(|held| held.assigned);

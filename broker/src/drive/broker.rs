@@ -329,6 +329,13 @@ impl Driver {
             MoveEvent::Orphan { partition, shard } => {
                 self.shards.order(self.replicas.orphan(shard, partition));
             }
+            MoveEvent::SwitchEnded { partition } => {
+                let orders = self.replicas.switch_ended(partition);
+                if !orders.is_empty() {
+                    self.routes.send_replace(self.replicas.routes().clone());
+                    orders.into_iter().for_each(|order| self.order(order));
+                }
+            }
             // Nobody would go over.
             MoveEvent::CaughtUp { partition, copier, .. } if !self.copiers.runs(partition, copier) => {}
             MoveEvent::CaughtUp { partition, to, answer, .. } => {

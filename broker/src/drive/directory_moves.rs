@@ -75,6 +75,8 @@ pub(super) enum MoveEvent {
         is_long: bool,
         answer: oneshot::Sender<()>,
     },
+    /// It was switched to, and has ended.
+    SwitchEnded { partition: TopicPartition },
     /// Its replica is gone: the copy there is an orphan.
     Orphan { partition: TopicPartition, shard: usize },
     /// Whether the controller knows that it is there again. No answer if it is not.
@@ -297,8 +299,7 @@ impl CopyTask {
     /// Asks the driver; it does not answer whom nobody wants any more.
     async fn ask<A>(&self, event: impl FnOnce(oneshot::Sender<A>) -> MoveEvent) -> Option<A> {
         let (answer, answered) = oneshot::channel();
-        // The driver is gone only when the process ends.
-        let _gone = self.events.send(event(answer));
+        self.tell_driver(event(answer));
         answered.await.ok()
     }
 
@@ -318,38 +319,45 @@ impl CopyTask {
     fn ended(&self, outcome: CopyOutcome<HandedOver>, handed_over_at: Option<Instant>) {
         let Move { partition: id, from, to, topic, .. } = &self.made;
         let (id, from, to, partition) = (*id, *from, *to, id.partition.0);
-        let (lost, handed) = match outcome {
+        match outcome {
             CopyOutcome::Unwanted => return,
             CopyOutcome::Stays(why) => {
                 warn!(%topic, partition, %why, "replica stays in its log directory");
-                let given_up = MoveEvent::GivenUp { partition: id, to, copier: self.number };
-                // As below.
-                return drop(self.events.send(given_up));
+                return self.tell_driver(MoveEvent::GivenUp { partition: id, to, copier: self.number });
             }
             CopyOutcome::WentOver => {
                 self.shards.remove_frozen(from, id);
                 let paused = handed_over_at.map(|since| since.elapsed()).unwrap_or_default();
-                return info!(%topic, partition, ?paused, "replica is in its other log directory");
+                info!(%topic, partition, ?paused, "replica is in its other log directory");
             }
             CopyOutcome::Back => {
                 warn!(%topic, partition, "replica could not go to its other log directory, and is where it was");
                 // What waits there is refused, and asked again.
-                return self.shards.forget(to, id);
+                self.shards.forget(to, id);
             }
-            CopyOutcome::Gone(handed) => (false, handed),
-            CopyOutcome::Lost(handed) => (true, handed),
-        };
-        if lost {
-            error!(%topic, partition, "replica is lost on its way to another log directory");
-        } else if handed.is_some() {
-            warn!(%topic, partition, "replica was gone before it could go back to its log directory");
-        } else {
-            warn!(%topic, partition, "replica was gone before it could change its log directory");
+            CopyOutcome::Gone(handed) => {
+                let what = if handed.is_some() { "go back to" } else { "change" };
+                warn!(%topic, partition, "replica was gone before it could {what} its log directory");
+                self.lost(handed);
+            }
+            CopyOutcome::Lost(handed) => {
+                error!(%topic, partition, "replica is lost on its way to another log directory");
+                self.lost(handed);
+            }
         }
+        self.tell_driver(MoveEvent::SwitchEnded { partition: id });
+    }
+
+    fn lost(&self, handed: Option<Box<HandedOver>>) {
+        let Move { partition, from, to, .. } = self.made;
         if let Some(handed) = handed {
-            self.shards.give_up(from, id, handed);
+            self.shards.give_up(from, partition, handed);
         }
-        // The driver is gone only when the process ends.
-        let _gone = self.events.send(MoveEvent::Orphan { partition: id, shard: to });
+        self.tell_driver(MoveEvent::Orphan { partition, shard: to });
+    }
+
+    fn tell_driver(&self, event: MoveEvent) {
+        // It is gone only when the process ends.
+        let _gone = self.events.send(event);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Held, Order, Replicas};
+use super::{Held, Order, Replicas, resolve};
 use crate::config::TopicConfig;
 use crate::ids::{DirectoryId, LeaderEpoch, TopicName, TopicPartition};
 use crate::shard::Assignment;
@@ -183,7 +183,31 @@ impl Replicas {
         }
         self.futures.remove(&partition);
         self.hold(partition, Held { shard: to, ..held });
+        *self.going_over.entry(partition).or_default() += 1;
         CaughtUp::Switch
+    }
+
+    /// A copy that was to be switched to has ended, whatever came of it. What is to be done with a replica that was taken
+    /// from this broker and given back before: what its shards have of the earlier one is on its way out by now.
+    pub fn switch_ended(&mut self, partition: TopicPartition) -> Vec<Order> {
+        let mut orders = Vec::new();
+        if let Some(count) = self.going_over.get_mut(&partition) {
+            *count -= 1;
+            if *count == 0 {
+                self.going_over.remove(&partition);
+            }
+        }
+        if !self.going_over.contains_key(&partition) && self.given_back.remove(&partition) {
+            let image = self.image.clone();
+            let topic = image.topics.get(&partition.topic_id);
+            if let Some((topic, registration)) =
+                topic.and_then(|topic| Some((topic, topic.partitions.get(&partition.partition)?)))
+            {
+                let config = resolve(&image, &image.layers(self.me, &self.fixed), topic);
+                self.assign(topic, partition, registration, config, &mut orders);
+            }
+        }
+        orders
     }
 
     /// A replica that was to go over is where it was: the routes are to say so, and its shard what is registered by now.

@@ -237,3 +237,34 @@ fn a_copy_of_what_is_gone_is_kept_and_damaged_where_the_controller_believes_in_i
         assert_eq!(replicas.give_up(id(ID, 0), 1), gone);
     }
 }
+
+#[test]
+fn a_replica_that_is_taken_and_given_back_on_its_way_is_made_anew_only_when_the_way_is_over() {
+    for is_deleted_again in [false, true] {
+        let (mut replicas, mut world) = settled();
+        replicas.relocate(id(ID, 0), 1).unwrap();
+        replicas.take_moves();
+        told(&mut replicas);
+        in_second(&mut world);
+        orders(&mut replicas, &world);
+        assert_eq!(replicas.caught_up(id(ID, 0), 1), CaughtUp::Switch);
+        // Two shards are at it: what the metadata says waits in the second.
+        world.partition(id(ID, 0), OTHER, directory(1));
+        assert_eq!(orders(&mut replicas, &world), [(1, id(ID, 0), None)]);
+        world.partition(id(ID, 0), ME, directory(1));
+        assert_eq!(orders(&mut replicas, &world), [], "neither has room for another one yet");
+        world.set(ConfigResource::Topic(name(ID)), "min.insync.replicas", "2");
+        assert_eq!(orders(&mut replicas, &world), []);
+        assert!(!replicas.routes().contains_key(&id(ID, 0)));
+        assert_eq!(replicas.relocate(id(ID, 0), 1), Err(MoveRefusal::NotHere));
+        if is_deleted_again {
+            world.partition(id(ID, 0), OTHER, directory(1));
+            assert_eq!(orders(&mut replicas, &world), []);
+        }
+        let made: Vec<_> = replicas.switch_ended(id(ID, 0)).iter().map(seen).collect();
+        let anew = (0, id(ID, 0), Some(2));
+        assert_eq!(made, if is_deleted_again { vec![] } else { vec![anew] });
+        assert_eq!(replicas.routes().contains_key(&id(ID, 0)), !is_deleted_again);
+        assert!(replicas.switch_ended(id(ID, 0)).is_empty());
+    }
+}

@@ -377,10 +377,10 @@ impl Broker {
     ) {
         let Move { partition, from, to, .. } = *made;
         match outcome {
-            CopyOutcome::Unwanted => {}
+            CopyOutcome::Unwanted => return,
             CopyOutcome::Stays(_) => {
                 let relocated = self.replicas.give_up(partition, to);
-                self.relocated(partition, &relocated);
+                return self.relocated(partition, &relocated);
             }
             CopyOutcome::WentOver => {
                 if let Some(shard) = &mut self.shards[from] {
@@ -401,6 +401,8 @@ impl Broker {
                 self.carry_out(order);
             }
         }
+        let orders = self.replicas.switch_ended(partition);
+        orders.into_iter().for_each(|order| self.order(order));
     }
 }
 
