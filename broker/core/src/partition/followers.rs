@@ -59,8 +59,8 @@ impl FollowerFetch {
 pub(super) struct Follower {
     /// Its last fetch of this leadership.
     seen: Option<FollowerFetch>,
-    /// Where the leader's log ended at that fetch, and when it was.
-    before: (Offset, Monotonic),
+    /// Where the leader's log ended at that fetch, and when it was. `None` where that says nothing of the next one.
+    before: Option<(Offset, Monotonic)>,
     /// When it last had all that the leader had (rule 55). `None`: not in this leadership.
     caught_up_at: Option<Monotonic>,
 }
@@ -73,8 +73,10 @@ impl Follower {
         self.caught_up_at = self.caught_up_at.max(Some(now));
     }
 
-    /// It is none any more, and not waited for before it has caught up again: its directory may have failed.
+    /// It is none any more, or comes back as none, and is not waited for before it has caught up again: its directory may
+    /// have failed, and one that was away for less than it may lag can have missed gigabytes.
     pub(super) fn left(&mut self) {
+        self.before = None;
         self.caught_up_at = None;
     }
 
@@ -89,15 +91,18 @@ impl Follower {
         let position = position(&fetch, durability);
         let caught_up = if position >= leader_end {
             Some(now)
-        } else if self.seen.is_some() && position >= self.before.0 {
-            // It has what there was at its last fetch.
-            Some(self.before.1)
         } else {
-            None
+            // It may have what there was at its last fetch.
+            self.before.filter(|(end, _)| position >= *end).map(|(_, at)| at)
         };
         self.caught_up_at = self.caught_up_at.max(caught_up);
-        self.before = (leader_end, now);
+        self.before = Some((leader_end, now));
         self.seen = Some(fetch);
+    }
+
+    /// Whether a fetch is the first of a life after the last one's.
+    pub(super) fn is_back(&self, fetch: &FollowerFetch) -> bool {
+        self.seen.is_some_and(|seen| fetch.broker_epoch > seen.broker_epoch)
     }
 
     /// Whether a fetch comes from an earlier life than the last one.
@@ -124,7 +129,7 @@ impl Follower {
 
     /// Whether it has fetched lately. Who fetches comes twice a second at least.
     pub(super) fn is_heard(&self, now: Monotonic) -> bool {
-        self.seen.is_some() && now.since(self.before.1) <= HEARD_LATELY
+        self.before.is_some_and(|(_, at)| now.since(at) <= HEARD_LATELY)
     }
 
     /// Whether it has all that the leader has, or had at some time not too long ago.

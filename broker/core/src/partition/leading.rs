@@ -150,6 +150,9 @@ impl<T> Partition<T> {
         let (log_end, durability) = (self.positions.log_end, self.durability);
         let Some(leading) = &mut self.leading else { return Vec::new() };
         let Some(follower) = leading.followers.get_mut(&fetch.node_id) else { return Vec::new() };
+        if follower.is_back(&fetch) && !self.registration.isr.contains(&fetch.node_id) {
+            follower.left();
+        }
         follower.fetched(fetch, log_end, durability, peers.now);
         self.propose_joining(fetch.node_id, peers);
         self.release(peers)

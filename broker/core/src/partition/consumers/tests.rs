@@ -56,6 +56,7 @@ fn leader(isr: &[i32], fetched: &[Fetched]) -> Partition<u32> {
             fetched_end: Offset(*end),
             flushed_end: Offset(*end),
             log_start: Offset(*log_start),
+            lacks_room: false,
             high_watermark: None,
         };
         partition.follower_fetched(fetch, &at(*ms));
@@ -175,6 +176,7 @@ fn a_follower_lacks_a_high_watermark_that_its_log_reaches() {
         fetched_end: Offset(end),
         flushed_end: Offset(end),
         log_start: Offset(0),
+        lacks_room: false,
         high_watermark,
     };
     for (end, known, leaders, lacks) in [

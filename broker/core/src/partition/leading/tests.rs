@@ -205,6 +205,42 @@ fn one_that_left_the_isr_is_not_waited_for_before_it_is_back() {
 }
 
 #[test]
+fn one_that_was_away_for_less_than_it_may_lag_is_not_waited_for_before_it_has_caught_up() {
+    // Another life began in between, and on its way out it fetched once more after it had left the ISR.
+    for (second_life, last_fetch) in [(true, 6), (false, 4)] {
+        let mut partition = leader(&[1, 2, 3], 10, CACHED);
+        partition.follower_fetched(fetch(2, 10, 10), &at(1));
+        partition.follower_fetched(fetch(3, 10, 10), &at(last_fetch));
+        partition.register(registered(&[1, 2], 5, 51), CACHED, &at(5));
+        let gone = |ms| {
+            let mut peers = at(ms);
+            Arc::make_mut(&mut peers.eligible).remove(&NodeId(3));
+            peers
+        };
+        if second_life {
+            partition.follower_fetched(fetch(3, 10, 10), &gone(6));
+        }
+        partition.appended(Offset(1_000), AckLevel::All, 7, &gone(7));
+        assert_eq!(partition.follower_fetched(fetch(2, 1_000, 0), &gone(8)).len(), 1);
+
+        let mut now = at(20_000);
+        let epoch = BrokerEpoch(if second_life { 31 } else { 30 });
+        Arc::make_mut(&mut now.eligible).insert(NodeId(3), epoch);
+        let back = |end| FollowerFetch { broker_epoch: epoch, ..fetch(3, end, end) };
+        for end in [10, 500] {
+            partition.follower_fetched(back(end), &now);
+            assert!(partition.leaves_behind(&back(end), &now), "a second life: {second_life}");
+            partition.appended(Offset(1_000 + end), AckLevel::All, 8, &now);
+            let released = partition.follower_fetched(fetch(2, 1_000 + end, 0), &now);
+            assert_eq!(released.len(), 1, "a second life: {second_life}");
+        }
+        assert_eq!(proposed(&mut partition), None);
+        partition.follower_fetched(back(1_500), &now);
+        assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+    }
+}
+
+#[test]
 fn settings_and_the_isr_that_goes_with_them_are_taken_over_together() {
     let mut partition = leader(&[1, 2], 10, AckSettings { min_insync_replicas: 1, ..SYNCED });
     partition.follower_fetched(fetch(2, 10, 10), &at(1));
