@@ -68,6 +68,8 @@ pub enum Happening {
     FailedSync,
     /// A write found no room.
     DiskFull,
+    /// A follower refused what its leader gave, since its disk is full.
+    NoRoomToFollow,
     /// A piece of work began or ended at a slow disk.
     DiskSlow,
     /// A bit of a log was another when its node started.
@@ -152,7 +154,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 72] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -184,6 +186,7 @@ impl Happening {
         Self::TornWrite,
         Self::FailedSync,
         Self::DiskFull,
+        Self::NoRoomToFollow,
         Self::DiskSlow,
         Self::BitRot,
         Self::RotWhileRunning,
@@ -261,6 +264,7 @@ impl Happening {
             Self::TornWrite => "write torn",
             Self::FailedSync => "sync failed",
             Self::DiskFull => "disk full",
+            Self::NoRoomToFollow => "follower without room",
             Self::DiskSlow => "disk slow",
             Self::BitRot => "bit of a log rotted",
             Self::RotWhileRunning => "bit rotted under a leader",

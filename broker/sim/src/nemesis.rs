@@ -90,8 +90,10 @@ pub enum Fault {
     DiskFull {
         /// Which node's.
         node: NodeId,
-        /// What still fits.
+        /// What still fits of records.
         room_bytes: u64,
+        /// What still fits besides: as long as there is some, records are refused and nothing fails.
+        reserve_bytes: u64,
         /// How long.
         ms: u64,
     },
@@ -224,7 +226,10 @@ impl Nemesis {
                 let by_ms = self.rng.below(2 * self.clock_jump_ms_max + 1).cast_signed();
                 Fault::JumpClock { node, by_ms: by_ms - self.clock_jump_ms_max.cast_signed() }
             }
-            Kind::DiskFull => Fault::DiskFull { node, room_bytes: self.rng.below(64 << 10), ms },
+            Kind::DiskFull => {
+                let (room_bytes, reserve_bytes) = (self.rng.below(64 << 10), *self.rng.pick(&[0, 1 << 20]));
+                Fault::DiskFull { node, room_bytes, reserve_bytes, ms }
+            }
             Kind::SlowDisk => Fault::SlowDisk { node, work_micros_max: *self.rng.pick(&SLOW_MICROS), ms },
         })
     }

@@ -1,12 +1,14 @@
 //! What our followers add to Kafka's Fetch.
 //!
 //! A fetch's offset says how much a follower has; where acknowledgements are synced, its leader also needs to know how
-//! much of that is durable. That is a tagged field of ours on each partition of the request, which whoever does not
-//! know it skips:
+//! much of that is durable, and if a follower cannot take more, as on a full disk, producers should not have to wait
+//! until its leader sees that it stands still. These are tagged fields of ours on each partition of the request,
+//! which whoever does not know them skips:
 //!
 //! | tag | field | form |
 //! |---|---|---|
 //! | 10000 | flushed offset: the end of what is durable | 8 bytes, big-endian |
+//! | 10001 | no room: the follower had no room for what it was given last | nothing |
 
 use bytes::Bytes;
 
@@ -14,6 +16,7 @@ use crate::messages::fetch_request::FetchPartition;
 
 /// Kafka's own tags count up from 0.
 const FLUSHED_OFFSET_TAG: i32 = 10_000;
+const NO_ROOM_TAG: i32 = 10_001;
 
 /// The partition with the offset up to which the follower's log is durable.
 #[must_use]
@@ -30,6 +33,19 @@ pub fn flushed_offset(partition: &FetchPartition) -> Option<i64> {
     Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?))
 }
 
+/// The partition, saying that the follower had no room for what it was given last.
+#[must_use]
+pub fn without_room(mut partition: FetchPartition) -> FetchPartition {
+    partition.unknown_tagged_fields.insert(NO_ROOM_TAG, Bytes::new());
+    partition
+}
+
+/// Whether the follower had no room for what it was given last.
+#[must_use]
+pub fn lacks_room(partition: &FetchPartition) -> bool {
+    partition.unknown_tagged_fields.contains_key(&NO_ROOM_TAG)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,9 +54,10 @@ mod tests {
     use crate::protocol::StrBytes;
 
     #[test]
-    fn the_flushed_offset_travels_with_its_partition() {
+    fn what_is_ours_travels_with_its_partition() {
         let partition = with_flushed_offset(FetchPartition::default().with_partition(3), 77);
-        let topic = FetchTopic::default().with_partitions(vec![partition]);
+        let full = without_room(with_flushed_offset(FetchPartition::default().with_partition(4), 78));
+        let topic = FetchTopic::default().with_partitions(vec![partition, full]);
         let request = FetchRequest::default().with_topics(vec![topic]);
         let client_id = StrBytes::from_static_str("test");
         let frame = crate::request::encode(18, 1, &client_id, &request).expect("it can be encoded");
@@ -48,7 +65,12 @@ mod tests {
         let mut body = frame.slice(4..);
         crate::request::RequestHeader::decode(&mut body).expect("a header");
         let read: FetchRequest = crate::request::decode_body(18, body).expect("it can be decoded");
-        assert_eq!(flushed_offset(&read.topics[0].partitions[0]), Some(77));
+        let said: Vec<(Option<i64>, bool)> = read.topics[0]
+            .partitions
+            .iter()
+            .map(|partition| (flushed_offset(partition), lacks_room(partition)))
+            .collect();
+        assert_eq!(said, [(Some(77), false), (Some(78), true)]);
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::time::Monotonic;
 /// once a second.
 const HEARD_LATELY: Duration = Duration::from_secs(3);
 
+/// How long a follower that had no room must have taken all it was given before it joins: the ISR is not to change with each
+/// batch.
+const ROOM_TRUSTED_AFTER: Duration = Duration::from_secs(5);
+
 /// What a leader must know of the cluster besides its own partition.
 #[derive(Debug, Clone)]
 pub struct Peers {
@@ -43,6 +47,8 @@ pub struct FollowerFetch {
     pub flushed_end: Offset,
     /// Where its log starts.
     pub log_start: Offset,
+    /// It had no room for what it was given last.
+    pub lacks_room: bool,
     /// The high watermark that it knows, if it is to be told of a greater one as soon as there is one.
     pub high_watermark: Option<Offset>,
 }
@@ -63,6 +69,8 @@ pub(super) struct Follower {
     before: Option<(Offset, Monotonic)>,
     /// When it last had all that the leader had (rule 55). `None`: not in this leadership.
     caught_up_at: Option<Monotonic>,
+    /// When it last said that it had no room.
+    lacked_room_at: Option<Monotonic>,
 }
 
 impl Follower {
@@ -97,6 +105,7 @@ impl Follower {
         };
         self.caught_up_at = self.caught_up_at.max(caught_up);
         self.before = Some((leader_end, now));
+        self.lacked_room_at = if fetch.lacks_room { Some(now) } else { self.lacked_room_at };
         self.seen = Some(fetch);
     }
 
@@ -130,6 +139,16 @@ impl Follower {
     /// Whether it has fetched lately. Who fetches comes twice a second at least.
     pub(super) fn is_heard(&self, now: Monotonic) -> bool {
         self.before.is_some_and(|(_, at)| now.since(at) <= HEARD_LATELY)
+    }
+
+    /// Whether it said with its last fetch that it had no room.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.lacks_room)
+    }
+
+    /// Whether it said so lately. A directory about as full as it may be takes a batch now and then.
+    pub(super) fn lacked_room_lately(&self, now: Monotonic) -> bool {
+        self.lacked_room_at.is_some_and(|at| now.since(at) <= ROOM_TRUSTED_AFTER)
     }
 
     /// Whether it has all that the leader has, or had at some time not too long ago.

@@ -122,13 +122,18 @@ impl<T> Partition<T> {
     /// do producers for one more member of the ISR.
     pub fn leaves_behind(&self, fetch: &FollowerFetch, peers: &Peers) -> bool {
         let Some(leading) = &self.leading else { return false };
-        let (id, log_end) = (fetch.node_id, self.positions.log_end);
+        let id = fetch.node_id;
         let Some(follower) = leading.followers.get(&id) else { return false };
         let is_member = self.registration.isr.contains(&id) || leading.is_added(id);
         fetch.fetched_end < self.high_watermark
             && !is_member
             && self.registration.isr.len() >= self.isr_min()
-            && !follower.keeps_up(log_end, self.durability, peers)
+            && !self.is_about_to_join(id, follower, peers)
+    }
+
+    /// Whoever is about to join must not be outrun for ever by what only the others have (rule 54).
+    fn is_about_to_join(&self, id: NodeId, follower: &Follower, peers: &Peers) -> bool {
+        follower.keeps_up(self.positions.log_end, self.durability, peers) && may_join(id, follower, peers)
     }
 
     /// Whether another replica can lead with all that is committed if this leader goes now: a member of the ISR that the
@@ -150,29 +155,27 @@ impl<T> Partition<T> {
         let (log_end, durability) = (self.positions.log_end, self.durability);
         let Some(leading) = &mut self.leading else { return Vec::new() };
         let Some(follower) = leading.followers.get_mut(&fetch.node_id) else { return Vec::new() };
-        if follower.is_back(&fetch) && !self.registration.isr.contains(&fetch.node_id) {
+        let is_member = self.registration.isr.contains(&fetch.node_id);
+        if follower.is_back(&fetch) && !is_member {
             follower.left();
         }
         follower.fetched(fetch, log_end, durability, peers.now);
-        self.propose_joining(fetch.node_id, peers);
+        // Whoever may not join now has to come again before it is waited for: it may be away in between.
+        if !is_member && !is_eligible(fetch.node_id, follower, peers) {
+            follower.left();
+        }
+        if fetch.lacks_room {
+            self.propose_leaving(peers);
+        } else {
+            self.propose_joining(fetch.node_id, peers);
+        }
         self.release(peers)
     }
 
-    /// Time goes on: members of the ISR that do not keep up leave it (rule 55).
+    /// Time goes on: members of the ISR that do not keep up, or have no room, leave it (rule 55).
     pub fn tick(&mut self, peers: &Peers) {
-        let (log_end, durability) = (self.positions.log_end, self.durability);
-        let Some(leading) = &self.leading else { return };
-        let keeps_up = |id: &NodeId| {
-            *id == self.me
-                || leading
-                    .followers
-                    .get(id)
-                    .is_some_and(|follower| follower.keeps_up(log_end, durability, peers))
-        };
-        if !self.registration.isr.iter().all(keeps_up) {
-            let isr = self.registration.isr.iter().copied().filter(keeps_up).collect();
-            self.propose(isr, peers);
-        } else if self.registration.recovery == LeaderRecoveryState::Recovering {
+        self.propose_leaving(peers);
+        if self.registration.recovery == LeaderRecoveryState::Recovering {
             self.propose(self.registration.isr.clone(), peers);
         }
     }
@@ -219,23 +222,43 @@ impl<T> Partition<T> {
         }
         for (id, follower) in &leading.followers {
             let is_member = self.registration.isr.contains(id) || leading.is_added(*id);
-            // Whoever is about to join must not be outrun for ever by what only the others have (rule 54).
-            let joins = || {
-                let keeps_up = follower.keeps_up(self.positions.log_end, self.durability, peers);
-                keeps_up && is_eligible(*id, follower, peers)
-            };
-            if is_member || joins() {
+            if is_member || self.is_about_to_join(*id, follower, peers) {
                 least = least.min(follower.position(self.durability)?);
             }
         }
         Some(least)
     }
 
+    /// Members that do not keep up leave; and those that say themselves that they have no room, at once, where enough stay
+    /// without them: else producers would be refused what they may only have to wait for. At least one stays besides the
+    /// leader, whatever the minimum: disks of one size fill together, and it is not to be left alone for that.
+    fn propose_leaving(&mut self, peers: &Peers) {
+        let (log_end, durability) = (self.positions.log_end, self.durability);
+        let Some(leading) = &self.leading else { return };
+        let members = |stays: &dyn Fn(NodeId, &Follower) -> bool| -> Vec<NodeId> {
+            let stays =
+                |id: &NodeId| *id == self.me || leading.followers.get(id).is_some_and(|one| stays(*id, one));
+            self.registration.isr.iter().copied().filter(stays).collect()
+        };
+        let keeps_up = |follower: &Follower| follower.keeps_up(log_end, durability, peers);
+        let has_room = |follower: &Follower| keeps_up(follower) && !follower.lacks_room();
+        let sure =
+            members(&|id, one| has_room(one) && is_eligible(id, one, peers) && one.is_heard(peers.now));
+        let isr = if sure.len() >= self.isr_min().max(2) {
+            members(&|_, one| has_room(one))
+        } else {
+            members(&|_, one| keeps_up(one))
+        };
+        if isr.len() < self.registration.isr.len() {
+            self.propose(isr, peers);
+        }
+    }
+
     /// A follower that has reached the high watermark and the beginning of this leadership may join.
     fn propose_joining(&mut self, id: NodeId, peers: &Peers) {
         let Some(leading) = &self.leading else { return };
         let Some(follower) = leading.followers.get(&id) else { return };
-        if self.registration.isr.contains(&id) || !is_eligible(id, follower, peers) {
+        if self.registration.isr.contains(&id) || !may_join(id, follower, peers) {
             return;
         }
         let reached = match planted::is(Bug::IsrBeforeEpochStart) {
@@ -268,6 +291,11 @@ impl<T> Partition<T> {
         });
         leading.proposed = false;
     }
+}
+
+/// Whether it may be proposed for the ISR once it has enough.
+fn may_join(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
+    is_eligible(id, follower, peers) && !follower.lacked_room_lately(peers.now)
 }
 
 pub(super) fn is_eligible(id: NodeId, follower: &Follower, peers: &Peers) -> bool {

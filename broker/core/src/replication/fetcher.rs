@@ -49,8 +49,10 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// A replica goes on from here.
     pub(super) fn follow(&mut self, now: Monotonic, partition: TopicPartition, from: FollowFrom) {
-        let at = if from.problem.is_some() { now.plus(PROBLEM_BACKOFF) } else { now };
         let before = self.followed.get(&partition);
+        // Its leader is to hear of that at once.
+        let is_news = from.lacks_room && before.is_some_and(|before| !before.from.lacks_room);
+        let at = if from.problem.is_some() && !is_news { now.plus(PROBLEM_BACKOFF) } else { now };
         let same = before.filter(|before| before.from.leader_epoch == from.leader_epoch);
         let known = same.and_then(|before| before.known);
         let turn = before.map_or(0, |before| before.turn);

@@ -51,7 +51,8 @@ impl Default for FetchLimits {
     }
 }
 
-/// The pause after a replica could not take what it got. What is wrong with it lasts, and each try costs a whole answer.
+/// The pause after a replica could not take what it got. What is wrong with it lasts, and each try costs a whole answer. The
+/// first time that there was no room for it, its leader is told so with a try at once.
 pub const PROBLEM_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The pause after a leader refused. Refusals come mostly from one of the two knowing newer metadata than the other, which

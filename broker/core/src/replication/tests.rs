@@ -7,6 +7,7 @@ use crate::ids::{
 };
 use crate::metadata::image::{ConfigResource, LeaderRecoveryState, Partition};
 use crate::metadata::record::{ConfigRecord, PartitionRecord, Record, TopicRecord};
+use crate::shard::FollowProblem;
 
 const ME: NodeId = NodeId(1);
 const LEADER: NodeId = NodeId(2);
@@ -24,6 +25,7 @@ fn from(offset: i64) -> FollowFrom {
         flushed_end: Offset(offset),
         log_start: Offset(0),
         high_watermark: Offset(0),
+        lacks_room: false,
         problem: None,
     }
 }
@@ -279,11 +281,30 @@ fn what_a_shard_said_before_it_lost_a_replica_does_not_end_what_the_next_one_fol
 
 #[test]
 fn a_replica_that_could_not_take_what_it_got_pauses() {
-    let mut fetchers = following(&[]);
-    let problem = Some(crate::shard::FollowProblem::Full);
-    fetchers.follow(Monotonic(0), 0, id(0), Some(FollowFrom { problem, ..from(0) }));
-    assert_eq!(asked(&mut fetchers, 1_999), None);
-    assert!(asked(&mut fetchers, 2_000).is_some());
+    for problem in [FollowProblem::Full, FollowProblem::Flawed].map(Some) {
+        let mut fetchers = following(&[]);
+        fetchers.follow(Monotonic(0), 0, id(0), Some(FollowFrom { problem, ..from(0) }));
+        assert_eq!(asked(&mut fetchers, 1_999), None);
+        assert!(asked(&mut fetchers, 2_000).is_some());
+    }
+}
+
+#[test]
+fn a_leader_hears_at_once_that_there_is_no_room() {
+    let answered = |problem: Option<FollowProblem>, now: u64, fetchers: &mut Fetchers| {
+        let (number, _) = asked(fetchers, now).expect("it asks");
+        fetchers.replied(Monotonic(now), number, Some(vec![(id(0), records(b"x", 0))]));
+        assert_eq!(delivered(fetchers, now), [0]);
+        let lacks_room = problem == Some(FollowProblem::Full);
+        fetchers.follow(Monotonic(now), 0, id(0), Some(FollowFrom { lacks_room, problem, ..from(0) }));
+    };
+    let mut fetchers = following(&[0]);
+    answered(Some(FollowProblem::Full), 0, &mut fetchers);
+    answered(Some(FollowProblem::Full), 0, &mut fetchers);
+    assert_eq!(asked(&mut fetchers, 1_999), None, "it has been told");
+    answered(None, 2_000, &mut fetchers);
+    answered(Some(FollowProblem::Flawed), 2_000, &mut fetchers);
+    assert_eq!(asked(&mut fetchers, 3_999), None, "that is nothing that its leader must hear");
 }
 
 /// Partitions 0, with this broker in its ISR, and 1, without; both are throttled to 1,000 bytes a second.

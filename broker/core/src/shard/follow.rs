@@ -36,6 +36,8 @@ pub struct FollowFrom {
     pub log_start: Offset,
     /// Its high watermark.
     pub high_watermark: Offset,
+    /// There was no room for what its leader gave last, nor is there now.
+    pub lacks_room: bool,
     /// Why it should not ask again at once.
     pub problem: Option<FollowProblem>,
 }
@@ -121,6 +123,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             flushed_end: replica.log.flushed_end(),
             log_start: replica.serves_from.unwrap_or_else(|| replica.log.log_start()),
             high_watermark: partition.high_watermark(),
+            lacks_room: replica.refused_bytes.is_some_and(|bytes| bytes > self.room),
             problem,
         };
         replica.follows = true;
@@ -164,16 +167,14 @@ impl<D: Disk, T, W> Shard<D, T, W> {
     ) -> Result<Option<FollowProblem>, DirectoryFailed> {
         let Some(replica) = self.replicas.get_mut(&id) else { return Ok(None) };
         let size = records.len() as u64;
-        if size > self.room {
-            return Ok(Some(FollowProblem::Full));
-        }
-        if !are_good(records, leader_epoch) {
+        let fits = size <= self.room;
+        if fits && !are_good(records, leader_epoch) {
             return Ok(Some(FollowProblem::Flawed));
         }
-        self.room -= size;
-        let appended = match records.is_empty() {
+        let appended = match records.is_empty() || !fits {
             true => Ok(()),
             false => {
+                self.room -= size;
                 let producers_before = ProducerCount::before(&mut replica.log, self.peers.now);
                 let appended = replica.log.append(std::slice::from_ref(records), now);
                 self.producers.added(producers_before, &replica.log);
@@ -181,8 +182,16 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             }
         };
         if appended.is_ok() {
-            replica.log.advance_log_start(log_start);
+            // Also of one that is full: what its leader has dropped makes room.
+            let dropped = replica.log.advance_log_start(log_start);
+            if dropped > 0 && !fits {
+                self.commit.want_sync(id);
+            }
         }
+        replica.refused_bytes = match fits {
+            true => replica.refused_bytes.filter(|_| records.is_empty()),
+            false => Some(size),
+        };
         // Also where the log took only the first of them.
         let positions = replica.positions();
         if let Some(partition) = &mut replica.partition {
@@ -190,7 +199,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         }
         self.bound_producers();
         match appended {
-            Ok(()) => Ok(None),
+            Ok(()) => Ok((!fits).then_some(FollowProblem::Full)),
             Err(
                 AppendError::Flawed { .. }
                 | AppendError::OffsetBehind { .. }

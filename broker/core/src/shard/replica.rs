@@ -48,6 +48,8 @@ pub(super) struct Replica<D: Disk, T, W> {
     pub(super) follows: bool,
     /// Whether it is to be said from where it follows, once all it holds is durable.
     pub(super) follows_after_sync: bool,
+    /// How many bytes its leader gave that there was no room for, if it took nothing since.
+    pub(super) refused_bytes: Option<u64>,
     /// Where what it gives to consumers begins as a follower, if that is not the log's start: what is before it holds rot.
     pub(super) serves_from: Option<Offset>,
     /// Whether people were told that a batch of its log is rotten.
@@ -66,6 +68,7 @@ impl<D: Disk, T, W> Replica<D, T, W> {
             high_watermark_on_disk,
             follows: false,
             follows_after_sync: false,
+            refused_bytes: None,
             serves_from: None,
             rot_is_told: false,
             unflushed_since: None,

@@ -243,8 +243,29 @@ fn a_full_directory_keeps_a_follower_where_it_is() {
     rig.shard.set_room(10);
     rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
     rig.sync();
-    assert_eq!(rig.follows().problem, Some(FollowProblem::Full));
+    assert_eq!((rig.follows().problem, rig.follows().lacks_room), (Some(FollowProblem::Full), true));
     assert!(!rig.shard.has_failed());
+    // News without records takes nothing of that back.
+    rig.replicate(part(3, 0, records(Bytes::new(), 5)));
+    rig.sync();
+    assert_eq!((rig.follows().problem, rig.follows().lacks_room), (None, true));
+    rig.shard.set_room(1 << 20);
+    rig.replicate(part(3, 0, records(led(&["a"], 0, 3), 0)));
+    rig.sync();
+    assert_eq!((rig.follows().offset, rig.follows().lacks_room), (Offset(1), false));
+}
+
+#[test]
+fn a_full_follower_drops_what_its_leader_has_dropped() {
+    let mut rig = following(3);
+    rig.replicate(part(3, 0, records(led(&["a", "b"], 0, 3), 2)));
+    rig.sync();
+    rig.shard.set_room(10);
+    let bytes = led(&["c"], 2, 3);
+    rig.replicate(part(3, 2, Replicated::Records { bytes, high_watermark: Offset(2), log_start: Offset(1) }));
+    rig.sync();
+    let from = rig.follows();
+    assert_eq!((from.offset, from.log_start, from.lacks_room), (Offset(2), Offset(1), true));
 }
 
 #[test]

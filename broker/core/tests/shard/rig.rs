@@ -104,6 +104,7 @@ pub(crate) fn fetch_of_other(fetched_end: i64, flushed_end: i64) -> FollowerFetc
         fetched_end: Offset(fetched_end),
         flushed_end: Offset(flushed_end),
         log_start: Offset(0),
+        lacks_room: false,
         high_watermark: None,
     }
 }

@@ -293,9 +293,10 @@ impl Simulation {
             Fault::JumpClock { node, by_ms } => {
                 self.nodes.get_mut(&node).expect("faults strike nodes there are").clock.jump(by_ms);
             }
-            Fault::DiskFull { node, room_bytes, ms } => {
+            Fault::DiskFull { node, room_bytes, reserve_bytes, ms } => {
                 let full = self.nodes.get_mut(&node).expect("faults strike nodes there are");
-                full.disk.set_capacity_bytes(full.disk.used_bytes() + room_bytes);
+                full.disk.set_capacity_bytes(full.disk.used_bytes() + reserve_bytes + room_bytes);
+                full.disk.set_reserve_bytes(reserve_bytes);
                 self.mend_disk_after(node, ms);
             }
             Fault::SlowDisk { node, work_micros_max, ms } => {

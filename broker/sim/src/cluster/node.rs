@@ -259,6 +259,7 @@ impl Node {
         self.disk.set_sync_error_permille(0);
         self.disk.set_name_sync_error(false);
         self.disk.set_capacity_bytes(u64::MAX);
+        self.disk.set_reserve_bytes(0);
         self.slow_micros = None;
     }
 

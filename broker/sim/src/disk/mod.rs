@@ -62,6 +62,8 @@ struct State {
     stopped: bool,
     /// How many bytes fit.
     capacity_bytes: u64,
+    /// How many of them records must leave to others.
+    reserve_bytes: u64,
     /// How often in a thousand a sync of a file fails, and where: in all of it, or in one directory.
     sync_error_permille: u32,
     sync_error_root: String,
@@ -100,6 +102,7 @@ impl SimDisk {
             crash_after: None,
             stopped: false,
             capacity_bytes: u64::MAX,
+            reserve_bytes: 0,
             sync_error_permille: 0,
             sync_error_root: String::new(),
             name_sync_error_root: None,
@@ -156,6 +159,24 @@ impl SimDisk {
     /// Sets how many bytes fit from now on. What is there stays.
     pub fn set_capacity_bytes(&self, bytes: u64) {
         self.lock().capacity_bytes = bytes;
+    }
+
+    /// Sets how many of the bytes that fit are none for records: as the binary keeps some of a volume.
+    pub fn set_reserve_bytes(&self, bytes: u64) {
+        self.lock().reserve_bytes = bytes;
+    }
+
+    /// How many bytes of records fit, as a broker measures it.
+    pub fn room(&self) -> u64 {
+        let (capacity, reserve) = {
+            let state = self.lock();
+            (state.capacity_bytes, state.reserve_bytes)
+        };
+        // Without a reserve somebody else fills the volume faster than a broker looks.
+        match (capacity, reserve) {
+            (u64::MAX, _) | (_, 0) => u64::MAX,
+            (capacity, reserve) => capacity.saturating_sub(reserve).saturating_sub(self.used_bytes()),
+        }
     }
 
     /// How many bytes the files take.

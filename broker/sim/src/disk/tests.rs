@@ -234,7 +234,13 @@ fn a_full_disk_refuses_growth_but_not_overwriting() {
     let error = file.write_at(&[4; 513], 1024).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.used_bytes(), 1024);
+    disk.set_capacity_bytes(2_000);
+    disk.set_reserve_bytes(500);
+    assert_eq!(disk.room(), 476);
+    disk.set_reserve_bytes(1_000);
+    assert_eq!(disk.room(), 0);
     disk.set_capacity_bytes(u64::MAX);
+    assert_eq!(disk.room(), u64::MAX);
     file.write_at(&[4; 513], 1024).unwrap();
 }
 

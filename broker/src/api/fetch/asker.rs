@@ -6,7 +6,7 @@ use ottla_core::partition::{FollowerFetch, ReadFrom};
 use ottla_wire::ResponseError;
 use ottla_wire::messages::FetchRequest;
 use ottla_wire::messages::fetch_request::FetchPartition;
-use ottla_wire::replica_fetch::flushed_offset;
+use ottla_wire::replica_fetch::{flushed_offset, lacks_room};
 
 use crate::api::Call;
 use crate::api::authorize::{Operation, Resource};
@@ -76,6 +76,7 @@ impl Asker {
             // It was asked whether they say so.
             flushed_end: Offset(flushed_offset(partition).unwrap_or(0)),
             log_start: Offset(partition.log_start_offset),
+            lacks_room: lacks_room(partition),
             high_watermark: match consumers {
                 ReplicaSelector::Leader => None,
                 ReplicaSelector::RackAware => Some(Offset(partition.high_watermark)),

@@ -2,6 +2,7 @@ use ottla_core::config::ReplicaSelector;
 use ottla_core::ids::BrokerEpoch;
 use ottla_core::log::EpochEnd;
 use ottla_core::partition::{FollowerFetch, ReadFrom, Readable, Role};
+use ottla_wire::replica_fetch::{with_flushed_offset, without_room};
 
 use super::*;
 
@@ -44,6 +45,18 @@ fn a_follower_wants_to_know_the_high_watermark_where_consumers_may_read_from_it(
 }
 
 #[test]
+fn a_follower_is_taken_at_its_word_about_its_disk() {
+    let asker = Asker::Follower { node_id: NodeId(2), broker_epoch: BrokerEpoch(5) };
+    let partition = with_flushed_offset(FetchPartition::default(), 7);
+    for (partition, wanted) in [(partition.clone(), false), (without_room(partition), true)] {
+        let ReadBy::Follower(fetch) = asker.read_by(&partition, ReplicaSelector::Leader) else {
+            panic!("a follower")
+        };
+        assert_eq!((fetch.flushed_end, fetch.lacks_room), (Offset(7), wanted));
+    }
+}
+
+#[test]
 fn a_follower_that_waits_is_answered_when_the_high_watermark_passes_the_one_it_knows() {
     let ends = |high_watermark: Option<i64>, withheld| {
         let fetch = FollowerFetch {
@@ -52,6 +65,7 @@ fn a_follower_that_waits_is_answered_when_the_high_watermark_passes_the_one_it_k
             fetched_end: Offset(100),
             flushed_end: Offset(100),
             log_start: Offset(0),
+            lacks_room: false,
             high_watermark: high_watermark.map(Offset),
         };
         let item = FetchItem { withheld, ..item(ReadBy::Follower(fetch)) };

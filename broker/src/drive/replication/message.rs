@@ -10,7 +10,7 @@ use ottla_wire::ResponseError;
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
 use ottla_wire::messages::fetch_response::PartitionData;
 use ottla_wire::messages::{BrokerId, FetchRequest, FetchResponse};
-use ottla_wire::replica_fetch::with_flushed_offset;
+use ottla_wire::replica_fetch::{with_flushed_offset, without_room};
 
 /// Each request names all of its partitions.
 const NO_SESSION_EPOCH: i32 = -1;
@@ -49,7 +49,8 @@ fn partition(fetch: &ReplicaFetch, id: TopicPartition, from: &FollowFrom) -> Fet
         .with_log_start_offset(from.log_start.0)
         .with_high_watermark(from.high_watermark.0)
         .with_partition_max_bytes(i32::try_from(fetch.partition_bytes_max).unwrap_or(i32::MAX));
-    with_flushed_offset(partition, from.flushed_end.0)
+    let partition = with_flushed_offset(partition, from.flushed_end.0);
+    if from.lacks_room { without_room(partition) } else { partition }
 }
 
 /// What the leader gives, partition by partition; `None` if it refuses all of it.
@@ -97,7 +98,7 @@ mod tests {
     use ottla_core::ids::BrokerEpoch;
     use ottla_core::replication::{FetchNumber, Lane};
     use ottla_wire::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse};
-    use ottla_wire::replica_fetch::flushed_offset;
+    use ottla_wire::replica_fetch::{flushed_offset, lacks_room};
     use uuid::Uuid;
 
     use super::*;
@@ -115,6 +116,7 @@ mod tests {
             flushed_end: Offset(offset - 1),
             log_start: Offset(1),
             high_watermark: Offset(offset - 2),
+            lacks_room: false,
             problem: None,
         }
     }
@@ -154,6 +156,18 @@ mod tests {
         assert_eq!((partition.current_leader_epoch, partition.last_fetched_epoch), (3, -1));
         assert_eq!((request.replica_state.replica_id.0, request.replica_state.replica_epoch), (1, 9));
         assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 1_000));
+    }
+
+    #[test]
+    fn a_request_says_who_had_no_room() {
+        let mut fetch = fetch();
+        for at in [0, 2] {
+            fetch.partitions[at].1.lacks_room = true;
+        }
+        let request = request(&fetch);
+        let said: Vec<bool> =
+            request.topics.iter().flat_map(|topic| &topic.partitions).map(lacks_room).collect();
+        assert_eq!(said, [true, false, true]);
     }
 
     fn answered(data: PartitionData) -> Vec<ReplicaReply> {

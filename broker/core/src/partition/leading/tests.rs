@@ -42,6 +42,7 @@ fn fetch(node: i32, fetched_end: i64, flushed_end: i64) -> FollowerFetch {
         fetched_end: Offset(fetched_end),
         flushed_end: Offset(flushed_end),
         log_start: Offset(0),
+        lacks_room: false,
         high_watermark: None,
     }
 }
@@ -206,20 +207,18 @@ fn one_that_left_the_isr_is_not_waited_for_before_it_is_back() {
 
 #[test]
 fn one_that_was_away_for_less_than_it_may_lag_is_not_waited_for_before_it_has_caught_up() {
-    // Another life began in between, and on its way out it fetched once more after it had left the ISR.
-    for (second_life, last_fetch) in [(true, 6), (false, 4)] {
+    for second_life in [true, false] {
         let mut partition = leader(&[1, 2, 3], 10, CACHED);
         partition.follower_fetched(fetch(2, 10, 10), &at(1));
-        partition.follower_fetched(fetch(3, 10, 10), &at(last_fetch));
+        partition.follower_fetched(fetch(3, 10, 10), &at(4));
         partition.register(registered(&[1, 2], 5, 51), CACHED, &at(5));
         let gone = |ms| {
             let mut peers = at(ms);
             Arc::make_mut(&mut peers.eligible).remove(&NodeId(3));
             peers
         };
-        if second_life {
-            partition.follower_fetched(fetch(3, 10, 10), &gone(6));
-        }
+        // On its way out it fetches once more.
+        partition.follower_fetched(fetch(3, 10, 10), &gone(6));
         partition.appended(Offset(1_000), AckLevel::All, 7, &gone(7));
         assert_eq!(partition.follower_fetched(fetch(2, 1_000, 0), &gone(8)).len(), 1);
 
@@ -238,6 +237,20 @@ fn one_that_was_away_for_less_than_it_may_lag_is_not_waited_for_before_it_has_ca
         partition.follower_fetched(back(1_500), &now);
         assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
     }
+}
+
+#[test]
+fn a_member_in_another_life_keeps_its_time() {
+    let mut partition = leader(&[1, 2, 3], 10, CACHED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    partition.appended(Offset(20), AckLevel::All, 7, &at(2));
+    let mut now = at(3);
+    Arc::make_mut(&mut now.eligible).insert(NodeId(3), BrokerEpoch(31));
+    partition.follower_fetched(FollowerFetch { broker_epoch: BrokerEpoch(31), ..fetch(3, 10, 10) }, &now);
+    assert_eq!(partition.follower_fetched(fetch(2, 20, 20), &now), [], "a member is waited for");
+    partition.tick(&now);
+    assert_eq!(proposed(&mut partition), None);
 }
 
 #[test]
@@ -293,6 +306,66 @@ fn a_member_that_does_not_keep_up_for_the_time_allowed_leaves() {
     partition.follower_fetched(fetch(2, 11, 11), &at(30_500));
     partition.tick(&at(30_501));
     assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
+}
+
+fn full(node: i32, end: i64) -> FollowerFetch {
+    FollowerFetch { lacks_room: true, ..fetch(node, end, end) }
+}
+
+#[test]
+fn a_member_without_room_leaves_at_once_and_joins_when_it_has_had_room_for_a_while() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(fetch(3, 10, 10), &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.flushed(Offset(11), &at(2));
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(3)), []);
+    assert_eq!(partition.follower_fetched(full(3, 10), &at(4)), [], "the controller has yet to drop it");
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
+    let released = partition.register(registered(&[1, 2], 5, 51), SYNCED, &at(5));
+    assert_eq!(released, [Released { waiting: 7, verdict: Ok(()) }]);
+    partition.follower_fetched(fetch(3, 11, 11), &at(6));
+    partition.follower_fetched(full(3, 11), &at(7));
+    partition.follower_fetched(fetch(3, 11, 11), &at(8));
+    assert_eq!(proposed(&mut partition), None, "it takes a batch now and then");
+    partition.appended(Offset(12), AckLevel::All, 8, &at(9));
+    partition.flushed(Offset(12), &at(9));
+    assert_eq!(partition.follower_fetched(fetch(2, 12, 12), &at(10)).len(), 1, "nor is it waited for");
+    partition.follower_fetched(fetch(3, 12, 12), &at(5_007));
+    assert_eq!(proposed(&mut partition), None);
+    partition.follower_fetched(fetch(3, 12, 12), &at(5_008));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn a_member_without_room_is_given_its_time_where_it_is_needed() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.appended(Offset(11), AckLevel::All, 7, &at(0));
+    partition.follower_fetched(full(2, 10), &at(1));
+    assert_eq!(proposed(&mut partition), None, "nobody has heard of the third");
+    partition.follower_fetched(fetch(3, 10, 10), &at(2));
+    partition.tick(&at(3));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 3]));
+    partition.register(registered(&[1, 3], 5, 51), SYNCED, &at(4));
+    partition.follower_fetched(full(3, 10), &at(5));
+    partition.tick(&at(30_000));
+    assert_eq!(proposed(&mut partition), None, "producers would be refused what they may only wait for");
+    partition.tick(&at(30_001));
+    assert_eq!(proposed(&mut partition), Some(vec![1]));
+    // The other is silent: it may be dead, and the minimum is not kept with the dead.
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.appended(Offset(11), AckLevel::All, 7, &at(2));
+    partition.follower_fetched(full(3, 10), &at(3_002));
+    assert_eq!(proposed(&mut partition), None);
+    partition.follower_fetched(fetch(2, 11, 11), &at(3_003));
+    partition.tick(&at(3_004));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2]));
+    // A leader is not left alone at once, though it would be enough.
+    let mut partition = leader(&[1, 3], 10, AckSettings { min_insync_replicas: 1, ..SYNCED });
+    partition.appended(Offset(11), AckLevel::All, 7, &at(0));
+    partition.follower_fetched(full(3, 10), &at(1));
+    assert_eq!(proposed(&mut partition), None);
 }
 
 #[test]

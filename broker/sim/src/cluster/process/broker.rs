@@ -74,6 +74,7 @@ enum Purpose {
 pub(crate) struct Broker {
     rng: Rng,
     lifecycle: Lifecycle,
+    disk: SimDisk,
     /// One to each log directory; none to one that could not be opened.
     shards: Vec<Option<SimShard>>,
     replicas: Replicas,
@@ -139,6 +140,7 @@ impl Broker {
             rng,
             state: lifecycle.state(),
             lifecycle,
+            disk: disk.clone(),
             shards: opened.shards,
             replicas: opened.replicas,
             directory_ids: identity.log_directories.clone(),
@@ -199,7 +201,11 @@ impl Broker {
         self.end_waits(now, outputs);
         if now.monotonic.since(self.shard_tick_at).as_millis() >= u128::from(SHARD_TICK_MS) {
             self.shard_tick_at = now.monotonic;
-            self.open_shards_mut().for_each(|shard| shard.tick(now.monotonic));
+            let room = self.disk.room();
+            for shard in self.open_shards_mut() {
+                shard.set_room(room);
+                shard.tick(now.monotonic);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use ottla_core::shard::{CheckpointJob, Effect, RemovalJob};
 use super::super::{Died, DiskWork, Now, Observation, Output};
 use super::{Broker, Producer, SimShard, refused};
 use crate::cluster::client_messages::ClientReply;
+use crate::coverage::Happening;
 use crate::disk::SimDisk;
 
 type SimEffect = Effect<SimDisk, Producer, u64>;
@@ -94,6 +95,9 @@ impl Broker {
                 }
                 Effect::AlterIsr { partition, proposal } => self.lifecycle.propose(partition, proposal),
                 Effect::Follow { partition, from } => {
+                    if from.is_some_and(|from| from.lacks_room) {
+                        observations.push(Observation::Happened(Happening::NoRoomToFollow));
+                    }
                     self.fetchers.follow(now.monotonic, shard, partition, from);
                 }
                 Effect::Wake(token) => self.woken(now, token, outputs),

@@ -121,6 +121,7 @@ impl Broker {
             fetched_end: from.offset,
             flushed_end: from.flushed_end,
             log_start: from.log_start,
+            lacks_room: from.lacks_room,
             high_watermark: self.selects_by_rack.then_some(from.high_watermark),
         }
     }
