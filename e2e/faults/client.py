@@ -14,7 +14,11 @@ import signal
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, libversion
+
+# The linker takes Debian's where it does not find the release that the rig has built.
+if libversion()[0] != os.environ["LIBRDKAFKA"]:
+    sys.exit(f"this is librdkafka {libversion()[0]}, not {os.environ['LIBRDKAFKA']}")
 
 stopping = False
 

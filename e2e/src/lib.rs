@@ -22,6 +22,7 @@ pub mod kube;
 pub mod kubectl;
 pub mod kubelet;
 pub mod lane;
+pub mod librdkafka;
 pub mod packages;
 pub mod ports;
 pub mod process;

@@ -8,5 +8,4 @@ pub mod catalogue;
 pub mod page;
 pub mod run;
 pub mod series;
-pub mod source;
 pub mod verdicts;

@@ -14,10 +14,9 @@ use crate::command::{Answer, wait_until};
 use crate::faults::catalogue::{Durability, Storage, Time};
 use crate::faults::cluster::{self, Cluster, Controllers, NODES, TOPIC, Template};
 use crate::faults::history::{self, Event, What};
-use crate::faults::load::{JAVA, LIBRDKAFKA, Load, PARTITIONS};
+use crate::faults::load::{JAVA, LIBRDKAFKA, Load, PARTITIONS, Releases};
 use crate::faults::network::{self, Cut, From};
 use crate::figures::mebi;
-use crate::kafka::Kafka;
 use crate::kcat::Kcat;
 
 /// How long the load runs before and after what is measured.
@@ -77,7 +76,7 @@ pub struct Stand<'a> {
     /// The product.
     pub template: &'a Template,
     /// Where the client comes from.
-    pub kafka: &'a Kafka,
+    pub releases: &'a Releases,
     /// A directory with nothing in it.
     pub directory: &'a Path,
     /// How long the client and Kafka's brokers are run before anything is measured.
@@ -132,7 +131,7 @@ impl Stand<'_> {
     /// A cluster under a load of one producer, some seconds after its start.
     fn under_load(&self) -> Result<(Cluster, Load)> {
         let cluster = self.cluster(PARTITIONS, Durability::PageCache)?;
-        let load = Load::start_alone(&cluster, false)?;
+        let load = Load::start_alone(&cluster, self.releases, false)?;
         thread::sleep(CALM);
         Ok((cluster, load))
     }
@@ -168,7 +167,7 @@ impl Stand<'_> {
     fn restarts(&self) -> Result<Vec<(Figure, f64)>> {
         let mut figures = Vec::new();
         let mut cluster = self.cluster(PARTITIONS, Durability::PageCache)?;
-        let mut load = Load::start(&cluster, self.kafka, false)?;
+        let mut load = Load::start(&cluster, self.releases, false)?;
         thread::sleep(CALM);
         for id in NODES {
             let stopped_ms = now_ms()?;
@@ -193,7 +192,7 @@ impl Stand<'_> {
         let per_second = self.warm()?;
         let records = (whole(per_second) * MEASURED_SECONDS).max(PIECE);
         let before = processor_seconds(&mut cluster)?;
-        let performance = producer::run(self.kafka, records, 0, None)?;
+        let performance = producer::run(&self.releases.kafka, records, 0, None)?;
         let spent = processor_seconds(&mut cluster)? - before;
         let gigabytes = producer::gigabytes(records);
         let mut figures = vec![
@@ -202,7 +201,8 @@ impl Stand<'_> {
         ];
         if let Some(rate) = self.half_load {
             // Two seconds of it do not count: connections and the client's own warm-up.
-            let performance = producer::run(self.kafka, rate * MEASURED_SECONDS, rate * 2, Some(rate))?;
+            let performance =
+                producer::run(&self.releases.kafka, rate * MEASURED_SECONDS, rate * 2, Some(rate))?;
             figures.push((Figure::Latency(durability), performance.p99_ms));
         }
         figures.push((Figure::Memory(durability), largest_mebi(&mut cluster)?));
@@ -214,7 +214,7 @@ impl Stand<'_> {
         let started = Instant::now();
         let mut records = PIECE;
         loop {
-            let performance = producer::run(self.kafka, records, 0, None)?;
+            let performance = producer::run(&self.releases.kafka, records, 0, None)?;
             if started.elapsed() >= self.warm_up {
                 return Ok(performance.records_per_second);
             }
@@ -228,13 +228,13 @@ impl Stand<'_> {
         self.warm()?;
         let steadily = || {
             let records = STEADY_PER_SECOND * MEASURED_SECONDS;
-            producer::run(self.kafka, records, STEADY_PER_SECOND, Some(STEADY_PER_SECOND))
+            producer::run(&self.releases.kafka, records, STEADY_PER_SECOND, Some(STEADY_PER_SECOND))
         };
         let calm = steadily()?;
         // Not the controller: nobody is to be elected here.
         let victim = leader_other_than(&cluster, cluster.controller()?)?;
         cluster.stop(victim)?;
-        producer::run(self.kafka, MISSED, 0, None)?;
+        producer::run(&self.releases.kafka, MISSED, 0, None)?;
         let started = Instant::now();
         cluster.spawn(victim)?;
         let (took, meanwhile) = thread::scope(|scope| {

@@ -13,6 +13,7 @@ use super::measure::{Measure, Stand};
 use crate::cache;
 use crate::faults::catalogue::Durability;
 use crate::faults::cluster::{Controllers, Heap, IDS, Product, Template};
+use crate::faults::load::Releases;
 use crate::faults::network;
 use crate::faults::series::emptied;
 use crate::isolation;
@@ -101,7 +102,7 @@ impl Turns {
         let workshop = isolation::enter("bench")?;
         let directory = &workshop.directory;
         let steps = Steps::new(directory.join("steps"));
-        let kafka = Kafka::ensure(&steps)?;
+        let releases = Releases::ensure(&steps)?;
         network::make(&IDS)?;
         pin_clients()?;
         let mut templates = BTreeMap::new();
@@ -111,10 +112,10 @@ impl Turns {
             let templates = match templates.entry(measure.controllers()) {
                 Entry::Occupied(made) => made.into_mut(),
                 Entry::Vacant(free) => {
-                    free.insert(self.templates(measure.controllers(), &kafka, directory)?)
+                    free.insert(self.templates(measure.controllers(), &releases.kafka, directory)?)
                 }
             };
-            self.take_turns(name, measure, templates, &kafka, &steps, &mut samples)?;
+            self.take_turns(name, measure, templates, &releases, &steps, &mut samples)?;
         }
         let table = table(&samples, self.pairs);
         say(&format!("\n{table}"));
@@ -152,7 +153,7 @@ impl Turns {
         name: &str,
         measure: Measure,
         templates: &[(String, Template)],
-        kafka: &Kafka,
+        releases: &Releases,
         steps: &Steps,
         samples: &mut Samples,
     ) -> Result<()> {
@@ -160,7 +161,7 @@ impl Turns {
         let turn = |product: usize, half_load: Option<u64>, title: &str| -> Result<Vec<(Figure, f64)>> {
             let (product, template) = templates.get(product).context("there are two products")?;
             let directory = emptied(&work)?;
-            let stand = Stand { template, kafka, directory: &directory, warm_up: self.warm_up, half_load };
+            let stand = Stand { template, releases, directory: &directory, warm_up: self.warm_up, half_load };
             steps.run(&format!("{name}: {product}, {title}"), |_| measure.run(&stand))
         };
         let mut half_load = None;

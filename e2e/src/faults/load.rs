@@ -1,4 +1,4 @@
-//! Clients that work while a fault is on: librdkafka and Kafka's VerifiableProducer send, librdkafka reads.
+//! Releases that work while a fault is on: librdkafka and Kafka's VerifiableProducer send, librdkafka reads.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,7 +12,9 @@ use super::history::{self, Event, What};
 use crate::attached::Attached;
 use crate::command::{Answer, kill, wait_until};
 use crate::kafka::Kafka;
+use crate::librdkafka::Librdkafka;
 use crate::repository;
+use crate::step::Steps;
 
 /// The process that reads everything at the end.
 pub const LAST_READER: &str = "last";
@@ -38,6 +40,15 @@ const READ_SECONDS: u32 = 20;
 const READ_LIMIT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// What the clients of a run come from.
+#[derive(Debug)]
+pub struct Releases {
+    /// Has the Java clients.
+    pub kafka: Kafka,
+    /// Has the others.
+    pub librdkafka: Librdkafka,
+}
+
 /// The clients of a run.
 #[derive(Debug)]
 pub struct Load {
@@ -51,13 +62,20 @@ pub struct Client {
     process: Attached,
 }
 
+impl Releases {
+    /// Fetches and builds what the cache does not hold.
+    pub fn ensure(steps: &Steps) -> Result<Self> {
+        Ok(Self { kafka: Kafka::ensure(steps)?, librdkafka: Librdkafka::ensure(steps)? })
+    }
+}
+
 impl Load {
     /// Starts the clients and waits until each producer had an acknowledgement.
-    pub fn start(cluster: &Cluster, kafka: &Kafka, idempotent: bool) -> Result<Self> {
+    pub fn start(cluster: &Cluster, releases: &Releases, idempotent: bool) -> Result<Self> {
         let clients = vec![
-            Client::sender(cluster, idempotent),
-            librdkafka(cluster, "watch", WATCHER, &[]),
-            java(cluster, kafka, idempotent)?,
+            Client::sender(cluster, releases, idempotent),
+            librdkafka(cluster, releases, "watch", WATCHER, &[]),
+            java(cluster, &releases.kafka, idempotent)?,
         ];
         let mut load = Self { clients };
         for client in &mut load.clients {
@@ -68,8 +86,8 @@ impl Load {
     }
 
     /// Starts one producer of librdkafka alone, and waits until it had an acknowledgement.
-    pub fn start_alone(cluster: &Cluster, idempotent: bool) -> Result<Self> {
-        let mut sender = Client::sender(cluster, idempotent);
+    pub fn start_alone(cluster: &Cluster, releases: &Releases, idempotent: bool) -> Result<Self> {
+        let mut sender = Client::sender(cluster, releases, idempotent);
         sender.process.spawn()?;
         let mut load = Self { clients: vec![sender] };
         load.wait_for_acknowledgements(FIRST_LIMIT)?;
@@ -136,8 +154,8 @@ pub fn ordered(idempotent: bool) -> BTreeSet<String> {
 }
 
 /// Reads everything there is, once.
-pub fn read_everything(cluster: &Cluster) -> Result<Vec<Event>> {
-    let mut client = librdkafka(cluster, "read", LAST_READER, &[READ_SECONDS.to_string()]);
+pub fn read_everything(cluster: &Cluster, releases: &Releases) -> Result<Vec<Event>> {
+    let mut client = librdkafka(cluster, releases, "read", LAST_READER, &[READ_SECONDS.to_string()]);
     client.process.spawn()?;
     let status = client.process.wait_until_it_ends(READ_LIMIT)?;
     ensure!(status.success(), "not everything can be read: {}", client.process.tail());
@@ -146,9 +164,9 @@ pub fn read_everything(cluster: &Cluster) -> Result<Vec<Event>> {
 
 impl Client {
     /// librdkafka's producer, to every partition in turn.
-    fn sender(cluster: &Cluster, idempotent: bool) -> Self {
+    fn sender(cluster: &Cluster, releases: &Releases, idempotent: bool) -> Self {
         let words = [LIBRDKAFKA_RATE.to_string(), RECORD_BYTES.to_string(), idempotent.to_string()];
-        librdkafka(cluster, "send", LIBRDKAFKA, &words)
+        librdkafka(cluster, releases, "send", LIBRDKAFKA, &words)
     }
 
     fn new(cluster: &Cluster, name: &'static str, program: &str, words: Vec<OsString>) -> Self {
@@ -164,12 +182,17 @@ impl Client {
     }
 }
 
-fn librdkafka(cluster: &Cluster, verb: &str, name: &'static str, rest: &[String]) -> Client {
-    let script = repository::root().join("e2e/faults/client.py").into_os_string();
+fn librdkafka(
+    cluster: &Cluster,
+    releases: &Releases,
+    verb: &str,
+    name: &'static str,
+    rest: &[String],
+) -> Client {
+    let (program, mut line) = releases.librdkafka.python(&repository::root().join("e2e/faults/client.py"));
     let words = [verb, &Cluster::bootstrap(), TOPIC, &PARTITIONS.to_string(), name].map(OsString::from);
-    let words = [script].into_iter().chain(words).chain(rest.iter().map(OsString::from)).collect();
-    // Debian's own, for which its package of librdkafka's bindings is made.
-    Client::new(cluster, name, "/usr/bin/python3", words)
+    line.extend(words.into_iter().chain(rest.iter().map(OsString::from)));
+    Client::new(cluster, name, program, line)
 }
 
 fn java(cluster: &Cluster, kafka: &Kafka, idempotent: bool) -> Result<Client> {

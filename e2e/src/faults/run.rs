@@ -13,10 +13,9 @@ use super::chance::Chance;
 use super::check::{self, Counts, Evidence};
 use super::cluster::{Cluster, NODES, TOPIC, Template};
 use super::history;
-use super::load::{self, LAST_READER, LIBRDKAFKA, Load, PARTITIONS};
+use super::load::{self, LAST_READER, LIBRDKAFKA, Load, PARTITIONS, Releases};
 use super::nemesis;
 use super::replica::Replica;
-use crate::kafka::Kafka;
 
 /// How long the load runs before anything happens.
 const CALM_MS: std::ops::Range<u64> = 500..2_500;
@@ -65,7 +64,7 @@ impl Plan {
     }
 
     /// Does it in an empty directory. An error is the rig's own, not the cluster's.
-    pub fn run(&self, template: &Template, kafka: &Kafka, directory: &Path) -> Result<Outcome> {
+    pub fn run(&self, template: &Template, releases: &Releases, directory: &Path) -> Result<Outcome> {
         let started = Instant::now();
         let mut chance = Chance::new(self.fault.name(), self.seed);
         let mut cluster = template.cluster(self.fault.storage(), self.fault.time(), directory)?;
@@ -74,7 +73,7 @@ impl Plan {
         let configs =
             [("min.insync.replicas", "2"), ("flush.messages", flush), ("message.timestamp.type", stamps)];
         cluster.start(PARTITIONS, &configs).context("start the cluster")?;
-        let mut load = Load::start(&cluster, kafka, self.idempotent).context("start the load")?;
+        let mut load = Load::start(&cluster, releases, self.idempotent).context("start the load")?;
         thread::sleep(chance.millis(CALM_MS));
         let mut problems = Vec::new();
         let what = nemesis::strike(self.fault, &mut cluster, &mut chance)?;
@@ -86,7 +85,7 @@ impl Plan {
         problems.extend(recovered.err().map(|error| format!("{error:#}")));
         let mut events = load.stop()?;
         // What nobody can read is a verdict, too.
-        match load::read_everything(&cluster) {
+        match load::read_everything(&cluster, releases) {
             Ok(read) => events.extend(read),
             Err(error) => problems.push(format!("{error:#}")),
         }

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use super::catalogue::Fault;
 use super::cluster::{Controllers, Heap, NODES, Product, Template};
 use super::ledger::Ledger;
+use super::load::Releases;
 use super::network;
 use super::run::{Outcome, Plan};
 use crate::isolation;
-use crate::kafka::Kafka;
 use crate::step::{Steps, say};
 
 /// How many seeds of each fault a series has if nobody says otherwise.
@@ -125,9 +125,9 @@ impl Series {
         let place = isolation::enter("faults")?;
         let directory = &place.directory;
         let steps = Steps::new(directory.join("steps"));
-        let kafka = Kafka::ensure(&steps)?;
+        let releases = Releases::ensure(&steps)?;
         let product = match (&self.binary, self.kafka) {
-            (_, true) => Product::Kafka(kafka.clone(), Heap::Small),
+            (_, true) => Product::Kafka(releases.kafka.clone(), Heap::Small),
             (Some(binary), false) => Product::Ottla(binary.clone()),
             (None, false) => bail!("no binary is named"),
         };
@@ -148,7 +148,7 @@ impl Series {
                 table.push((plan, outcome));
                 continue;
             }
-            let outcome = plan.run(&template, &kafka, &emptied(&work)?).with_context(|| {
+            let outcome = plan.run(&template, &releases, &emptied(&work)?).with_context(|| {
                 format!("{} seed {}: files are in {}", plan.fault, plan.seed, work.display())
             })?;
             say(&row(&plan, &outcome));

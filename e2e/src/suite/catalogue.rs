@@ -1,13 +1,17 @@
 //! librdkafka's tests that are not marked as local, in its own order, and which of them need only what exists by now.
 //!
-//! [`super::source::Source::check`] compares the list with the release's own.
+//! [`check`] compares the list with the release's own.
 
-use std::fmt;
+use std::collections::BTreeSet;
+use std::{fmt, fs};
+
+use anyhow::{Context, Result, ensure};
 
 use self::Lacks::{
     Acls, Api, AutomaticTopics, Groups, NotOurs, Offsets, Sasl, ScramCredentials, Tls, Transactions,
 };
 use self::Topics::{Named, NamedBut, Own, Refused};
+use crate::librdkafka::Librdkafka;
 
 /// One test, or a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,10 +290,31 @@ pub const ALL: &[Test] = &[
     left("8001_fetch_from_follower_mock_manual", MANUAL),
 ];
 
+/// Fails unless our list has every test of the release that is not local, and no other.
+pub fn check(release: &Librdkafka) -> Result<()> {
+    let file = release.table_of_tests();
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let theirs = broker_tests(&text);
+    let ours: BTreeSet<&str> = ALL.iter().map(|test| test.name).collect();
+    let missing: Vec<_> = theirs.difference(&ours).collect();
+    let surplus: Vec<_> = ours.difference(&theirs).collect();
+    ensure!(
+        missing.is_empty() && surplus.is_empty(),
+        "the list of tests is not that of the release: it lacks {missing:?} and has {surplus:?} too much"
+    );
+    Ok(())
+}
+
+/// The names of the tests in librdkafka's own table that need something outside of themselves.
+fn broker_tests(text: &str) -> BTreeSet<&str> {
+    let table = text.split_once("tests[] = {").map_or("", |(_, rest)| rest);
+    let table = table.split_once("\n};").map_or(table, |(table, _)| table);
+    let entries = table.split("_TEST(").skip(1).filter(|entry| !entry.contains("TEST_F_LOCAL"));
+    entries.filter_map(|entry| entry.split(',').next()).map(str::trim).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -309,5 +334,14 @@ mod tests {
         assert!(labels(&[]).iter().all(|label| !label.starts_with("0103")));
         assert_eq!(Test::named(&["0103"]).unwrap_err(), "0103 is not run: it needs transactions");
         assert_eq!(Test::named(&["0999"]).unwrap_err(), "there is no test 0999; see --list");
+    }
+
+    #[test]
+    fn tests_are_read_from_the_table_of_the_release_without_those_that_are_local() {
+        let text = "_TEST_DECL(0001_a);\nstruct test tests[] = {\n    {.name = \"<MAIN>\", .flags = TEST_F_LOCAL},\n    \
+                    _TEST(0001_a, 0),\n    _TEST(0002_b,\n          TEST_F_LOCAL,\n          _THRES(.ucpu = 1.0)),\n    \
+                    /* Why. */\n    _TEST(0003_c, TEST_F_SOCKEM, TEST_BRKVER(0, 9, 0, 0)),\n    {NULL}\n};\n\
+                    _TEST(0004_d, 0),";
+        assert_eq!(broker_tests(text), BTreeSet::from(["0001_a", "0003_c"]));
     }
 }

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::catalogue::{self, Plan, Test, Topics};
-use super::source;
 use super::verdicts::{Column, Verdict, Verdicts};
-use crate::kafka;
 use crate::repository;
+use crate::{kafka, librdkafka};
 
 /// Writes the page.
 pub fn write(verdicts: &Verdicts) -> Result<()> {
@@ -22,7 +21,7 @@ fn file() -> PathBuf {
 }
 
 fn text(verdicts: &Verdicts) -> Result<String> {
-    let (version, kafka) = (source::version()?, kafka::version()?);
+    let (version, kafka) = (librdkafka::version()?, kafka::version()?);
     let (run, left): (Vec<&Test>, Vec<&Test>) =
         catalogue::ALL.iter().partition(|test| test.lacks().is_none());
     let passed = |column| {

@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::catalogue::{Test, Topics};
-use super::source::Source;
 use super::verdicts::Verdict;
 use crate::attached::Attached;
 use crate::faults::cluster::{self, Cluster, NODES};
+use crate::librdkafka::Librdkafka;
 use crate::wire;
 
 /// How long a test may take; the longest is given 120 s by its authors.
@@ -35,7 +35,7 @@ const LINE_CHARACTERS_MAX: usize = 200;
 #[derive(Debug)]
 pub struct Stand<'a> {
     /// The built release.
-    pub source: &'a Source,
+    pub release: &'a Librdkafka,
     /// Where what the tests say is kept.
     pub directory: &'a Path,
 }
@@ -78,7 +78,7 @@ impl Stand<'_> {
     fn words(&self, test: &Test, topics: Topics, place: &Path) -> Vec<OsString> {
         let mut words: Vec<OsString> = ["--chdir".into(), place.into()].into();
         let mut set = |name: &str, value: &str| words.push(format!("{name}={value}").into());
-        set("LD_LIBRARY_PATH", &self.source.libraries());
+        set("LD_LIBRARY_PATH", &self.release.libraries());
         set("TEST_KAFKA_VERSION", KAFKA_VERSION);
         set("TEST_REPORT", "report.json");
         set("TESTS", test.number());
@@ -89,7 +89,7 @@ impl Stand<'_> {
         if topics == Topics::Refused {
             set("TEST_SCENARIO", "noautocreate");
         }
-        words.push(self.source.runner().into());
+        words.push(self.release.runner().into());
         words.extend(["-L", "-p1"].map(OsString::from));
         // What is a part of a test in its full mode may be left out in its quick one.
         words.extend(test.part.is_none().then(|| OsString::from("-Q")));

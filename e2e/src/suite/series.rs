@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::catalogue::{Plan, Test, Topics};
+use super::catalogue::{self, Plan, Test, Topics};
 use super::page;
 use super::run::Stand;
-use super::source::Source;
 use super::verdicts::{Column, Verdict, Verdicts};
 use crate::faults::catalogue::{Storage, Time};
 use crate::faults::cluster::{Cluster, Controllers, Heap, NODES, Product, Template};
@@ -18,6 +17,7 @@ use crate::faults::network;
 use crate::faults::series::emptied;
 use crate::isolation;
 use crate::kafka::Kafka;
+use crate::librdkafka::Librdkafka;
 use crate::step::{Steps, say};
 
 /// What is to be run.
@@ -88,8 +88,8 @@ impl Series {
     pub fn run_inside(&self) -> Result<()> {
         let place = isolation::enter("suite")?;
         let steps = Steps::new(place.directory.join("steps"));
-        let source = Source::ensure(&steps)?;
-        source.check()?;
+        let release = Librdkafka::ensure(&steps)?;
+        catalogue::check(&release)?;
         let (column, product) = match (&self.binary, self.kafka) {
             (_, true) => (Column::Kafka, Product::Kafka(Kafka::ensure(&steps)?, Heap::Small)),
             (Some(binary), false) => (Column::Ottla, Product::Ottla(binary.clone())),
@@ -105,8 +105,8 @@ impl Series {
         let mut cluster = template.cluster(Storage::Directory, Time::Machine, &nodes)?;
         steps.run(&format!("start three nodes of {name}"), |_| cluster.start_nodes())?;
         let directory = emptied(&place.directory.join(format!("tests-{column}")))?;
-        symlink(source.sources(), directory.join("src")).context("link the sources of librdkafka")?;
-        let stand = Stand { source: &source, directory: &directory };
+        symlink(release.sources(), directory.join("src")).context("link the sources of librdkafka")?;
+        let stand = Stand { release: &release, directory: &directory };
         let came = self.run_tests(&stand, &mut cluster)?;
         cluster.kill_all()?;
         self.conclude(column, came, &directory)

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::bench::turns::Turns;
 use crate::command::program;
-use crate::kafka::Kafka;
+use crate::faults::load::Releases;
 use crate::repository;
 use crate::step::Steps;
 
@@ -14,7 +14,7 @@ use crate::step::Steps;
 pub fn run(words: &[&str]) -> Result<()> {
     let mut turns = Turns::parse(words)?;
     let steps = super::prepare_rig()?;
-    Kafka::ensure(&steps)?;
+    Releases::ensure(&steps)?;
     if turns.binary.is_none() {
         turns.binary = Some(compile(&steps)?);
     }

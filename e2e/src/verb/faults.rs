@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::program;
 use crate::faults::catalogue::Fault;
+use crate::faults::load::Releases;
 use crate::faults::series::Series;
-use crate::kafka::Kafka;
 use crate::repository;
 use crate::step::{Steps, say};
 
@@ -50,7 +50,7 @@ pub fn short() -> Result<()> {
 /// Brings everything that has to come from outside: inside there is no network.
 fn prepare(mut series: Series) -> Result<Series> {
     let steps = super::prepare_rig()?;
-    Kafka::ensure(&steps)?;
+    Releases::ensure(&steps)?;
     if series.binary.is_none() && !series.kafka {
         series.binary = Some(compile(&steps, series.planted.is_some())?);
     }

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::kafka::Kafka;
+use crate::librdkafka::Librdkafka;
 use crate::step::say;
 use crate::suite::catalogue::{ALL, Plan};
 use crate::suite::series::Series;
-use crate::suite::source::Source;
 use crate::verb::faults;
 
 /// What CI runs, in a few seconds each: what is produced is consumed, with every codec and from any offset, and the
@@ -46,7 +46,7 @@ pub fn short() -> Result<()> {
 /// Brings everything that has to come from outside: inside there is no network.
 fn prepare(mut series: Series) -> Result<Series> {
     let steps = super::prepare_rig()?;
-    Source::ensure(&steps)?;
+    Librdkafka::ensure(&steps)?;
     if series.kafka {
         Kafka::ensure(&steps)?;
     } else if series.binary.is_none() {

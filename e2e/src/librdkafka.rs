@@ -1,15 +1,14 @@
-//! librdkafka as released: its sources, fetched by cargo, and its test runner, built once and kept in the cache.
+//! librdkafka as released: its sources, fetched by cargo, its library and its test runner, built once and kept in the cache.
 //!
 //! `e2e/librdkafka/Cargo.lock` pins the crate that carries it, with a checksum.
 
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::catalogue;
 use crate::cache;
 use crate::command::program;
 use crate::packages;
@@ -31,11 +30,12 @@ const CONFIGURE: [&str; 6] = [
 
 /// The built release.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct Librdkafka {
+    version: String,
     directory: PathBuf,
 }
 
-impl Source {
+impl Librdkafka {
     /// The release that the lock file names; cargo fetches it, and it is built, if the cache does not hold it.
     pub fn ensure(steps: &Steps) -> Result<Self> {
         let version = version()?;
@@ -46,7 +46,7 @@ impl Source {
                 build(&directory.join("librdkafka"), log)
             })
         })?;
-        Ok(Self { directory: entry.join("librdkafka") })
+        Ok(Self { version, directory: entry.join("librdkafka") })
     }
 
     /// The program that runs the tests.
@@ -61,25 +61,25 @@ impl Source {
         self.directory.join("src")
     }
 
+    /// What runs a Python script whose bindings, Debian's, use this release in the place of Debian's older one. The script
+    /// finds in the environment, as `LIBRDKAFKA`, which release that must be.
+    #[must_use]
+    pub fn python(&self, script: &Path) -> (&'static str, Vec<OsString>) {
+        let libraries = format!("LD_LIBRARY_PATH={}", self.libraries());
+        let release = format!("LIBRDKAFKA={}", self.version);
+        ("/usr/bin/env", vec![libraries.into(), release.into(), "/usr/bin/python3".into(), script.into()])
+    }
+
+    /// Where the table of its tests lies.
+    #[must_use]
+    pub fn table_of_tests(&self) -> PathBuf {
+        self.directory.join("tests/test.c")
+    }
+
     /// Where its libraries lie, as the dynamic linker takes it.
     #[must_use]
     pub fn libraries(&self) -> String {
         ["src", "src-cpp"].map(|folder| self.directory.join(folder).display().to_string()).join(":")
-    }
-
-    /// Fails unless our list has every test of the release that is not local, and no other.
-    pub fn check(&self) -> Result<()> {
-        let file = self.directory.join("tests/test.c");
-        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let theirs = broker_tests(&text);
-        let ours: BTreeSet<&str> = catalogue::ALL.iter().map(|test| test.name).collect();
-        let missing: Vec<_> = theirs.difference(&ours).collect();
-        let surplus: Vec<_> = ours.difference(&theirs).collect();
-        ensure!(
-            missing.is_empty() && surplus.is_empty(),
-            "the list of tests is not that of the release: it lacks {missing:?} and has {surplus:?} too much"
-        );
-        Ok(())
     }
 }
 
@@ -121,14 +121,6 @@ fn build(directory: &Path, log: &Log) -> Result<()> {
     program("make").args([&jobs, "-C", "tests", "build"]).directory(directory).log(log)
 }
 
-/// The names of the tests in librdkafka's own table that need something outside of themselves.
-fn broker_tests(text: &str) -> BTreeSet<&str> {
-    let table = text.split_once("tests[] = {").map_or("", |(_, rest)| rest);
-    let table = table.split_once("\n};").map_or(table, |(table, _)| table);
-    let entries = table.split("_TEST(").skip(1).filter(|entry| !entry.contains("TEST_F_LOCAL"));
-    entries.filter_map(|entry| entry.split(',').next()).map(str::trim).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,14 +131,5 @@ mod tests {
         assert_eq!(version_in(lock).as_deref(), Some("2.12.1"));
         assert_eq!(version_in("name = \"rdkafka\""), None);
         assert!(version().unwrap().starts_with("2."));
-    }
-
-    #[test]
-    fn tests_are_read_from_the_table_of_the_release_without_those_that_are_local() {
-        let text = "_TEST_DECL(0001_a);\nstruct test tests[] = {\n    {.name = \"<MAIN>\", .flags = TEST_F_LOCAL},\n    \
-                    _TEST(0001_a, 0),\n    _TEST(0002_b,\n          TEST_F_LOCAL,\n          _THRES(.ucpu = 1.0)),\n    \
-                    /* Why. */\n    _TEST(0003_c, TEST_F_SOCKEM, TEST_BRKVER(0, 9, 0, 0)),\n    {NULL}\n};\n\
-                    _TEST(0004_d, 0),";
-        assert_eq!(broker_tests(text), BTreeSet::from(["0001_a", "0003_c"]));
     }
 }
