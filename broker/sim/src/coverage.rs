@@ -70,6 +70,8 @@ pub enum Happening {
     DiskFull,
     /// A follower refused what its leader gave, since its disk is full.
     NoRoomToFollow,
+    /// A leader refused records, since its disk is full, and asked that another leads.
+    WayMadeForRoom,
     /// A piece of work began or ended at a slow disk.
     DiskSlow,
     /// A bit of a log was another when its node started.
@@ -154,7 +156,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 73] = [
         Self::ProcessCrash,
         Self::PowerLoss,
         Self::CrashWhileWriting,
@@ -187,6 +189,7 @@ impl Happening {
         Self::FailedSync,
         Self::DiskFull,
         Self::NoRoomToFollow,
+        Self::WayMadeForRoom,
         Self::DiskSlow,
         Self::BitRot,
         Self::RotWhileRunning,
@@ -265,6 +268,7 @@ impl Happening {
             Self::FailedSync => "sync failed",
             Self::DiskFull => "disk full",
             Self::NoRoomToFollow => "follower without room",
+            Self::WayMadeForRoom => "leader without room makes way",
             Self::DiskSlow => "disk slow",
             Self::BitRot => "bit of a log rotted",
             Self::RotWhileRunning => "bit rotted under a leader",

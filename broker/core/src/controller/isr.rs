@@ -2,6 +2,8 @@
 //!
 //! A leader names the epochs that it knows its partition under. Older ones mean that it has yet to hear of a change,
 //! newer ones that this controller has: it is not the active one any more, and the leader must find that one.
+//!
+//! Beyond Kafka: an ISR without its leader makes another member the leader (decision 0049).
 
 use std::cmp::Ordering;
 
@@ -13,7 +15,7 @@ use super::repeated::repeated;
 use super::state::{ControllerConfig, Outcome, State};
 use crate::ids::{BrokerEpoch, NodeId, TopicPartition};
 use crate::metadata::image::{Fencing, Image, LeaderRecoveryState, Partition};
-use crate::metadata::record::{LeaderChange, Record};
+use crate::metadata::record::{LeaderChange, PartitionChange, Record};
 use crate::planted::{self, Bug};
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
                     .map(|partition| partitions.change(asked.partition, wish(asked, partition)))
             };
             results.push(result.and_then(|change| {
+                makes_way(sender, asked, change.as_ref())?;
                 let elects = change.as_ref().map(|change| change.leader);
                 if let Some(record) = change.map(Record::PartitionChange) {
                     image.replay(image.offset, &record).expect("the partition was just found");
@@ -71,7 +74,7 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
         return Err(OperationError::NotController { leader: None });
     }
     if is_believed_if_planted(asked, partition) {
-        return check_isr(image, &name, partition, sender, asked).map(|()| partition.as_ref());
+        return check_isr(image, &name, partition, asked).map(|()| partition.as_ref());
     }
     if asked.leader_epoch < partition.leader_epoch {
         return Err(OperationError::FencedLeaderEpoch(format!(
@@ -88,7 +91,7 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
             partition.partition_epoch, asked.partition_epoch
         )));
     }
-    check_isr(image, &name, partition, sender, asked)?;
+    check_isr(image, &name, partition, asked)?;
     Ok(partition)
 }
 
@@ -101,7 +104,6 @@ fn check_isr(
     image: &Image,
     name: &str,
     partition: &Partition,
-    leader: NodeId,
     asked: &AlterIsr,
 ) -> Result<(), OperationError> {
     let refuse = |text: String| Err(OperationError::InvalidRequest(text));
@@ -113,8 +115,8 @@ fn check_isr(
             return refuse(format!("the ISR of {name} would have broker {id} twice"));
         }
     }
-    if !asked.isr.iter().any(|(id, _)| *id == leader) {
-        return refuse(format!("the ISR of {name} would be without its leader"));
+    if asked.isr.is_empty() {
+        return refuse(format!("the ISR of {name} would have nobody"));
     }
     if asked.recovery == LeaderRecoveryState::Recovering {
         if asked.isr.len() > 1 {
@@ -132,6 +134,20 @@ fn check_isr(
         }
     }
     Ok(())
+}
+
+/// A leader that asks for an ISR without itself stays where none of the others can lead.
+fn makes_way(
+    leader: NodeId,
+    asked: &AlterIsr,
+    change: Option<&PartitionChange>,
+) -> Result<(), OperationError> {
+    let stays = asked.isr.iter().any(|(id, _)| *id == leader);
+    let elects = change.is_some_and(|change| matches!(change.leader, LeaderChange::Leader(_)));
+    if stays || elects {
+        return Ok(());
+    }
+    Err(OperationError::IneligibleReplica(format!("nobody could lead in the place of broker {leader}")))
 }
 
 /// Why a replica cannot be in sync now, if it was seen fetching under this broker epoch.
@@ -158,9 +174,10 @@ fn ineligible(
     }
 }
 
-/// What was asked for is done, and the sender leads no longer: it was the last thing that a reassignment waited for.
+/// What was asked for is done, and the sender leads no longer: it asked for that, or it was the last thing that a reassignment
+/// waited for.
 fn new_leader(leader: NodeId) -> OperationError {
-    OperationError::NewLeaderElected(format!("the reassignment is complete, and broker {leader} leads now"))
+    OperationError::NewLeaderElected(format!("the ISR is as it was asked for, and broker {leader} leads now"))
 }
 
 fn wish(asked: &AlterIsr, partition: &Partition) -> Wish {

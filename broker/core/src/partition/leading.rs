@@ -254,6 +254,25 @@ impl<T> Partition<T> {
         }
     }
 
+    /// There is no room here for what producers send: another leads if every other member that has room is sure to have
+    /// everything, and there are enough of them. Until then producers come again and again, and so does this. What is only
+    /// acknowledged by this leader (`acks=1`) is theirs, too, by then.
+    pub fn make_way(&mut self, peers: &Peers) {
+        let (log_end, durability) = (self.positions.log_end, self.durability);
+        let Some(leading) = &self.leading else { return };
+        let others = self.registration.isr.iter().filter_map(|id| Some((*id, leading.followers.get(id)?)));
+        let others: Vec<(NodeId, &Follower)> = others.filter(|(_, other)| !other.lacks_room()).collect();
+        let has_all = |(id, other): &(NodeId, &Follower)| {
+            let position = other.position(durability);
+            position.is_some_and(|position| position >= log_end)
+                && is_eligible(*id, other, peers)
+                && other.is_heard(peers.now)
+        };
+        if others.len() >= self.isr_min().max(1) && others.iter().all(has_all) {
+            self.propose(others.into_iter().map(|(id, _)| id).collect(), peers);
+        }
+    }
+
     /// A follower that has reached the high watermark and the beginning of this leadership may join.
     fn propose_joining(&mut self, id: NodeId, peers: &Peers) {
         let Some(leading) = &self.leading else { return };

@@ -76,7 +76,7 @@ fn what_is_wrong_is_told_with_kafkas_code_and_in_kafkas_order() {
         ("no broker", 2, members(&[2, 9]), 42),
         ("twice", 2, members(&[2, 3, 3]), 42),
         ("nobody", 2, members(&[]), 42),
-        ("without the leader", 2, members(&[3]), 42),
+        ("without the leader, by others", 2, members(&[1]), 107),
         ("recovering with others", 2, recovering(members(&[2, 3])), 42),
         ("recovering again", 2, recovering(members(&[2])), 42),
         ("fenced", 2, members(&[2, 1]), 107),
@@ -139,4 +139,30 @@ fn a_repeated_request_is_told_that_its_partition_changed() {
     let asked = story.wish(&[1, 2]);
     assert!(story.alter(1, asked.clone()).is_ok());
     assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(95));
+}
+
+#[test]
+fn a_leader_that_asks_for_an_isr_without_itself_makes_way() {
+    let mut story = Story::with(&[]);
+    let asked = story.wish(&[2, 3]);
+    assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(108));
+    let partition = story.partition();
+    assert_eq!((partition.leader, partition.leader_epoch), (Some(NodeId(2)), LeaderEpoch(1)));
+    assert_eq!((&partition.isr[..], &partition.elr[..]), (&[NodeId(2), NodeId(3)][..], &[][..]));
+    // Who follows now asks for nothing, and the one that it made way for can have it back.
+    let asked = story.wish(&[1]);
+    assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(42));
+    story.isr(&[1, 2, 3]);
+    assert_eq!(story.state().1, [1, 2, 3]);
+}
+
+#[test]
+fn a_leader_stays_where_the_others_could_not_lead() {
+    let mut story = Story::with(&[]);
+    story.beat(2, |beat| beat.damaged_logs = vec![PARTITION]);
+    story.isr(&[1, 2]);
+    let before = story.partition();
+    let asked = story.wish(&[2]);
+    assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(107));
+    assert_eq!(story.partition(), before);
 }

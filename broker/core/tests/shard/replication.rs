@@ -162,6 +162,20 @@ fn a_follower_that_caught_up_is_proposed_once_and_again_when_that_came_to_nothin
 }
 
 #[test]
+fn a_leader_that_refuses_a_batch_for_want_of_room_makes_way() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.shard
+        .locate_for_follower(TOPIC, fetch(0, 0), position(0, 3, None), 1 << 20, true, Behind::Served)
+        .unwrap();
+    rig.effects();
+    rig.shard.set_room(10);
+    let refused = Seen::Answer(1, Err(PartitionError::DirectoryFull));
+    assert_eq!(rig.produce(&["a"], AckLevel::All, 1), [Seen::Proposed(vec![2]), refused]);
+    let refused = Seen::Answer(2, Err(PartitionError::DirectoryFull));
+    assert_eq!(rig.produce(&["a"], AckLevel::All, 2), [refused], "one at a time");
+}
+
+#[test]
 fn a_follower_whose_log_differs_is_told_where_and_has_not_come_any_way() {
     let mut rig = leading(&[ME, OTHER]);
     rig.produce(&["a"], AckLevel::All, 7);

@@ -6,8 +6,8 @@
 //! Authorization: ClusterAction on the cluster.
 //! Version notes: 2 names topics by id; 3 brings the broker epoch of each member (KIP-903), where -1 is "unknown",
 //! as all of version 2 are. Our brokers always send 3.
-//! A leader that ends a reassignment by what it asks for, and leads no longer by that, hears NEW_LEADER_ELECTED: what it
-//! asked for is done.
+//! A leader that leads no longer by what it asks for, since that ends a reassignment or it asks for an ISR without itself,
+//! hears NEW_LEADER_ELECTED: what it asked for is done.
 
 use bytes::Bytes;
 use ottla_core::controller::operation::{AlterIsr, AlterPartition, AlteredPartition};

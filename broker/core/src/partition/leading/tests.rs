@@ -369,6 +369,44 @@ fn a_member_without_room_is_given_its_time_where_it_is_needed() {
 }
 
 #[test]
+fn a_leader_without_room_makes_way_for_those_that_have_everything() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.make_way(&at(1));
+    assert_eq!(proposed(&mut partition), None, "nobody has heard of the third");
+    partition.follower_fetched(fetch(3, 10, 9), &at(2));
+    partition.make_way(&at(2));
+    assert_eq!(proposed(&mut partition), None, "what is not durable does not count");
+    partition.follower_fetched(fetch(3, 10, 10), &at(3));
+    partition.make_way(&at(3_002));
+    assert_eq!(proposed(&mut partition), None, "the second may be dead");
+    partition.follower_fetched(fetch(2, 10, 10), &at(3_003));
+    partition.make_way(&at(3_003));
+    assert_eq!(proposed(&mut partition), Some(vec![2, 3]));
+    // Until it is known what came of that, each counts who may.
+    partition.appended(Offset(11), AckLevel::All, 7, &at(3_004));
+    partition.flushed(Offset(11), &at(3_004));
+    assert_eq!(partition.follower_fetched(fetch(2, 11, 11), &at(3_005)), []);
+    assert_eq!(partition.follower_fetched(fetch(3, 11, 11), &at(3_006)).len(), 1);
+}
+
+#[test]
+fn a_leader_without_room_stays_where_too_few_others_have_room() {
+    let mut partition = leader(&[1, 2, 3], 10, SYNCED);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    partition.follower_fetched(full(3, 10), &at(2));
+    assert_eq!(proposed(&mut partition), Some(vec![1, 2]), "the third leaves");
+    let made = (LeaderEpoch(5), PartitionEpoch(50));
+    partition.proposal_answered(made, ProposalOutcome::Unchanged, &at(3));
+    partition.make_way(&at(1_000));
+    assert_eq!(proposed(&mut partition), None, "one is too few for two in sync");
+    let one = AckSettings { min_insync_replicas: 1, ..SYNCED };
+    partition.register(registered(&[1, 2], 5, 51), one, &at(1_001));
+    partition.make_way(&at(1_001));
+    assert_eq!(proposed(&mut partition), Some(vec![2]));
+}
+
+#[test]
 fn a_member_that_is_always_a_little_behind_keeps_up() {
     let mut partition = leader(&[1, 2, 3], 0, SYNCED);
     for round in 0..100u64 {

@@ -72,6 +72,7 @@ enum Purpose {
 
 /// See the module's text.
 pub(crate) struct Broker {
+    me: NodeId,
     rng: Rng,
     lifecycle: Lifecycle,
     disk: SimDisk,
@@ -137,6 +138,7 @@ impl Broker {
         opened.failed.iter().for_each(|directory| lifecycle.directory_failed(*directory));
         lifecycle.recovered();
         Ok(Self {
+            me: identity.node_id,
             rng,
             state: lifecycle.state(),
             lifecycle,

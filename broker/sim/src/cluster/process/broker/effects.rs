@@ -93,7 +93,12 @@ impl Broker {
                     };
                     outputs.push(Output::Client { client, number, reply });
                 }
-                Effect::AlterIsr { partition, proposal } => self.lifecycle.propose(partition, proposal),
+                Effect::AlterIsr { partition, proposal } => {
+                    if proposal.isr.iter().all(|(id, _)| *id != self.me) {
+                        observations.push(Observation::Happened(Happening::WayMadeForRoom));
+                    }
+                    self.lifecycle.propose(partition, proposal);
+                }
                 Effect::Follow { partition, from } => {
                     if from.is_some_and(|from| from.lacks_room) {
                         observations.push(Observation::Happened(Happening::NoRoomToFollow));
