@@ -1,5 +1,6 @@
 //! Leading: what followers read, what their reads say of them, and what is proposed to the controller.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +35,23 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         at_least_one_batch: bool,
         behind: Behind,
     ) -> Result<Located<D::File>, PartitionError> {
-        let check = |partition: &Partition<Parked<T>>| partition.check_replica_fetch(&fetch, from.epoch);
+        let is_allowed = Cell::new(false);
+        let check = |partition: &Partition<Parked<T>>| {
+            let readable = partition.check_replica_fetch(&fetch, from.epoch);
+            is_allowed.set(readable.is_ok());
+            readable
+        };
         let leader = ReadFrom::Leader;
-        let located = self.locate_checked(id, from, leader, max_bytes, at_least_one_batch, check)?;
+        let located = match self.locate_checked(id, from, leader, max_bytes, at_least_one_batch, check) {
+            Ok(located) => located,
+            Err(error) => {
+                // What it has it has, also where the log here cannot be read: it may be the one to lead.
+                if is_allowed.get() {
+                    self.count_fetch(id, fetch);
+                }
+                return Err(error);
+            }
+        };
         if located.diverging.is_some() {
             return Ok(located);
         }
@@ -52,6 +67,17 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.propose(id);
         self.wake(id);
         Ok(Located { readable, plan, diverging: None, is_behind, preferred: None })
+    }
+
+    /// Takes what a follower says of itself, and gives it nothing.
+    fn count_fetch(&mut self, id: TopicPartition, fetch: FollowerFetch) {
+        let replica = self.replicas.get_mut(&id);
+        if let Some(partition) = replica.and_then(|replica| replica.partition.as_mut()) {
+            let released = partition.follower_fetched(fetch, &self.peers);
+            self.answer(released);
+            self.propose(id);
+            self.wake(id);
+        }
     }
 
     /// What came of an [`Effect::AlterIsr`] that was made in these epochs.
