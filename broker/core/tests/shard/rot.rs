@@ -2,15 +2,16 @@
 
 use ottla_core::config::ByteCount;
 use ottla_core::disk::{Disk, DiskFile, OpenMode};
-use ottla_core::ids::{NodeId, Offset};
+use ottla_core::ids::{LeaderEpoch, NodeId, Offset};
 use ottla_core::log::{RottenBatch, find_rot};
 use ottla_core::partition::{AckLevel, PartitionError, ReadFrom};
+use ottla_core::replication::recovery::Behind;
 use ottla_core::shard::{Assignment, Damage, FetchPosition, Located};
 use ottla_core::time::Monotonic;
 use ottla_sim::disk::{CrashKind, SimDisk, SimFile};
 
 use crate::repair::{bytes, copy_values, flip};
-use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch};
+use crate::rig::{self, ME, OTHER, Rig, Seen, TOPIC, batch, fetch_of_other};
 
 const KEPT: &str = "orders-0.00000000000000000000000000000007.00000000000000000004-damaged";
 const ROTTEN: &str = "orders-0/00000000000000000001.log";
@@ -190,6 +191,28 @@ fn a_header_that_a_lookup_cannot_read_is_looked_at_again_by_the_next_tick() {
     rig.shard.tick(Monotonic(6_500));
     rig.effects();
     assert_eq!((rig.damage.len(), read(&mut rig, 1)), (0, Ok(false)));
+}
+
+#[test]
+fn a_follower_is_heard_also_where_its_leader_cannot_read_for_it() {
+    let mut rig = leading_rot(&[ME, OTHER]);
+    rot(&rig.disk);
+    for value in ["e", "f"] {
+        rig.produce(&[&value.repeat(LONG)], AckLevel::All, 9);
+        rig.sync();
+    }
+    flip(&rig.disk, "orders-0/00000000000000000004.log", 16);
+    // It was away for longer than one that lives is silent.
+    rig.shard.tick(Monotonic(9_500));
+    rig.effects();
+    let from = FetchPosition { epoch: Some(LeaderEpoch(1)), ..FetchPosition::at(Offset(4)) };
+    let refused =
+        rig.shard.locate_for_follower(TOPIC, fetch_of_other(4, 4), from, 1 << 20, true, Behind::Served);
+    assert_eq!(refused.map(|_| ()), Err(PartitionError::Storage));
+    rig.shard.tick(Monotonic(9_900));
+    rig.effects();
+    let at = RottenBatch { segment: Offset(4), position: 0 };
+    assert_eq!(rig.damage, [(TOPIC, Damage::Read { at })], "it makes way for who has all that is committed");
 }
 
 #[test]
