@@ -143,7 +143,9 @@ fn makes_way(
     change: Option<&PartitionChange>,
 ) -> Result<(), OperationError> {
     let stays = asked.isr.iter().any(|(id, _)| *id == leader);
-    let elects = change.is_some_and(|change| matches!(change.leader, LeaderChange::Leader(_)));
+    let named = |id: NodeId| asked.isr.iter().any(|(member, _)| *member == id);
+    let elects =
+        change.is_some_and(|change| matches!(change.leader, LeaderChange::Leader(elected) if named(elected)));
     if stays || elects {
         return Ok(());
     }

@@ -261,16 +261,25 @@ impl<T> Partition<T> {
         let (log_end, durability) = (self.positions.log_end, self.durability);
         let Some(leading) = &self.leading else { return };
         let others = self.registration.isr.iter().filter_map(|id| Some((*id, leading.followers.get(id)?)));
-        let others: Vec<(NodeId, &Follower)> = others.filter(|(_, other)| !other.lacks_room()).collect();
+        let others: Vec<(NodeId, &Follower)> =
+            others.filter(|(_, other)| !other.lacked_room_lately(peers.now)).collect();
         let has_all = |(id, other): &(NodeId, &Follower)| {
             let position = other.position(durability);
             position.is_some_and(|position| position >= log_end)
                 && is_eligible(*id, other, peers)
                 && other.is_heard(peers.now)
         };
-        if others.len() >= self.isr_min().max(1) && others.iter().all(has_all) {
+        // Two where there are two: a leader with room is not to be left alone for want of room elsewhere.
+        let enough = self.isr_min().max(2.min(leading.followers.len())).max(1);
+        if others.len() >= enough && others.iter().all(has_all) {
             self.propose(others.into_iter().map(|(id, _)| id).collect(), peers);
         }
+    }
+
+    /// Whether it asked that another leads, and does not know yet what came of that.
+    pub(super) fn is_making_way(&self) -> bool {
+        let pending = self.leading.as_ref().and_then(|leading| leading.pending.as_ref());
+        pending.is_some_and(|pending| pending.isr.iter().all(|(id, _)| *id != self.me))
     }
 
     /// A follower that has reached the high watermark and the beginning of this leadership may join.

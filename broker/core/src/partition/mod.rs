@@ -161,6 +161,10 @@ impl<T> Partition<T> {
         if acks == AckLevel::All && isr < min {
             return Err(PartitionError::NotEnoughReplicas { isr, min });
         }
+        if self.is_making_way() {
+            // Those that may lead next have all that there is, and would not have this.
+            return Err(PartitionError::DirectoryFull);
+        }
         Ok((self.registration.leader_epoch, self.positions.log_end))
     }
 

@@ -173,6 +173,15 @@ fn a_leader_that_refuses_a_batch_for_want_of_room_makes_way() {
     assert_eq!(rig.produce(&["a"], AckLevel::All, 1), [Seen::Proposed(vec![2]), refused]);
     let refused = Seen::Answer(2, Err(PartitionError::DirectoryFull));
     assert_eq!(rig.produce(&["a"], AckLevel::All, 2), [refused], "one at a time");
+    // Who may lead already would lack it.
+    rig.shard.set_room(1 << 20);
+    let refused = Seen::Answer(3, Err(PartitionError::DirectoryFull));
+    assert_eq!(rig.produce(&["a"], AckLevel::Leader, 3), [refused]);
+    // The next leader hears that there was no room.
+    rig.shard.set_room(10);
+    rig.shard.assign(replicated(OTHER, &[OTHER], 4));
+    rig.sync();
+    assert!(rig.follows().lacks_room);
 }
 
 #[test]
