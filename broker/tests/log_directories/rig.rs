@@ -1,8 +1,9 @@
 //! One node as a process of its own, with several log directories, and a client of it.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use ottla_client::{Connection, HostPort, Options};
@@ -18,13 +19,17 @@ use uuid::Uuid;
 /// What waits for something gives up after this long: the test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Below the ports that Linux gives to connections.
+const PORT: u16 = 29_092;
+const CONTROLLER_PORT: u16 = 29_093;
+const HTTP_PORT: u16 = 28_080;
+
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
 pub(crate) struct Node {
     root: tempfile::TempDir,
-    port: u16,
-    http_port: u16,
-    controller_port: u16,
+    /// Its own.
+    host: Ipv4Addr,
     process: Option<Child>,
 }
 
@@ -45,21 +50,19 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+/// A loopback address that no other node has, of this process or of another that runs these tests: a port that
+/// was free when it was asked for may be anybody's by the time the node listens.
+fn own_host() -> Ipv4Addr {
+    static NODES: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, NODES.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Node {
     /// A node with these log directories, formatted.
     pub(crate) fn formatted(directories: &[&str]) -> Self {
         let root = tempfile::tempdir().expect("a directory");
-        let node = Self {
-            root,
-            port: free_port(),
-            http_port: free_port(),
-            controller_port: free_port(),
-            process: None,
-        };
+        let node = Self { root, host: own_host(), process: None };
         node.configure(directories);
         let (status, output) = node.ottla(&["storage", "format", "--standalone", "-t", CLUSTER_ID, "-c"]);
         assert!(status.success(), "{output}");
@@ -78,17 +81,15 @@ impl Node {
     pub(crate) fn configure(&self, directories: &[&str]) {
         let paths: Vec<String> =
             directories.iter().map(|name| self.directory(name).display().to_string()).collect();
+        let host = self.host;
         let text = format!(
             "process.roles=broker,controller\nnode.id=1\nlog.dirs={}\n\
-             listeners=PLAIN://127.0.0.1:{},CONTROLLER://127.0.0.1:{}\n\
+             listeners=PLAIN://{host}:{PORT},CONTROLLER://{host}:{CONTROLLER_PORT}\n\
              listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAIN\n\
-             controller.quorum.bootstrap.servers=127.0.0.1:{}\nottla.http.listener=127.0.0.1:{}\n",
+             controller.quorum.bootstrap.servers={host}:{CONTROLLER_PORT}\n\
+             ottla.http.listener={host}:{HTTP_PORT}\n",
             paths.join(","),
-            self.port,
-            self.controller_port,
-            self.controller_port,
-            self.http_port
         );
         std::fs::write(self.properties_file(), text).expect("written");
     }
@@ -131,7 +132,7 @@ impl Node {
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        let address = HostPort::new("127.0.0.1".to_owned(), self.port);
+        let address = HostPort::new(self.host.to_string(), PORT);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Connection::connect(&address, &Options::default()).await {
@@ -143,11 +144,11 @@ impl Node {
 
     /// Opens so many connections to each of the node's ports, and gives those that it has not closed.
     pub(crate) fn crowds(&self, connections: usize) -> [Vec<TcpStream>; 3] {
-        [self.port, self.controller_port, self.http_port].map(|port| self.crowd(port, connections))
+        [PORT, CONTROLLER_PORT, HTTP_PORT].map(|port| self.crowd(port, connections))
     }
 
     fn crowd(&self, port: u16, connections: usize) -> Vec<TcpStream> {
-        let connect = |_| TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let connect = |_| TcpStream::connect((self.host, port)).expect("it listens");
         let mut streams: Vec<TcpStream> = (0..connections).map(connect).collect();
         // They are taken in order: when the last one is closed, all have been.
         assert_eq!(streams.last_mut().map(is_closed), Some(true), "{}", self.log());
@@ -166,7 +167,7 @@ impl Node {
     /// A text of its HTTP endpoint.
     pub(crate) fn http(&self, path: &str) -> String {
         use std::io::{Read, Write};
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("an endpoint");
+        let mut stream = TcpStream::connect((self.host, HTTP_PORT)).expect("an endpoint");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
