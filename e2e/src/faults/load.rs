@@ -1,4 +1,4 @@
-//! Releases that work while a fault is on: librdkafka and Kafka's VerifiableProducer send, librdkafka reads.
+//! Clients that work while a fault is on: librdkafka and Kafka's VerifiableProducer send, librdkafka reads.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
