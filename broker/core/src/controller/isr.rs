@@ -74,7 +74,7 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
         return Err(OperationError::NotController { leader: None });
     }
     if is_believed_if_planted(asked, partition) {
-        return check_isr(image, &name, partition, asked).map(|()| partition.as_ref());
+        return check_isr(image, &name, partition, sender, asked).map(|()| partition.as_ref());
     }
     if asked.leader_epoch < partition.leader_epoch {
         return Err(OperationError::FencedLeaderEpoch(format!(
@@ -91,7 +91,7 @@ fn check<'a>(image: &'a Image, sender: NodeId, asked: &AlterIsr) -> Result<&'a P
             partition.partition_epoch, asked.partition_epoch
         )));
     }
-    check_isr(image, &name, partition, asked)?;
+    check_isr(image, &name, partition, sender, asked)?;
     Ok(partition)
 }
 
@@ -104,6 +104,7 @@ fn check_isr(
     image: &Image,
     name: &str,
     partition: &Partition,
+    sender: NodeId,
     asked: &AlterIsr,
 ) -> Result<(), OperationError> {
     let refuse = |text: String| Err(OperationError::InvalidRequest(text));
@@ -117,6 +118,12 @@ fn check_isr(
     }
     if asked.isr.is_empty() {
         return refuse(format!("the ISR of {name} would have nobody"));
+    }
+    let is_member = |id: NodeId| partition.isr.contains(&id);
+    if !names(asked, sender) && !asked.isr.iter().all(|(id, _)| is_member(*id)) {
+        return refuse(format!(
+            "the ISR of {name} would have new members without broker {sender}, its leader"
+        ));
     }
     if asked.recovery == LeaderRecoveryState::Recovering {
         if asked.isr.len() > 1 {
@@ -136,17 +143,18 @@ fn check_isr(
     Ok(())
 }
 
+fn names(asked: &AlterIsr, member: NodeId) -> bool {
+    asked.isr.iter().any(|(id, _)| *id == member)
+}
+
 /// A leader that asks for an ISR without itself stays where none of the others can lead.
 fn makes_way(
     leader: NodeId,
     asked: &AlterIsr,
     change: Option<&PartitionChange>,
 ) -> Result<(), OperationError> {
-    let stays = asked.isr.iter().any(|(id, _)| *id == leader);
-    let named = |id: NodeId| asked.isr.iter().any(|(member, _)| *member == id);
-    let elects =
-        change.is_some_and(|change| matches!(change.leader, LeaderChange::Leader(elected) if named(elected)));
-    if stays || elects {
+    let elects = |change: &PartitionChange| matches!(change.leader, LeaderChange::Leader(elected) if names(asked, elected));
+    if names(asked, leader) || change.is_some_and(elects) {
         return Ok(());
     }
     Err(OperationError::IneligibleReplica(format!("nobody could lead in the place of broker {leader}")))

@@ -17,6 +17,9 @@ use crate::time::Monotonic;
 /// The pause after a proposal that the controller refused: its view of the brokers may reach this one a little later.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(200);
 
+/// The pause where it refused to have another leader: it knows of a reason that does not pass in a moment.
+const STAYS_FOR: Duration = Duration::from_secs(5);
+
 /// Another ISR, as a leader asks the controller for it (AlterPartition, key 56).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsrProposal {
@@ -28,6 +31,13 @@ pub struct IsrProposal {
     pub isr: Vec<(NodeId, Option<BrokerEpoch>)>,
     /// A leader from outside the ISR has recovered once it leads.
     pub recovery: LeaderRecoveryState,
+}
+
+impl IsrProposal {
+    /// Whether its leader asks that another leads.
+    pub fn makes_way(&self, leader: NodeId) -> bool {
+        self.isr.iter().all(|(id, _)| *id != leader)
+    }
 }
 
 /// What came of a proposal.
@@ -52,6 +62,8 @@ pub(super) struct Leading {
     proposed: bool,
     /// Nothing is proposed before.
     quiet_until: Monotonic,
+    /// Nor that another leads.
+    stays_until: Monotonic,
 }
 
 impl Leading {
@@ -62,6 +74,7 @@ impl Leading {
             pending: None,
             proposed: false,
             quiet_until: peers.now,
+            stays_until: peers.now,
         };
         leading.follow(me, registration, &[], peers);
         leading
@@ -146,7 +159,7 @@ impl<T> Partition<T> {
         };
         self.registration.isr.iter().filter(|id| !dropped(id)).any(|id| {
             let follower = leading.followers.get(id);
-            follower.is_some_and(|follower| is_eligible(*id, follower, peers) && follower.is_heard(peers.now))
+            follower.is_some_and(|follower| is_alive(*id, follower, peers))
         })
     }
 
@@ -201,8 +214,11 @@ impl<T> Partition<T> {
             // Until the newer metadata is here, either may be true.
             ProposalOutcome::Superseded => return Vec::new(),
             ProposalOutcome::Unchanged => {
-                if leading.pending.take_if(|pending| is_it(pending)).is_some() {
+                if let Some(refused) = leading.pending.take_if(|pending| is_it(pending)) {
                     leading.quiet_until = peers.now.plus(REFUSED_BACKOFF);
+                    if refused.makes_way(self.me) {
+                        leading.stays_until = peers.now.plus(STAYS_FOR);
+                    }
                 }
             }
         }
@@ -242,8 +258,7 @@ impl<T> Partition<T> {
         };
         let keeps_up = |follower: &Follower| follower.keeps_up(log_end, durability, peers);
         let has_room = |follower: &Follower| keeps_up(follower) && !follower.lacks_room();
-        let sure =
-            members(&|id, one| has_room(one) && is_eligible(id, one, peers) && one.is_heard(peers.now));
+        let sure = members(&|id, one| has_room(one) && is_alive(id, one, peers));
         let isr = if sure.len() >= self.isr_min().max(2) {
             members(&|_, one| has_room(one))
         } else {
@@ -255,22 +270,22 @@ impl<T> Partition<T> {
     }
 
     /// There is no room here for what producers send: another leads if every other member that has room is sure to have
-    /// everything, and there are enough of them. Until then producers come again and again, and so does this. What is only
+    /// everything, and there are enough of them. Say it again with whatever may have changed that. What is only
     /// acknowledged by this leader (`acks=1`) is theirs, too, by then.
     pub fn make_way(&mut self, peers: &Peers) {
         let (log_end, durability) = (self.positions.log_end, self.durability);
-        let Some(leading) = &self.leading else { return };
+        let Some(leading) = self.leading.as_ref().filter(|leading| peers.now >= leading.stays_until) else {
+            return;
+        };
         let others = self.registration.isr.iter().filter_map(|id| Some((*id, leading.followers.get(id)?)));
         let others: Vec<(NodeId, &Follower)> =
             others.filter(|(_, other)| !other.lacked_room_lately(peers.now)).collect();
         let has_all = |(id, other): &(NodeId, &Follower)| {
             let position = other.position(durability);
-            position.is_some_and(|position| position >= log_end)
-                && is_eligible(*id, other, peers)
-                && other.is_heard(peers.now)
+            position.is_some_and(|position| position >= log_end) && is_alive(*id, other, peers)
         };
         // Two where there are two: a leader with room is not to be left alone for want of room elsewhere.
-        let enough = self.isr_min().max(2.min(leading.followers.len())).max(1);
+        let enough = self.isr_min().max(2.min(leading.followers.len()));
         if others.len() >= enough && others.iter().all(has_all) {
             self.propose(others.into_iter().map(|(id, _)| id).collect(), peers);
         }
@@ -279,7 +294,7 @@ impl<T> Partition<T> {
     /// Whether it asked that another leads, and does not know yet what came of that.
     pub(super) fn is_making_way(&self) -> bool {
         let pending = self.leading.as_ref().and_then(|leading| leading.pending.as_ref());
-        pending.is_some_and(|pending| pending.isr.iter().all(|(id, _)| *id != self.me))
+        pending.is_some_and(|pending| pending.makes_way(self.me))
     }
 
     /// A follower that has reached the high watermark and the beginning of this leadership may join.
@@ -324,6 +339,11 @@ impl<T> Partition<T> {
 /// Whether it may be proposed for the ISR once it has enough.
 fn may_join(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
     is_eligible(id, follower, peers) && !follower.lacked_room_lately(peers.now)
+}
+
+/// Whether it lives, as far as can be known here: in service, in the life in which it fetched lately.
+fn is_alive(id: NodeId, follower: &Follower, peers: &Peers) -> bool {
+    is_eligible(id, follower, peers) && follower.is_heard(peers.now)
 }
 
 pub(super) fn is_eligible(id: NodeId, follower: &Follower, peers: &Peers) -> bool {

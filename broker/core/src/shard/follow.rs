@@ -123,7 +123,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             flushed_end: replica.log.flushed_end(),
             log_start: replica.serves_from.unwrap_or_else(|| replica.log.log_start()),
             high_watermark: partition.high_watermark(),
-            lacks_room: replica.refused_bytes.is_some_and(|bytes| bytes > self.room),
+            lacks_room: replica.lacks_room(self.room),
             problem,
         };
         replica.follows = true;

@@ -11,7 +11,9 @@ use super::fetch::{FetchPosition, Located};
 use super::replica::Parked;
 use crate::disk::Disk;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
-use crate::partition::{FollowerFetch, Partition, PartitionError, ProposalOutcome, ReadFrom, Readable};
+use crate::partition::{
+    FollowerFetch, Partition, PartitionError, Peers, ProposalOutcome, ReadFrom, Readable, Released,
+};
 use crate::replication::recovery::Behind;
 use crate::time::Monotonic;
 
@@ -45,8 +47,8 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let located = match self.locate_checked(id, from, leader, max_bytes, at_least_one_batch, check) {
             Ok(located) => located,
             Err(error) => {
-                // What it has it has, also where the log here cannot be read: it may be the one to lead.
-                if is_allowed.get() {
+                // What it has it has, also where the log here is rotten: it may be the one to lead.
+                if is_allowed.get() && self.suspects.contains_key(&id) {
                     self.count_fetch(id, fetch);
                 }
                 return Err(error);
@@ -55,29 +57,20 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         if located.diverging.is_some() {
             return Ok(located);
         }
-        let Some(replica) = self.replicas.get_mut(&id) else { return Err(PartitionError::NotLeader) };
-        let Some(partition) = &mut replica.partition else { return Err(PartitionError::NotLeader) };
-        let released = partition.follower_fetched(fetch, &self.peers);
+        self.count_fetch(id, fetch);
+        let replica = self.replica(id)?;
+        let partition = replica.machine()?;
         let is_behind = partition.leaves_behind(&fetch, &self.peers);
         let is_held = is_behind && behind == Behind::Held;
         let plan = if is_held { replica.log.read_nothing() } else { located.plan };
         // The high watermark may have moved with this.
         let readable = Readable { end_exclusive: located.readable.end_exclusive, ..partition.readable() };
-        self.answer(released);
-        self.propose(id);
-        self.wake(id);
         Ok(Located { readable, plan, diverging: None, is_behind, preferred: None })
     }
 
-    /// Takes what a follower says of itself, and gives it nothing.
+    /// Takes what a follower says of itself.
     fn count_fetch(&mut self, id: TopicPartition, fetch: FollowerFetch) {
-        let replica = self.replicas.get_mut(&id);
-        if let Some(partition) = replica.and_then(|replica| replica.partition.as_mut()) {
-            let released = partition.follower_fetched(fetch, &self.peers);
-            self.answer(released);
-            self.propose(id);
-            self.wake(id);
-        }
+        self.tell_leader(id, |partition, peers| partition.follower_fetched(fetch, peers));
     }
 
     /// What came of an [`Effect::AlterIsr`] that was made in these epochs.
@@ -87,33 +80,55 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         made: (LeaderEpoch, PartitionEpoch),
         outcome: ProposalOutcome,
     ) {
-        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
-        else {
-            return;
-        };
-        let released = partition.proposal_answered(made, outcome, &self.peers);
-        self.answer(released);
-        self.wake(id);
+        self.tell_leader(id, |partition, peers| partition.proposal_answered(made, outcome, peers));
     }
 
     /// Time goes on: who does not keep up leaves the ISR.
     pub(super) fn check_lag(&mut self, now: Monotonic) {
         self.peers.now = self.peers.now.max(now);
         for (id, replica) in &mut self.replicas {
+            let lacks_room = replica.lacks_room(self.room);
             let Some(partition) = &mut replica.partition else { continue };
             partition.tick(&self.peers);
-            let proposal = partition.take_proposal();
-            self.effects.extend(proposal.map(|proposal| Effect::AlterIsr { partition: *id, proposal }));
+            if lacks_room {
+                partition.make_way(&self.peers);
+            }
+            self.effects.extend(proposal(*id, partition));
         }
+    }
+
+    /// Has a leader take something, and hands out what comes of it. Where it has no room for what producers send, somebody
+    /// else is to lead, if there is somebody.
+    pub(super) fn tell_leader(
+        &mut self,
+        id: TopicPartition,
+        take: impl FnOnce(&mut Partition<Parked<T>>, &Peers) -> Vec<Released<Parked<T>>>,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let lacks_room = replica.lacks_room(self.room);
+        let Some(partition) = &mut replica.partition else { return };
+        let released = take(partition, &self.peers);
+        if lacks_room {
+            partition.make_way(&self.peers);
+        }
+        let proposal = proposal(id, partition);
+        self.answer(released);
+        self.effects.extend(proposal);
+        self.wake(id);
     }
 
     /// Hands out what this leader wants of the controller.
     pub(super) fn propose(&mut self, id: TopicPartition) {
-        let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut())
-        else {
-            return;
-        };
-        let proposal = partition.take_proposal();
-        self.effects.extend(proposal.map(|proposal| Effect::AlterIsr { partition: id, proposal }));
+        if let Some(partition) = self.replicas.get_mut(&id).and_then(|replica| replica.partition.as_mut()) {
+            self.effects.extend(proposal(id, partition));
+        }
     }
+}
+
+/// What a leader wants of the controller, if that was not handed out before.
+fn proposal<D: Disk, T, W>(
+    id: TopicPartition,
+    partition: &mut Partition<Parked<T>>,
+) -> Option<Effect<D, T, W>> {
+    partition.take_proposal().map(|proposal| Effect::AlterIsr { partition: id, proposal })
 }

@@ -41,19 +41,10 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             Ok(Appended::Before(produced)) => self.park_repeated(id, acks, Parked { waiting, produced }),
             Err(error) => {
                 if error == PartitionError::DirectoryFull {
-                    self.make_way(id);
+                    self.tell_leader(id, |_, _| Vec::new());
                 }
                 self.effects.push(Effect::Answer { waiting, result: Err(error) });
             }
-        }
-    }
-
-    /// There is no room for what producers send: somebody else leads, if there is somebody.
-    fn make_way(&mut self, id: TopicPartition) {
-        let replica = self.replicas.get_mut(&id);
-        if let Some(partition) = replica.and_then(|replica| replica.partition.as_mut()) {
-            partition.make_way(&self.peers);
-            self.propose(id);
         }
     }
 

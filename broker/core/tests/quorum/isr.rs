@@ -76,7 +76,7 @@ fn what_is_wrong_is_told_with_kafkas_code_and_in_kafkas_order() {
         ("no broker", 2, members(&[2, 9]), 42),
         ("twice", 2, members(&[2, 3, 3]), 42),
         ("nobody", 2, members(&[]), 42),
-        ("without the leader, by others", 2, members(&[1]), 107),
+        ("without the leader, by one who is no member", 2, members(&[1]), 42),
         ("recovering with others", 2, recovering(members(&[2, 3])), 42),
         ("recovering again", 2, recovering(members(&[2])), 42),
         ("fenced", 2, members(&[2, 1]), 107),
@@ -164,5 +164,15 @@ fn a_leader_stays_where_the_others_could_not_lead() {
     let before = story.partition();
     let asked = story.wish(&[2]);
     assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(107));
+    assert_eq!(story.partition(), before);
+}
+
+#[test]
+fn a_leader_makes_way_for_members_alone() {
+    let mut story = Story::with(&[]);
+    story.isr(&[1, 2]);
+    let before = story.partition();
+    let asked = story.wish(&[2, 3]);
+    assert_eq!(story.alter(1, asked).map_err(|error| error.code()), Err(42));
     assert_eq!(story.partition(), before);
 }

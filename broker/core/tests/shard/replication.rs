@@ -185,6 +185,30 @@ fn a_leader_that_refuses_a_batch_for_want_of_room_makes_way() {
 }
 
 #[test]
+fn a_leader_without_room_makes_way_as_soon_as_the_others_have_everything() {
+    let fetches = |rig: &mut Rig, end| {
+        let from = position(end, 3, (end > 0).then_some(3));
+        rig.shard.locate_for_follower(TOPIC, fetch(end, end), from, 1 << 20, true, Behind::Served).unwrap();
+        rig.effects()
+    };
+    let mut rig = leading(&[ME, OTHER]);
+    rig.produce(&["a"], AckLevel::Leader, 1);
+    rig.sync();
+    rig.shard.set_room(10);
+    let refused = Seen::Answer(2, Err(PartitionError::DirectoryFull));
+    assert_eq!(rig.produce(&["b"], AckLevel::Leader, 2), [refused], "the other lacks what there is");
+    assert_eq!(fetches(&mut rig, 1), [Seen::Proposed(vec![2])]);
+    // Not while it has room again.
+    let mut rig = leading(&[ME, OTHER]);
+    rig.produce(&["a"], AckLevel::Leader, 1);
+    rig.sync();
+    rig.shard.set_room(10);
+    rig.produce(&["b"], AckLevel::Leader, 2);
+    rig.shard.set_room(1 << 20);
+    assert_eq!(fetches(&mut rig, 1), []);
+}
+
+#[test]
 fn a_follower_whose_log_differs_is_told_where_and_has_not_come_any_way() {
     let mut rig = leading(&[ME, OTHER]);
     rig.produce(&["a"], AckLevel::All, 7);

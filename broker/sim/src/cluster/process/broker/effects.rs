@@ -94,7 +94,7 @@ impl Broker {
                     outputs.push(Output::Client { client, number, reply });
                 }
                 Effect::AlterIsr { partition, proposal } => {
-                    if proposal.isr.iter().all(|(id, _)| *id != self.me) {
+                    if proposal.makes_way(self.me) {
                         observations.push(Observation::Happened(Happening::WayMadeForRoom));
                     }
                     self.lifecycle.propose(partition, proposal);
