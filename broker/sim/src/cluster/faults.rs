@@ -268,7 +268,8 @@ impl Simulation {
             }
             Fault::Pause { node, ms } => {
                 let node = self.nodes.get_mut(&node).expect("faults strike nodes there are");
-                node.paused_until = now.plus_millis(ms);
+                // What came in an earlier pause has been put off to its end.
+                node.paused_until = node.paused_until.max(now.plus_millis(ms));
             }
             Fault::LoseVolume { node, down_ms } => self.lose_volume(node, down_ms),
             Fault::ChangeVoters { .. } => unreachable!("it is asked for, and does not just happen"),
