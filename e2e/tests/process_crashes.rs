@@ -8,7 +8,7 @@ use e2e::kcat;
 use e2e::lane::process;
 
 /// How many times one or more brokers are killed; `OTTLA_CRASH_ROUNDS` asks for another number.
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 14;
 const PODS: [&str; 3] = ["my-nodes-0", "my-nodes-1", "my-nodes-2"];
 
 /// Which pods die in a round: each alone, each pair, all of them, then again.
