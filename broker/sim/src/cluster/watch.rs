@@ -125,11 +125,22 @@ impl Simulation {
         let unfinished = self.unfinished_move();
         let unfinished =
             unfinished.or_else(|| self.unfinished_directory_change()).or_else(|| self.unrepaired());
+        let unfinished = unfinished.or_else(|| self.under_replicated());
         if let Some(unfinished) = unfinished.or_else(|| self.unfinished_upgrade()) {
             return Some(unfinished);
         }
         let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
         Some(unfinished.unfinished(&excused))
+    }
+
+    /// A partition that some replica is not in sync with, though all nodes are there.
+    fn under_replicated(&self) -> Option<String> {
+        let image = self.checks.committed.newest()?;
+        let is_in_sync = |partition: &Partition| partition.isr.len() == partition.replicas.len();
+        let (at, partition) =
+            partitions(image).find(|(at, partition)| self.is_owed(*at) && !is_in_sync(partition))?;
+        let TopicPartition { topic_id, partition: index } = at;
+        Some(format!("partition {index} of {topic_id} has replicas that are not in sync: {partition:?}"))
     }
 
     /// What happened so far, in one place.
