@@ -8,7 +8,7 @@
 //! | tag | field | form |
 //! |---|---|---|
 //! | 10000 | flushed offset: the end of what is durable | 8 bytes, big-endian |
-//! | 10001 | no room: the follower had no room for what it was given last | nothing |
+//! | 10001 | no room: the follower had no room for something that it was given | nothing |
 
 use bytes::Bytes;
 
@@ -33,14 +33,14 @@ pub fn flushed_offset(partition: &FetchPartition) -> Option<i64> {
     Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?))
 }
 
-/// The partition, saying that the follower had no room for what it was given last.
+/// The partition, saying that the follower had no room for something that it was given, and has none now.
 #[must_use]
 pub fn without_room(mut partition: FetchPartition) -> FetchPartition {
     partition.unknown_tagged_fields.insert(NO_ROOM_TAG, Bytes::new());
     partition
 }
 
-/// Whether the follower had no room for what it was given last.
+/// Whether the follower had no room for something that it was given, and has none now.
 #[must_use]
 pub fn lacks_room(partition: &FetchPartition) -> bool {
     partition.unknown_tagged_fields.contains_key(&NO_ROOM_TAG)

@@ -62,7 +62,8 @@ pub enum PartitionError {
     /// OUT_OF_ORDER_SEQUENCE_NUMBER or INVALID_PRODUCER_EPOCH (rules 33 and 34): nothing was written.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
-    /// KAFKA_STORAGE_ERROR: there is too little room in the log directory; nothing was written.
+    /// KAFKA_STORAGE_ERROR: there is too little room in the log directory, or there was and another is about to lead for
+    /// that; nothing was written, though an earlier copy may be there.
     #[error("the log directory of the partition is full: records are refused until there is room again")]
     DirectoryFull,
     /// KAFKA_STORAGE_ERROR: the log directory failed; nothing is known of what it held unsynced.

@@ -284,8 +284,11 @@ impl<T> Partition<T> {
             let position = other.position(durability);
             position.is_some_and(|position| position >= log_end) && is_alive(*id, other, peers)
         };
-        // Two where there are two: a leader with room is not to be left alone for want of room elsewhere.
-        let enough = self.isr_min().max(2.min(leading.followers.len()));
+        // Two where there are two: a leader with room is not to be left alone for want of room elsewhere. Those that a
+        // move adds have yet to catch up.
+        let is_there =
+            |id: &&NodeId| peers.eligible.contains_key(id) && !self.registration.adding.contains(id);
+        let enough = self.isr_min().max(2.min(leading.followers.keys().filter(is_there).count()));
         if others.len() >= enough && others.iter().all(has_all) {
             self.propose(others.into_iter().map(|(id, _)| id).collect(), peers);
         }

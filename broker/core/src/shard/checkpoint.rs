@@ -30,6 +30,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.remove_idle();
         self.look_at_suspects();
         self.producers.tick(&mut self.replicas, now);
+        self.notice_room();
         self.check_lag(now);
         let due = now.since(self.checkpointed_at) >= INTERVAL;
         let all = due || self.unflushed_bytes >= BYTES;

@@ -36,7 +36,7 @@ pub struct FollowFrom {
     pub log_start: Offset,
     /// Its high watermark.
     pub high_watermark: Offset,
-    /// There was no room for what its leader gave last, nor is there now.
+    /// There was no room for something that its leader gave, or a producer while it led, nor is there now.
     pub lacks_room: bool,
     /// Why it should not ask again at once.
     pub problem: Option<FollowProblem>,
@@ -130,6 +130,17 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         self.effects.push(Effect::Follow { partition: id, from: Some(from) });
     }
 
+    /// Who had no room and has some now says so: where nobody sends anything no leader would hear of it otherwise.
+    pub(super) fn notice_room(&mut self) {
+        let room = self.room;
+        let ids: Vec<TopicPartition> = self
+            .replicas
+            .iter_mut()
+            .filter_map(|(id, replica)| replica.refused_bytes.take_if(|bytes| *bytes <= room).map(|_| *id))
+            .collect();
+        ids.into_iter().for_each(|id| self.follow(id));
+    }
+
     /// Takes over what the leader gave. What was asked for before the leadership or the log changed is dropped: the
     /// replica has said from where it goes on since.
     pub fn replicate(&mut self, id: TopicPartition, part: ReplicatedPart, now: Wall) {
@@ -188,10 +199,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
                 self.commit.want_sync(id);
             }
         }
-        replica.refused_bytes = match fits {
-            true => replica.refused_bytes.filter(|_| records.is_empty()),
-            false => Some(size),
-        };
+        if !fits {
+            replica.refused(size);
+        }
         // Also where the log took only the first of them.
         let positions = replica.positions();
         if let Some(partition) = &mut replica.partition {

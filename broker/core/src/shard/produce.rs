@@ -69,10 +69,9 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
         if bytes > self.room {
             // Should somebody else lead from here on, that one is to know.
-            replica.refused_bytes = Some(bytes);
+            replica.refused(bytes);
             return Err(PartitionError::DirectoryFull);
         }
-        replica.refused_bytes = None;
         self.room -= bytes;
         let producers_before = ProducerCount::before(&mut replica.log, self.peers.now);
         ottla_wire::batch::patch_base_offset(&mut batch.bytes, base_offset.0);

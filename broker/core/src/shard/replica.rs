@@ -48,7 +48,8 @@ pub(super) struct Replica<D: Disk, T, W> {
     pub(super) follows: bool,
     /// Whether it is to be said from where it follows, once all it holds is durable.
     pub(super) follows_after_sync: bool,
-    /// How many bytes its leader gave, or a producer, that there was no room for, if it took nothing since.
+    /// How many bytes its leader gave, or a producer, that there was no room for. The next tick that finds room for as
+    /// much forgets it; that there is room for less says nothing.
     pub(super) refused_bytes: Option<u64>,
     /// Where what it gives to consumers begins as a follower, if that is not the log's start: what is before it holds rot.
     pub(super) serves_from: Option<Offset>,
@@ -90,9 +91,14 @@ impl<D: Disk, T, W> Replica<D, T, W> {
         self.partition.as_ref().ok_or(PartitionError::NotLeader)
     }
 
-    /// Whether it had no room for what it was given last, and has none for as much now.
+    /// Whether it had no room for something that it was given, and has none for as much now.
     pub(super) fn lacks_room(&self, room: u64) -> bool {
         self.refused_bytes.is_some_and(|bytes| bytes > room)
+    }
+
+    /// There was no room for so many bytes.
+    pub(super) fn refused(&mut self, bytes: u64) {
+        self.refused_bytes = self.refused_bytes.max(Some(bytes));
     }
 
     /// Whether it follows somebody who is to hear that it no longer does.

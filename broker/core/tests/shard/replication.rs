@@ -206,6 +206,31 @@ fn a_leader_without_room_makes_way_as_soon_as_the_others_have_everything() {
     rig.produce(&["b"], AckLevel::Leader, 2);
     rig.shard.set_room(1 << 20);
     assert_eq!(fetches(&mut rig, 1), []);
+    // That it takes a smaller batch is no room for the larger one.
+    let mut rig = leading(&[ME, OTHER]);
+    rig.shard.set_room(500);
+    rig.produce(&["a".repeat(1_000).as_str()], AckLevel::Leader, 1);
+    rig.produce(&["b"], AckLevel::Leader, 2);
+    rig.sync();
+    assert_eq!(fetches(&mut rig, 1), [Seen::Proposed(vec![2])]);
+}
+
+#[test]
+fn who_has_room_again_says_so_though_nobody_sends_anything() {
+    let mut rig = leading(&[ME, OTHER]);
+    rig.shard.set_room(10);
+    rig.produce(&["a"], AckLevel::Leader, 1);
+    rig.shard.assign(replicated(OTHER, &[OTHER], 4));
+    rig.sync();
+    assert!(rig.follows().lacks_room);
+    rig.follows.clear();
+    rig.shard.tick(rig.now);
+    rig.effects();
+    assert!(rig.follows.is_empty(), "nothing is new");
+    rig.shard.set_room(1 << 20);
+    rig.shard.tick(rig.now);
+    rig.sync();
+    assert!(!rig.follows().lacks_room);
 }
 
 #[test]

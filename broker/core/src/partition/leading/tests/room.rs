@@ -125,3 +125,24 @@ fn a_leader_that_was_refused_to_make_way_does_not_ask_at_once_and_its_isr_goes_o
     partition.follower_fetched(full(3, 10), &at(5_300));
     assert_eq!(proposed(&mut partition), Some(vec![1, 2]), "who else leaves does so as always");
 }
+
+#[test]
+fn only_those_that_are_there_are_too_few() {
+    let one = AckSettings { min_insync_replicas: 1, ..SYNCED };
+    // The third is dead, and nobody waits for it.
+    let mut partition = leader(&[1, 2], 10, one);
+    partition.follower_fetched(fetch(2, 10, 10), &at(1));
+    let mut without_third = at(2);
+    Arc::make_mut(&mut without_third.eligible).remove(&NodeId(3));
+    partition.make_way(&at(2));
+    assert_eq!(proposed(&mut partition), None, "it may be full, too");
+    partition.make_way(&without_third);
+    assert_eq!(proposed(&mut partition), Some(vec![2]));
+    // It is added by a move, and has yet to copy everything.
+    let mut partition = leader(&[1, 2], 10, one);
+    let moving = image::Partition { adding: vec![NodeId(3)], ..(*registered(&[1, 2], 5, 51)).clone() };
+    partition.register(Arc::new(moving), one, &at(1));
+    partition.follower_fetched(fetch(2, 10, 10), &at(2));
+    partition.make_way(&at(2));
+    assert_eq!(proposed(&mut partition), Some(vec![2]));
+}
