@@ -119,8 +119,7 @@ fn check_isr(
     if asked.isr.is_empty() {
         return refuse(format!("the ISR of {name} would have nobody"));
     }
-    let is_member = |id: NodeId| partition.isr.contains(&id);
-    if !names(asked, sender) && !asked.isr.iter().all(|(id, _)| is_member(*id)) {
+    if !names(asked, sender) && !asked.isr.iter().all(|(id, _)| partition.isr.contains(id)) {
         return refuse(format!(
             "the ISR of {name} would have new members without broker {sender}, its leader"
         ));
@@ -153,8 +152,11 @@ fn makes_way(
     asked: &AlterIsr,
     change: Option<&PartitionChange>,
 ) -> Result<(), OperationError> {
-    let elects = |change: &PartitionChange| matches!(change.leader, LeaderChange::Leader(elected) if names(asked, elected));
-    if names(asked, leader) || change.is_some_and(elects) {
+    let is_named = |change: &PartitionChange| match change.leader {
+        LeaderChange::Leader(elected) => names(asked, elected),
+        LeaderChange::Unchanged | LeaderChange::Nobody => false,
+    };
+    if names(asked, leader) || change.is_some_and(is_named) {
         return Ok(());
     }
     Err(OperationError::IneligibleReplica(format!("nobody could lead in the place of broker {leader}")))

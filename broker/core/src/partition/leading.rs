@@ -36,7 +36,11 @@ pub struct IsrProposal {
 impl IsrProposal {
     /// Whether its leader asks that another leads.
     pub fn makes_way(&self, leader: NodeId) -> bool {
-        self.isr.iter().all(|(id, _)| *id != leader)
+        !self.names(leader)
+    }
+
+    fn names(&self, member: NodeId) -> bool {
+        self.isr.iter().any(|(id, _)| *id == member)
     }
 }
 
@@ -109,7 +113,7 @@ impl Leading {
     }
 
     fn is_added(&self, id: NodeId) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.isr.iter().any(|(member, _)| *member == id))
+        self.pending.as_ref().is_some_and(|pending| pending.names(id))
     }
 }
 
@@ -154,9 +158,7 @@ impl<T> Partition<T> {
     /// little: it may be as old as a session.
     pub fn has_successor(&self, peers: &Peers) -> bool {
         let Some(leading) = &self.leading else { return false };
-        let dropped = |id: &NodeId| {
-            leading.pending.as_ref().is_some_and(|pending| pending.isr.iter().all(|(member, _)| member != id))
-        };
+        let dropped = |id: &NodeId| leading.pending.as_ref().is_some_and(|pending| !pending.names(*id));
         self.registration.isr.iter().filter(|id| !dropped(id)).any(|id| {
             let follower = leading.followers.get(id);
             follower.is_some_and(|follower| is_alive(*id, follower, peers))

@@ -68,11 +68,11 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         let leads = partition.is_leader();
         let left_isr = in_sync_before && !in_sync(partition);
         let leader_epoch = partition.registration().leader_epoch;
-        if leads && !led_before {
-            // What it had no room for as a follower says nothing of what producers send.
-            replica.refused_bytes = None;
-        }
         if leads {
+            if !led_before {
+                // What it had no room for as a follower says nothing of what producers send.
+                replica.refused_bytes = None;
+            }
             replica.log.assign_epoch(leader_epoch);
         } else {
             replica.log.forget_begun_epoch();

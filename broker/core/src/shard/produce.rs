@@ -41,6 +41,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
             Ok(Appended::Before(produced)) => self.park_repeated(id, acks, Parked { waiting, produced }),
             Err(error) => {
                 if error == PartitionError::DirectoryFull {
+                    // It has nothing new to take, and may have to make way.
                     self.tell_leader(id, |_, _| Vec::new());
                 }
                 self.effects.push(Effect::Answer { waiting, result: Err(error) });

@@ -123,11 +123,13 @@ impl Simulation {
             }
         }
         let unfinished = self.unfinished_move();
-        let unfinished =
-            unfinished.or_else(|| self.unfinished_directory_change()).or_else(|| self.unrepaired());
-        let unfinished = unfinished.or_else(|| self.under_replicated());
-        if let Some(unfinished) = unfinished.or_else(|| self.unfinished_upgrade()) {
-            return Some(unfinished);
+        let unfinished = unfinished
+            .or_else(|| self.unfinished_directory_change())
+            .or_else(|| self.unrepaired())
+            .or_else(|| self.under_replicated())
+            .or_else(|| self.unfinished_upgrade());
+        if unfinished.is_some() {
+            return unfinished;
         }
         let unfinished = self.clients.values().find(|client| !client.is_finished(&excused))?;
         Some(unfinished.unfinished(&excused))
