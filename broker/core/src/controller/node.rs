@@ -174,6 +174,7 @@ impl ControllerNode {
         if self.controller.is_active() {
             let quorum = &mut self.quorum;
             self.controller.tick(self.now, &mut |payload| quorum.propose(payload));
+            self.ask_voters();
             self.go_on_with_voters();
             self.mend_voters();
         }

@@ -81,6 +81,8 @@ struct Waiting {
 struct Contact {
     heard: Option<Monotonic>,
     caught_up: Option<Monotonic>,
+    /// The latest read of this process that it answered.
+    answered: Option<u64>,
     /// When it last asked for a part of a snapshot, or was last sent a snapshot's name.
     pulled: Option<Monotonic>,
 }
@@ -242,7 +244,7 @@ impl Quorum {
     }
 
     /// Asks whether this node still leads. The answer comes in [`QuorumEffects::reads`] under `number`, unless
-    /// leadership is lost meanwhile; numbers must not be used twice.
+    /// leadership is lost meanwhile; numbers rise. Who answered it is known by [`Quorum::answered`].
     pub fn read_index(&mut self, number: u64) -> Result<(), NotLeader> {
         if !self.leads() || !self.raw.raft.commit_to_current_term() {
             return Err(NotLeader);

@@ -337,3 +337,23 @@ fn a_newcomer_whose_snapshot_was_let_go_is_told_of_a_newer_one() {
         assert_eq!(cluster.image(NodeId(3)), cluster.image(NodeId(0)), "{delay} ms");
     }
 }
+
+#[test]
+fn what_a_voter_said_before_it_died_is_no_answer() {
+    let mut cluster = Cluster::started(3);
+    let active = cluster.wait_active();
+    cluster.pass(1_000);
+    let others: Vec<NodeId> = cluster.ids().into_iter().filter(|id| *id != active).collect();
+    cluster.late.insert(others[0]);
+    cluster.pass(500);
+    cluster.stop(others[0], CrashKind::Process);
+
+    let ticket = cluster.ask(active, Operation::ChangeVoters(remove(others[1].0)));
+    cluster.late.clear();
+    cluster.pass_until("a reply", |cluster| cluster.reply(active, ticket).is_some());
+    let reply = cluster.reply(active, ticket).unwrap().clone();
+    let (code, said) = text(reply.map(|_| ()));
+    assert_eq!(code, 42, "{said}");
+    assert!(said.contains("the quorum would be lost"), "{said}");
+    assert_eq!(voters(&mut cluster), [0, 1, 2]);
+}

@@ -74,6 +74,8 @@ pub(crate) struct Cluster {
     pub(crate) snapshot_after_bytes: u64,
     /// If set, messages are lost, late, out of order and repeated.
     pub(crate) bad_network: Option<Rng>,
+    /// Messages of these wait until they are none of these any more.
+    pub(crate) late: BTreeSet<NodeId>,
     /// What was committed at each offset, on whichever node and in whichever life.
     committed: BTreeMap<MetadataOffset, Image>,
     network: VecDeque<(NodeId, NodeId, Bytes)>,
@@ -99,6 +101,7 @@ impl Cluster {
             busy: BTreeSet::new(),
             snapshot_after_bytes: 20 << 20,
             bad_network: None,
+            late: BTreeSet::new(),
             committed: BTreeMap::new(),
             network: VecDeque::new(),
             tickets: 0,
@@ -297,6 +300,10 @@ impl Cluster {
         let mut late = VecDeque::new();
         while let Some((from, to, bytes)) = self.network.pop_front() {
             if self.cut.contains(&(from, to)) {
+                continue;
+            }
+            if self.late.contains(&from) {
+                late.push_back((from, to, bytes));
                 continue;
             }
             if let Some(chance) = &mut self.bad_network {

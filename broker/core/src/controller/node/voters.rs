@@ -23,6 +23,8 @@ pub(super) struct PendingChange {
     ticket: Ticket,
     change: VoterChange,
     asked: Monotonic,
+    /// The first read that all were asked since: who answers it, or a later one, was alive then.
+    read: Option<u64>,
     ends: Monotonic,
     /// Where it is in the log, once it is.
     proposed: Option<MetadataOffset>,
@@ -56,9 +58,24 @@ impl ControllerNode {
         }
         let ends = self.now.plus(change.wait_max());
         let asked = self.now;
-        self.voter_change = Some(PendingChange { ticket, change, asked, ends, proposed: None });
+        let pending = PendingChange { ticket, change, asked, read: None, ends, proposed: None };
+        self.voter_change = Some(pending);
+        self.ask_voters();
         self.go_on_with_voters();
         Ok(())
+    }
+
+    /// Asks the others whether they are alive, where the change takes a voter away; again at each tick, as messages are lost.
+    pub(super) fn ask_voters(&mut self) {
+        let Some(pending) = &mut self.voter_change else { return };
+        let undecided = pending.proposed.is_none();
+        if undecided
+            && matches!(pending.change, VoterChange::Remove(_))
+            && self.quorum.read_index(self.next_read).is_ok()
+        {
+            pending.read.get_or_insert(self.next_read);
+            self.next_read += 1;
+        }
     }
 
     /// Takes the change that is under way as far as it goes now.
@@ -86,7 +103,8 @@ impl ControllerNode {
                 "the change of the voters was not committed in time; it may still happen: describe the quorum",
             ));
         }
-        match decide(&self.quorum, &pending.change, (pending.asked, self.now)).map_err(Some)? {
+        let patient = self.now.since(pending.asked) < SIGN_OF_LIFE;
+        match decide(&self.quorum, &pending.change, (pending.read, patient)).map_err(Some)? {
             Decision::Nothing => Ok(None),
             Decision::Wait(why) => Err(timed_out(&why)),
             Decision::HandOver => {
@@ -111,15 +129,15 @@ impl ControllerNode {
     }
 }
 
-/// `asked` and `now`: when the change was asked for, and the time it is.
+/// `read`: see [`PendingChange::read`]. `patient`: whether who does not answer it is waited for.
 fn decide(
     quorum: &Quorum,
     change: &VoterChange,
-    (asked, now): (Monotonic, Monotonic),
+    (read, patient): (Option<u64>, bool),
 ) -> Result<Decision, OperationError> {
     let next = match change {
         VoterChange::Add { voter, .. } => add(quorum, voter)?,
-        VoterChange::Remove(key) => remove(quorum, *key, (asked, now))?,
+        VoterChange::Remove(key) => remove(quorum, *key, (read, patient))?,
         VoterChange::Update(voter) => update(quorum, voter)?,
     };
     if let Decision::Propose(table) = &next {
@@ -168,7 +186,7 @@ fn has_the_log(quorum: &Quorum, learner: &MemberProgress) -> bool {
 fn remove(
     quorum: &Quorum,
     key: VoterKey,
-    (asked, now): (Monotonic, Monotonic),
+    (read, patient): (Option<u64>, bool),
 ) -> Result<Decision, OperationError> {
     let mut table = quorum.voters().clone();
     let VoterKey { node_id, directory_id } = key;
@@ -188,16 +206,16 @@ fn remove(
     let rest = table.voters.iter();
     let silent: Vec<String> = rest
         .filter(|voter| {
-            let id = RaftId::of(voter.directory_id);
+            let id = RaftId::of(voter.directory_id).ok();
             // A sign of life from before says nothing of who died just now.
-            !id.is_ok_and(|id| quorum.heard_since(id, asked))
+            !id.zip(read).is_some_and(|(id, read)| quorum.answered(id, read))
         })
         .map(|voter| voter.node_id.to_string())
         .collect();
     let (alive, majority) = (table.voters.len() - silent.len(), table.voters.len() / 2 + 1);
     if alive < majority {
         let silent = silent.join(", ");
-        if now.since(asked) < SIGN_OF_LIFE {
+        if patient {
             return Ok(Decision::Wait(format!("controllers {silent} did not answer")));
         }
         return Err(OperationError::InvalidRequest(format!(

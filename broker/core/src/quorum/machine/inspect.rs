@@ -106,23 +106,21 @@ impl Quorum {
         Some((voter.node_id, heard))
     }
 
-    /// Whether a member was heard at that time or later. This node always is.
-    pub fn heard_since(&self, id: RaftId, at: Monotonic) -> bool {
-        self.was_heard(id, |heard| heard >= at)
+    /// Whether a member answered this read of [`Quorum::read_index`], or a later one: it was alive after that was asked. This
+    /// node always was. That it was heard since says less: what it sent before it died may arrive long after.
+    pub fn answered(&self, id: RaftId, number: u64) -> bool {
+        let answered = || self.contacts.get(&id).and_then(|contact| contact.answered);
+        id.0 == self.raw.raft.id || answered().is_some_and(|answered| answered >= number)
     }
 
     /// Whether a member was heard lately. This node always is.
     pub fn heard_lately(&self, id: RaftId) -> bool {
-        self.was_heard(id, |heard| self.now.since(heard) <= SIGN_OF_LIFE)
+        let heard = || self.contacts.get(&id).and_then(|contact| contact.heard);
+        id.0 == self.raw.raft.id || heard().is_some_and(|heard| self.now.since(heard) <= SIGN_OF_LIFE)
     }
 }
 
 impl Quorum {
-    fn was_heard(&self, id: RaftId, in_time: impl Fn(Monotonic) -> bool) -> bool {
-        let heard = || self.contacts.get(&id).and_then(|contact| contact.heard);
-        id.0 == self.raw.raft.id || heard().is_some_and(in_time)
-    }
-
     fn progress_of(&self, member: &Voter, votes: bool) -> Option<MemberProgress> {
         let id = RaftId::of(member.directory_id).ok()?;
         let myself = id.0 == self.raw.raft.id;

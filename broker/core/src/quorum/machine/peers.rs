@@ -95,6 +95,7 @@ impl Quorum {
             self.start_pull(message, peer);
             return Ok(());
         }
+        let answered = self.read_answered(&message);
         self.step_raft(message);
         let caught_up =
             self.raw.raft.prs().get(from.0).is_some_and(|progress| progress.matched >= self.last().0);
@@ -104,8 +105,16 @@ impl Quorum {
             if caught_up {
                 contact.caught_up = Some(now);
             }
+            contact.answered = contact.answered.max(answered);
         }
         Ok(())
+    }
+
+    /// The read that this message answers. In another term it may have been one of another process.
+    fn read_answered(&self, message: &Message) -> Option<u64> {
+        let answers = message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let number = <[u8; 8]>::try_from(message.context.as_ref()).ok()?;
+        (answers && message.term == self.raw.raft.term).then(|| u64::from_be_bytes(number))
     }
 
     /// What is remembered of a member. Of others, who may be any number, nothing is.
