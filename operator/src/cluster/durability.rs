@@ -16,6 +16,8 @@ use crate::{
 /// The keys.
 pub const DEFAULT_REPLICATION_FACTOR: &str = "default.replication.factor";
 /// See [`DEFAULT_REPLICATION_FACTOR`].
+pub const OFFSETS_REPLICATION_FACTOR: &str = "offsets.topic.replication.factor";
+/// See [`DEFAULT_REPLICATION_FACTOR`].
 pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// The replication factor of topics that name none, where the user sets none: three if the cluster has that many

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use super::{
     durability::{
-        DEFAULT_REPLICATION_FACTOR, MIN_INSYNC_REPLICAS, default_replication_factor, min_insync_replicas,
+        DEFAULT_REPLICATION_FACTOR, MIN_INSYNC_REPLICAS, OFFSETS_REPLICATION_FACTOR,
+        default_replication_factor, min_insync_replicas,
     },
     validate::Cluster,
 };
@@ -21,6 +22,9 @@ use crate::{
 pub const VOLUME: &str = "/var/lib/ottla";
 /// Where the data lies: below the mount, beside `lost+found`.
 pub const DATA: &str = "/var/lib/ottla/data";
+
+/// Whether clients make topics by asking for them.
+const AUTO_CREATE: &str = "auto.create.topics.enable";
 
 /// A rendered configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,11 +83,19 @@ pub fn render(cluster: &Cluster, pool: Pool) -> Properties {
     if broker {
         lines.push(("inter.broker.listener.name", "REPLICATION".to_owned()));
         lines.push(("broker.rack", "${env:RACK}".to_owned()));
+        // A client that asks before its KafkaTopic is reconciled would make another topic of that name (decision 0053).
+        if !cluster.config.contains_key(AUTO_CREATE) {
+            lines.push((AUTO_CREATE, "false".to_owned()));
+        }
     }
     lines.push(("ottla.http.listener", format!(":{PORT_HTTP}")));
     let replicas = default_replication_factor(cluster);
     if replicas > 1 && !cluster.config.contains_key(DEFAULT_REPLICATION_FACTOR) {
         lines.push((DEFAULT_REPLICATION_FACTOR, replicas.to_string()));
+    }
+    // Kafka's default is three, and fewer brokers could not make the topic.
+    if broker && replicas != 3 && !cluster.config.contains_key(OFFSETS_REPLICATION_FACTOR) {
+        lines.push((OFFSETS_REPLICATION_FACTOR, replicas.to_string()));
     }
 
     let mut text = String::new();
