@@ -93,7 +93,7 @@ impl Product {
             Self::Ottla(_) => format!("ottla.http.listener={address}:{HTTP_PORT}\n"),
             Self::Kafka(..) => {
                 "offsets.topic.replication.factor=3\ntransaction.state.log.replication.factor=3\n\
-                               group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+                               group.initial.rebalance.delay.ms=0\n\
                                initial.broker.registration.timeout.ms=180000\n"
                     .to_owned()
             }
@@ -101,7 +101,8 @@ impl Product {
         format!(
             "process.roles={roles}\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
              advertised.listeners={listeners}\ncontroller.listener.names={CONTROLLER_LISTENER}\n\
-             controller.quorum.bootstrap.servers={}\ndefault.replication.factor=3\n{own}",
+             controller.quorum.bootstrap.servers={}\ndefault.replication.factor=3\n\
+             auto.create.topics.enable=false\n{own}",
             data.display(),
             voters.join(",")
         )
