@@ -1,6 +1,9 @@
 //! One real request of every key and version that a broker advertises, as a frame without its length.
 
-use anyhow::{Context, Result, bail, ensure};
+#[path = "group_requests.rs"]
+mod group_requests;
+
+use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use e2e::wire;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
@@ -248,12 +251,12 @@ fn admin(key: ApiKey, version: i16, topic_id: Uuid) -> Result<RequestKind> {
             let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
             RequestKind::IncrementalAlterConfigs(request.with_validate_only(true))
         }
-        _ => of_the_cluster(key)?,
+        _ => of_the_cluster(key, version)?,
     })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a key without a request here is an error that says so")]
-fn of_the_cluster(key: ApiKey) -> Result<RequestKind> {
+fn of_the_cluster(key: ApiKey, version: i16) -> Result<RequestKind> {
     const TIMEOUT_MS: i32 = 1000;
     Ok(match key {
         ApiKey::ElectLeaders => {
@@ -292,6 +295,6 @@ fn of_the_cluster(key: ApiKey) -> Result<RequestKind> {
         ApiKey::RemoveRaftVoter => RequestKind::RemoveRaftVoter(
             RemoveRaftVoterRequest::default().with_cluster_id(Some(text("another"))).with_voter_id(77),
         ),
-        other => bail!("the broker serves {other:?} and this test has no request of it: add one"),
+        _ => group_requests::body(key, version)?,
     })
 }
