@@ -12,8 +12,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::api::authorize::{Authorizer, Operation, Resource};
 use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal};
+use crate::drive::auto_topics::{Asker, AutoTopics};
 use crate::drive::controller::ControllerHandle;
 use crate::drive::directory_moves::DirectoryMoves;
+use crate::drive::groups::Groups;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
@@ -80,6 +82,10 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     /// The way to have replicas moved between the log directories of the broker part.
     pub(crate) directory_moves: DirectoryMoves,
+    /// The way to have topics made that are asked for.
+    pub(crate) auto_topics: AutoTopics,
+    /// The coordinators of groups, of the broker part.
+    pub(crate) groups: Groups,
     /// The way to the active controller.
     pub(crate) controllers: ControllerClient,
     /// The ids of idempotent producers that this broker has to give out.
@@ -157,6 +163,16 @@ impl Call {
     /// Asks the authorizer for the caller of this request.
     pub(crate) fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
         self.node.authorizer.allows(self.principal(), operation, resource, name)
+    }
+
+    /// Who asks, as the controller is to see it.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker {
+            principal: self.context.principal.clone(),
+            client_id: self.context.client_id.to_string(),
+            listener: self.context.listener.name.clone(),
+            host: self.context.peer.ip().to_string(),
+        }
     }
 
     /// Who asks.

@@ -29,9 +29,11 @@ use crate::api::Scope;
 use crate::api::authorize::Authorizer;
 use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::directories::{LoadedDirectories, LoadedDirectory};
+use crate::drive::auto_topics::AutoTopics;
 use crate::drive::broker::{self, BrokerParts, Directory};
 use crate::drive::controller::{self, ControllerHandle};
 use crate::drive::directory_moves::DirectoryMoves;
+use crate::drive::groups::Groups;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::replication::{self, ReplicationParts};
 use crate::drive::shard::{self, Followed, ShardReports, Shards, Stalls};
@@ -207,7 +209,6 @@ async fn start(
         Some(controller) if !config.roles.is_broker() => controller.active(),
         Some(_) | None => known_active,
     };
-    let options = Options { client_id: format!("ottla-{}", config.node_id), ..Options::default() };
     let (status, statuses) = watch::channel(initial_status(&config));
     let (images, published) = watch::channel(Arc::new(Image::default()));
     let metrics = Metrics::new();
@@ -216,7 +217,7 @@ async fn start(
     let (follows, followed) = mpsc::unbounded_channel();
     let reports = ShardReports { events, follows };
     let shards = start_shards(&config, directories, open_files, known_routes, &reports)?;
-    let controllers = ControllerClient::new(known_active, options);
+    let controllers = ControllerClient::new(known_active, client_options(&config));
     let (directory_moves, asked_to_move) = DirectoryMoves::new();
     let node = Arc::new(Node {
         id: config.node_id,
@@ -235,6 +236,8 @@ async fn start(
         status: statuses.clone(),
         shards: shards.clone(),
         directory_moves,
+        auto_topics: AutoTopics::start(&config, &controllers),
+        groups: Groups::start(config.node_id, &config.groups, &shards, published.clone()),
         producer_ids: ProducerIds::start(&config, &controllers, &statuses),
         controllers,
         controller,
@@ -262,6 +265,11 @@ async fn start(
     let broker = broker.transpose()?;
     let listeners = serve(listening, &node, statuses, &listeners_stop);
     Ok(Started { stop_broker, stop_listeners, broker, listeners, node })
+}
+
+/// How this node connects to others.
+fn client_options(config: &BrokerConfig) -> Options {
+    Options { client_id: format!("ottla-{}", config.node_id), ..Options::default() }
 }
 
 /// What handlers know of the metadata.

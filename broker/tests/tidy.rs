@@ -127,6 +127,17 @@ const WALL_CLOCK: &[(&str, &str)] = &[
         "broker/src/api/produce.rs",
         "stamps records (message.timestamp.type), and refuses those from the future",
     ),
+    (
+        "broker/core/src/group/record/codec.rs",
+        "when offsets were committed: the log keeps it, for coordinators to come (offsets.retention.minutes)",
+    ),
+    ("broker/core/src/group/offsets.rs", "the same: which of them have expired"),
+    ("broker/core/src/group/request.rs", "the same, as a client says it (OffsetCommit 2 to 4)"),
+    ("broker/core/src/group/coordinator.rs", "the same, handed on"),
+    ("broker/core/src/group/host.rs", "the same, handed on"),
+    ("broker/core/src/group/classic.rs", "the same: when a group became empty"),
+    ("broker/src/drive/groups/coordinate.rs", "the same, asked for"),
+    ("broker/src/api/offset_commit.rs", "the same, asked for"),
     ("broker/src/api/describe_quorum.rs", "tells people when a voter last fetched"),
 ];
 

@@ -31,21 +31,9 @@ fn records(codec: &str) -> Vec<Record> {
     (0..RECORDS).map(record).collect()
 }
 
-/// By kcat, but for lz4, which kcat does not send yet (see `broker_dev`).
-fn produce(bench: &Bench, kafka: &Kafka, address: &str, codec: &str) -> Result<()> {
-    let records = records(codec);
-    if codec != "lz4" {
-        let kcat = bench.kcat.with(&format!("compression.codec={codec}")).with("batch.size=32768");
-        return kcat.produce(address, "log", &records);
-    }
-    let lines: String = records.iter().map(|record| format!("{}\t{}\n", record.key, record.value)).collect();
-    kafka
-        .tool("org.apache.kafka.tools.ConsoleProducer")
-        .args(["--bootstrap-server", address, "--topic", "log", "--compression-codec", codec])
-        .args(["--reader-property", "parse.key=true"])
-        .stdin(lines)
-        .read()
-        .map(drop)
+fn produce(bench: &Bench, address: &str, codec: &str) -> Result<()> {
+    let kcat = bench.kcat.with(&format!("compression.codec={codec}")).with("batch.size=32768");
+    kcat.produce(address, "log", &records(codec))
 }
 
 /// The files of a log with this suffix, the oldest first.
@@ -101,7 +89,7 @@ fn kafkas_own_tool_reads_every_file_of_a_log_without_a_complaint() -> Result<()>
         let configs = [("segment.bytes", "1048576"), ("index.interval.bytes", "1024")];
         broker::create_topic(server.address(), "log", 1, &configs)?;
         for codec in CODECS {
-            produce(bench, &kafka, server.address(), codec)?;
+            produce(bench, server.address(), codec)?;
         }
         server.stop()?;
         let log = bench.path("data/log-0");

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod controller;
 pub mod disk;
+pub mod group;
 pub mod ids;
 pub mod lifecycle;
 pub mod log;

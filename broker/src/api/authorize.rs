@@ -10,6 +10,8 @@ use super::{Call, Principal};
 pub(crate) enum Resource {
     /// One topic, by name.
     Topic,
+    /// One group, by its id.
+    Group,
     /// One producer's transactions, by its `transactional.id`.
     TransactionalId,
     /// The cluster as a whole; Kafka names it `kafka-cluster`.
@@ -82,6 +84,15 @@ const CLUSTER_OPERATIONS: &[Operation] = &[
     Operation::IdempotentWrite,
 ];
 
+/// The operations Kafka knows on a group, for `authorized_operations` of DescribeGroups.
+const GROUP_OPERATIONS: &[Operation] = &[
+    Operation::Read,
+    Operation::Delete,
+    Operation::Describe,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+];
+
 /// "Not asked for" in the fields of authorized operations.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
@@ -96,7 +107,7 @@ pub(crate) enum Authorizer {
 }
 
 impl Authorizer {
-    /// May `principal` do this? `name` is the topic's, or empty for the cluster.
+    /// May `principal` do this? `name` is the topic's or the group's, or empty for the cluster.
     pub(crate) fn allows(
         self,
         _principal: &Principal,
@@ -121,6 +132,7 @@ impl Call {
         }
         let operations = match resource {
             Resource::Topic => TOPIC_OPERATIONS,
+            Resource::Group => GROUP_OPERATIONS,
             Resource::Cluster => CLUSTER_OPERATIONS,
             // No response has a field for it.
             Resource::TransactionalId => &[],

@@ -1,6 +1,7 @@
 //! From each operation's error to Kafka's code. No other place names a code for these.
 
 use ottla_core::controller::OperationError;
+use ottla_core::group::request::GroupError;
 use ottla_core::log::SequenceError;
 use ottla_core::partition::PartitionError;
 use ottla_wire::ResponseError;
@@ -21,6 +22,31 @@ pub(crate) fn of_partition_error(error: &PartitionError) -> ResponseError {
         PartitionError::Sequence(SequenceError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
         PartitionError::Sequence(SequenceError::StaleEpoch { .. }) => ResponseError::InvalidProducerEpoch,
         PartitionError::Storage | PartitionError::DirectoryFull => ResponseError::KafkaStorageError,
+    }
+}
+
+/// What a coordinator refuses with.
+pub(super) fn of_group_error(error: &GroupError) -> ResponseError {
+    match error {
+        GroupError::CoordinatorLoadInProgress => ResponseError::CoordinatorLoadInProgress,
+        GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ResponseError::NotCoordinator,
+        GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
+        GroupError::GroupIdNotFound(_) => ResponseError::GroupIdNotFound,
+        GroupError::NonEmptyGroup(_) => ResponseError::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic { .. } => ResponseError::GroupSubscribedToTopic,
+        GroupError::GroupMaxSizeReached => ResponseError::GroupMaxSizeReached,
+        GroupError::UnknownMemberId => ResponseError::UnknownMemberId,
+        GroupError::MemberIdRequired(_) => ResponseError::MemberIdRequired,
+        GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
+        GroupError::IllegalGeneration(_) => ResponseError::IllegalGeneration,
+        GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
+        GroupError::TooManyProtocols => ResponseError::InvalidRequest,
+        GroupError::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+        GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+        GroupError::InvalidCommitOffsetSize => ResponseError::InvalidCommitOffsetSize,
+        GroupError::GroupTooLarge => ResponseError::UnknownServerError,
     }
 }
 

@@ -7,8 +7,10 @@
 //! its id, one of "all topics" is left out (rule 13).
 //! Version notes: 0 means all topics by an empty list, 1+ by null; 8–10 carry the cluster's authorized
 //! operations; 10+ topic ids; 12+ a null name with an id; 13 a top-level error, never set here.
-//! Not done: `allow_auto_topic_creation` is read and ignored (automatic creation comes with internal
-//! topics); an absent topic is UNKNOWN_TOPIC_OR_PARTITION.
+//! A named topic that is not there is made where `auto.create.topics.enable` and the request (4+; before, always) allow
+//! it (rule 12): until it is there it is UNKNOWN_TOPIC_OR_PARTITION, upon which clients ask again. That needs Create on
+//! the cluster or on the topic, else TOPIC_AUTHORIZATION_FAILED.
+//! Not done: nothing.
 
 use std::sync::Arc;
 
@@ -30,6 +32,9 @@ use super::{Call, Reply, forward};
 /// What a topic, a partition or a broker takes at most in a response and its frame together, names of usual
 /// length and a few replicas provided.
 pub(super) const BYTES_EACH: usize = 512;
+
+/// From here on a request says whether topics may be made for it.
+const AUTO_CREATION_FROM: i16 = 4;
 
 pub(crate) fn serve(call: Call, body: Bytes) -> Result<Reply, DecodeError> {
     let request: MetadataRequest = ottla_wire::request::decode_body(call.version, body)?;
@@ -124,10 +129,26 @@ fn one(
         Err(_) => ResponseError::InvalidTopicException,
         Ok(parsed) => match image.topic(&parsed) {
             Some(topic) => return found(call, image, request, topic),
-            None => ResponseError::UnknownTopicOrPartition,
+            None => absent(call, request, &parsed),
         },
     };
     failed(error).with_name(Some(name.clone()))
+}
+
+/// What a topic is that is not there; it may be on its way then.
+fn absent(call: &Call, request: &MetadataRequest, topic: &TopicName) -> ResponseError {
+    let is_wanted = request.allow_auto_topic_creation || call.version < AUTO_CREATION_FROM;
+    if !is_wanted || !call.node.config.topics.auto_create {
+        return ResponseError::UnknownTopicOrPartition;
+    }
+    let name = topic.as_str();
+    if !call.allows(Operation::Create, Resource::Cluster, "")
+        && !call.allows(Operation::Create, Resource::Topic, name)
+    {
+        return ResponseError::TopicAuthorizationFailed;
+    }
+    call.node.auto_topics.ask_for(name, call.asker());
+    ResponseError::UnknownTopicOrPartition
 }
 
 fn failed(error: ResponseError) -> MetadataResponseTopic {

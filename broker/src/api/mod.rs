@@ -14,9 +14,11 @@ pub(crate) mod api_versions;
 pub(crate) mod authorize;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -24,17 +26,27 @@ mod describe_topic_partitions;
 mod elect_leaders;
 mod error_code;
 pub(crate) mod fetch;
+mod find_coordinator;
 mod forward;
+mod group;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
 mod leader_hints;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod private;
 mod produce;
 mod remove_raft_voter;
+mod sync_group;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unregister_broker;
@@ -198,7 +210,7 @@ use Operation::{
     Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, IdempotentWrite, Read,
     Write,
 };
-use Resource::{Cluster, Topic, TransactionalId};
+use Resource::{Cluster, Group, Topic, TransactionalId};
 
 // key, name, versions, what is authorized, served on broker listeners by, on controller listeners by
 table! {
@@ -206,6 +218,15 @@ table! {
     ApiKey::Fetch as i16, "Fetch", 4..=18, &[(Topic, Read)], Some(fetch::serve), None;
     ApiKey::ListOffsets as i16, "ListOffsets", 1..=11, &[(Topic, Describe)], Some(list_offsets::serve), None;
     ApiKey::Metadata as i16, "Metadata", 0..=13, &[(Topic, Describe)], Some(metadata::serve), None;
+    ApiKey::OffsetCommit as i16, "OffsetCommit", 2..=9, &[(Group, Read), (Topic, Read)], Some(offset_commit::serve), None;
+    ApiKey::OffsetFetch as i16, "OffsetFetch", 1..=9, &[(Group, Describe), (Topic, Describe)], Some(offset_fetch::serve), None;
+    ApiKey::FindCoordinator as i16, "FindCoordinator", 0..=6, &[(Group, Describe), (TransactionalId, Describe)], Some(find_coordinator::serve), None;
+    ApiKey::JoinGroup as i16, "JoinGroup", 0..=9, &[(Group, Read)], Some(join_group::serve), None;
+    ApiKey::Heartbeat as i16, "Heartbeat", 0..=4, &[(Group, Read)], Some(heartbeat::serve), None;
+    ApiKey::LeaveGroup as i16, "LeaveGroup", 0..=5, &[(Group, Read)], Some(leave_group::serve), None;
+    ApiKey::SyncGroup as i16, "SyncGroup", 0..=5, &[(Group, Read)], Some(sync_group::serve), None;
+    ApiKey::DescribeGroups as i16, "DescribeGroups", 0..=6, &[(Group, Describe)], Some(describe_groups::serve), None;
+    ApiKey::ListGroups as i16, "ListGroups", 0..=5, &[(Cluster, Describe), (Group, Describe)], Some(list_groups::serve), None;
     ApiKey::ApiVersions as i16, "ApiVersions", 0..=4, NOTHING, Some(api_versions::serve), Some(api_versions::serve);
     ApiKey::CreateTopics as i16, "CreateTopics", 2..=7, &[(Cluster, Create), (Topic, Create)], Some(forward::serve), Some(create_topics::serve);
     ApiKey::DeleteTopics as i16, "DeleteTopics", 1..=6, &[(Topic, Delete)], Some(forward::serve), Some(delete_topics::serve);
@@ -215,10 +236,12 @@ table! {
     ApiKey::AlterReplicaLogDirs as i16, "AlterReplicaLogDirs", 1..=2, &[(Cluster, Alter)], Some(alter_replica_log_dirs::serve), None;
     ApiKey::DescribeLogDirs as i16, "DescribeLogDirs", 1..=4, &[(Cluster, Describe)], Some(describe_log_dirs::serve), None;
     ApiKey::CreatePartitions as i16, "CreatePartitions", 0..=3, &[(Topic, Alter)], Some(forward::serve), Some(create_partitions::serve);
+    ApiKey::DeleteGroups as i16, "DeleteGroups", 0..=2, &[(Group, Delete)], Some(delete_groups::serve), None;
     ApiKey::ElectLeaders as i16, "ElectLeaders", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(elect_leaders::serve);
     ApiKey::IncrementalAlterConfigs as i16, "IncrementalAlterConfigs", 0..=1, &[(Topic, AlterConfigs), (Cluster, AlterConfigs)], Some(forward::serve), Some(incremental_alter_configs::serve);
     ApiKey::AlterPartitionReassignments as i16, "AlterPartitionReassignments", 0..=1, &[(Cluster, Alter)], Some(forward::serve), Some(alter_partition_reassignments::serve);
     ApiKey::ListPartitionReassignments as i16, "ListPartitionReassignments", 0..=0, &[(Cluster, Describe)], Some(forward::serve), Some(list_partition_reassignments::serve);
+    ApiKey::OffsetDelete as i16, "OffsetDelete", 0..=0, &[(Group, Delete), (Topic, Read)], Some(offset_delete::serve), None;
     ApiKey::DescribeQuorum as i16, "DescribeQuorum", 0..=2, &[(Cluster, Describe)], Some(forward::serve), Some(describe_quorum::serve);
     ApiKey::AlterPartition as i16, "AlterPartition", 2..=3, &[(Cluster, ClusterAction)], None, Some(private::alter_partition);
     ApiKey::UpdateFeatures as i16, "UpdateFeatures", 0..=2, &[(Cluster, Alter)], Some(forward::serve), Some(update_features::serve);

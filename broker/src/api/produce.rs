@@ -182,6 +182,7 @@ fn submit(call: &Call, topic: &Topic, acks: AckLevel, data: &PartitionProduceDat
         record_count: validated.header.record_count.unsigned_abs(),
         log_append_time: validated.log_append_time_ms,
         bytes: validated.bytes,
+        only_in: None,
     };
     let doubtful = call.node.shards.is_doubtful();
     Pending::Submitted { partition, doubtful, answer: call.node.shards.produce(partition, batch, acks) }

@@ -4,6 +4,7 @@ mod admin;
 mod configs;
 mod deny_all;
 mod fetch;
+mod groups;
 mod list_offsets;
 mod log_dirs;
 mod memory;

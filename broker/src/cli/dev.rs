@@ -100,7 +100,8 @@ fn prepare(data: &Path, listen: &HostPort) -> Result<BrokerConfig, String> {
          listeners=CONTROLLER://127.0.0.1:{controller},PLAINTEXT://{listen}\n\
          advertised.listeners=PLAINTEXT://{advertised}\n\
          inter.broker.listener.name=PLAINTEXT\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         offsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\n"
     );
     let mut properties = Properties::parse(text.as_bytes(), |_| None).map_err(|errors| join(&errors))?;
     let directory = format!("log.dirs={}", data.display());

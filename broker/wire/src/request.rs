@@ -176,6 +176,16 @@ pub fn encode<R: Request>(
     finish_frame(out)
 }
 
+/// Writes the body of a request alone, to be sent on by another node.
+///
+/// # Errors
+/// If the version does not exist or cannot carry what the request says.
+pub fn encode_body<R: Request>(api_version: i16, request: &R) -> Result<Bytes, EncodeError> {
+    let mut out = BytesMut::new();
+    put_message(R::KEY, api_version, request, &mut out)?;
+    Ok(out.freeze())
+}
+
 /// Writes a request whose body is already encoded as a whole frame.
 ///
 /// # Errors

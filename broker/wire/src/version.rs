@@ -17,6 +17,9 @@ const LIST_OFFSETS_ENCODING_MAX: i16 = 10;
 /// InitProducerId 6 (KIP-939) is not stable in Kafka 4.3, and the crate has its number without its encoding.
 const INIT_PRODUCER_ID_MAX: i16 = 5;
 
+/// Of OffsetCommit 10 and OffsetFetch 10 (KIP-848's topic ids) the crate has the responses only.
+const OFFSETS_MAX: i16 = 9;
+
 /// Versions of a request that this crate can read and write, `None` for an
 /// unknown key.
 #[must_use]
@@ -31,6 +34,9 @@ pub fn supported(key: i16) -> Option<VersionRange> {
     }
     if api == ApiKey::InitProducerId {
         range.max = INIT_PRODUCER_ID_MAX;
+    }
+    if matches!(api, ApiKey::OffsetCommit | ApiKey::OffsetFetch) {
+        range.max = OFFSETS_MAX;
     }
     Some(range)
 }

@@ -88,7 +88,10 @@ impl Broker {
     }
 
     /// A broker on an empty directory, ready to be started.
-    fn prepare(&self, directory: &Path) -> Result<Server> {
+    ///
+    /// # Errors
+    /// If the directory cannot be made, or Kafka's not be formatted.
+    pub fn prepare(&self, directory: &Path) -> Result<Server> {
         if directory.exists() {
             fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
         }

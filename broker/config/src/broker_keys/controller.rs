@@ -54,6 +54,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::int("num.partitions", "1", "How many partitions a new topic gets when its creator does not say.").at_least(1),
     Key::int("default.replication.factor", "1", "How many replicas a new topic's partitions get when its creator does not say.")
         .valid(Validator::Between(1, 32_767)),
-    Key::boolean("auto.create.topics.enable", "true", "Whether asking for an unknown topic creates it, where the client allows it too.").high().inert("topics are made by CreateTopics only"),
+    Key::boolean("auto.create.topics.enable", "true", "Whether asking for an unknown topic creates it, where the client allows it too.").high(),
     Key::boolean("delete.topic.enable", "true", "Whether topics can be deleted.").high(),
 ];

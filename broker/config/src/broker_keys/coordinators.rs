@@ -2,7 +2,7 @@
 
 use crate::key::{Key, Validator};
 
-const NO_GROUPS: &str = "consumer groups are not built yet";
+const NO_GROUPS: &str = "groups of the consumer protocol (KIP-848) are not built yet";
 const NO_SHARE: &str = "share groups are not built yet";
 const NO_TXN: &str = "transactions are not built yet";
 
@@ -19,34 +19,31 @@ pub(super) const KEYS: &[Key] = &[
         "Partitions of the topic that holds committed offsets; fixed once it exists.",
     )
     .at_least(1)
-    .high()
-    .inert(NO_GROUPS),
+    .high(),
     Key::short(
         "offsets.topic.replication.factor",
         "3",
         "Replicas of the topic that holds committed offsets.",
     )
     .at_least(1)
-    .high()
-    .inert(NO_GROUPS),
+    .high(),
     Key::int(
         "offsets.topic.segment.bytes",
         "104857600",
         "Segment size of the topic that holds committed offsets.",
     )
-    .at_least(1)
-    .inert(NO_GROUPS),
+    .at_least(1),
     Key::int("offsets.topic.compression.codec", "0", "Codec of the topic that holds committed offsets.")
         .low()
-        .inert(NO_GROUPS),
+        .valid(Validator::Between(0, 4)),
     Key::int("offsets.retention.minutes", "10080", "How long the offsets of an empty group are kept.")
         .at_least(1)
-        .high()
-        .inert(NO_GROUPS),
+        .high(),
     Key::long("offsets.retention.check.interval.ms", "600000", "How often expired offsets are looked for.")
+        .at_least(1),
+    Key::int("offsets.commit.timeout.ms", "5000", "How long a commit may take.")
         .at_least(1)
-        .inert(NO_GROUPS),
-    Key::int("offsets.commit.timeout.ms", "5000", "How long a commit may take.").at_least(1).inert(NO_GROUPS),
+        .inert("a commit is answered when it is committed, or when its leader can no longer say"),
     Key::int(
         "offsets.load.buffer.size",
         "5242880",
@@ -54,46 +51,43 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_least(1)
     .low()
-    .inert(NO_GROUPS),
+    .inert("1 MiB is read at once"),
     Key::int("offset.metadata.max.bytes", "4096", "The largest note a consumer may store with an offset.")
-        .at_least(0)
-        .inert(NO_GROUPS),
+        .at_least(0),
     Key::int("group.min.session.timeout.ms", "6000", "The shortest session a classic consumer may ask for.")
-        .at_least(0)
-        .inert(NO_GROUPS),
+        .at_least(0),
     Key::int(
         "group.max.session.timeout.ms",
         "1800000",
         "The longest session a classic consumer may ask for.",
     )
-    .at_least(0)
-    .inert(NO_GROUPS),
+    .at_least(0),
     Key::int(
         "group.initial.rebalance.delay.ms",
         "3000",
         "How long a new classic group waits for more members.",
     )
-    .at_least(0)
-    .inert(NO_GROUPS),
-    Key::int("group.max.size", "2147483647", "How many members a classic group may have.")
-        .at_least(1)
-        .inert(NO_GROUPS),
+    .at_least(0),
+    Key::int("group.max.size", "2147483647", "How many members a classic group may have.").at_least(1),
     Key::list(
         "group.coordinator.rebalance.protocols",
         "classic,consumer,streams",
         "The group protocols offered.",
     )
     .inert(NO_GROUPS),
-    Key::int("group.coordinator.threads", "4", "Threads that coordinate groups.")
-        .at_least(1)
-        .inert(NO_GROUPS),
+    Key::int(
+        "group.coordinator.threads",
+        "4",
+        "How many partitions of __consumer_offsets are read at once when their groups are taken over.",
+    )
+    .at_least(1),
     Key::int(
         "group.coordinator.append.linger.ms",
         "-1",
         "How long a coordinator's records wait to be written together.",
     )
     .at_least(-1)
-    .inert(NO_GROUPS),
+    .inert("what is asked while a batch is on its way shares the next one"),
     Key::int(
         "group.consumer.session.timeout.ms",
         "45000",

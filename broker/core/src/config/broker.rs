@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::{Address, InitialController, ListenerName, SecurityProtocol, StaticVoter, reachable};
 use super::file::{CheckedFile, Problem, Setting, Warning};
 use super::listeners::{Listener, Listeners};
-use super::{ByteCount, Limit, RACK_AWARE_SELECTOR, Settings};
+use super::{ByteCount, Groups, Limit, RACK_AWARE_SELECTOR, Settings};
 use crate::ids::NodeId;
 use crate::metadata::image::{CORDONED_LOG_DIRS, Endpoint, Voter};
 use crate::metadata::record::Voters;
@@ -94,6 +94,8 @@ pub struct TopicRules {
     pub partitions: u32,
     /// `default.replication.factor`
     pub replication_factor: u16,
+    /// `auto.create.topics.enable`
+    pub auto_create: bool,
     /// `delete.topic.enable`
     pub delete: bool,
     /// `auto.leader.rebalance.enable`
@@ -135,6 +137,8 @@ pub struct BrokerConfig {
     pub replication: Replication,
     /// Creation and deletion of topics.
     pub topics: TopicRules,
+    /// Groups, and where they are kept.
+    pub groups: Groups,
     /// Everything the properties file sets, for DescribeConfigs and for the defaults of topics.
     pub fixed: Settings,
 }
@@ -159,7 +163,7 @@ impl BrokerConfig {
         file.check_together();
         refuse_cordoned_in_file(&mut file);
         let (timeouts, limits, topics) = (timeouts(&file), limits(&file), topic_rules(&file));
-        let replication = replication(&file);
+        let (replication, groups) = (replication(&file), Groups::resolve(&file));
         let rack = file.text("broker.rack");
         let config_hash = file.text("ottla.config.hash");
         let (fixed, problems, warnings) = file.into_parts();
@@ -185,6 +189,7 @@ impl BrokerConfig {
             limits,
             replication,
             topics,
+            groups,
             fixed,
         };
         Ok((config, warnings))
@@ -360,6 +365,7 @@ fn topic_rules(file: &CheckedFile<'_>) -> TopicRules {
     TopicRules {
         partitions: u32::try_from(file.number("num.partitions")).unwrap_or(1),
         replication_factor: u16::try_from(file.number("default.replication.factor")).unwrap_or(1),
+        auto_create: file.flag("auto.create.topics.enable"),
         delete: file.flag("delete.topic.enable"),
         auto_leader_rebalance: file.flag("auto.leader.rebalance.enable"),
     }

@@ -7,6 +7,7 @@
 mod address;
 mod broker;
 mod file;
+mod groups;
 mod listeners;
 
 pub use ottla_config::*;
@@ -16,4 +17,5 @@ pub use address::{
 };
 pub use broker::{BrokerConfig, Limits, ReplicaSelector, Replication, Roles, Timeouts, TopicRules};
 pub use file::{BrokerConfigError, Origin, Problem, Setting, Warning, WarningKind};
+pub use groups::{Groups, OffsetsTopic};
 pub use listeners::Listener;

@@ -154,9 +154,17 @@ impl<T> Partition<T> {
         self.durability
     }
 
-    /// May a producer append now? The batches then get this leader epoch and offsets from `log_end`.
-    pub fn check_produce(&self, acks: AckLevel) -> Result<(LeaderEpoch, Offset), PartitionError> {
-        self.check_leader(None)?;
+    /// May a producer append now, to the leader of that epoch if it names one? The batches then get this leader epoch and
+    /// offsets from `log_end`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_produce(
+        &self,
+        acks: AckLevel,
+        only_in: Option<LeaderEpoch>,
+    ) -> Result<(LeaderEpoch, Offset), PartitionError> {
+        self.check_leader(only_in)?;
         let (isr, min) = (self.registration.isr.len(), self.isr_min());
         if acks == AckLevel::All && isr < min {
             return Err(PartitionError::NotEnoughReplicas { isr, min });

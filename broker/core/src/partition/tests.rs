@@ -66,7 +66,11 @@ fn ok(waiting: u32) -> Vec<Released<u32>> {
 #[test]
 fn synced_ack_waits_for_the_flush_and_so_does_the_reader() {
     let mut partition = leader(10);
-    assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(10))));
+    assert_eq!(partition.check_produce(AckLevel::All, None), Ok((LeaderEpoch(3), Offset(10))));
+    assert!(partition.check_produce(AckLevel::All, Some(LeaderEpoch(3))).is_ok());
+    let (asked, current) = (LeaderEpoch(2), LeaderEpoch(3));
+    let fenced = PartitionError::FencedLeaderEpoch { asked, current };
+    assert_eq!(partition.check_produce(AckLevel::All, Some(asked)), Err(fenced));
     assert_eq!(partition.appended(Offset(15), AckLevel::All, 7, &Peers::default()), []);
     assert_eq!(
         partition.check_fetch(Offset(10), None, ReadFrom::Leader).expect("in range").end_exclusive,
@@ -114,15 +118,15 @@ fn isr_below_the_minimum_refuses_before_the_append_and_holds_the_high_watermark_
     assert_eq!(partition.flushed(Offset(1), &Peers::default()), []);
     assert_eq!(partition.high_watermark(), Offset(0), "rule 29: the high watermark stands still");
     let refused = Err(PartitionError::NotEnoughReplicas { isr: 1, min: 2 });
-    assert_eq!(partition.check_produce(AckLevel::All), refused);
-    assert!(partition.check_produce(AckLevel::Leader).is_ok(), "acks=1 is stored but not visible");
+    assert_eq!(partition.check_produce(AckLevel::All, None), refused);
+    assert!(partition.check_produce(AckLevel::Leader, None).is_ok(), "acks=1 is stored but not visible");
 }
 
 #[test]
 fn no_more_replicas_are_needed_in_sync_than_there_are() {
     let mut partition = leader(0);
     assert_eq!(configure(&mut partition, AckSettings { min_insync_replicas: 2, ..SYNCED }), []);
-    assert_eq!(partition.check_produce(AckLevel::All), Ok((LeaderEpoch(3), Offset(0))));
+    assert_eq!(partition.check_produce(AckLevel::All, None), Ok((LeaderEpoch(3), Offset(0))));
     assert_eq!(partition.appended(Offset(1), AckLevel::All, 7, &Peers::default()), []);
     assert_eq!(partition.flushed(Offset(1), &Peers::default()), ok(7));
     assert_eq!(partition.high_watermark(), Offset(1), "acks=1 and acks=all are visible");
@@ -134,7 +138,7 @@ fn lost_leadership_refuses_what_is_parked() {
     partition.appended(Offset(1), AckLevel::All, 7, &Peers::default());
     let released = partition.register(registration(None, &[1], 4), SYNCED, &Peers::default());
     assert_eq!(released, vec![Released { waiting: 7, verdict: Err(PartitionError::NotLeader) }]);
-    assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::NotLeader));
+    assert_eq!(partition.check_produce(AckLevel::Leader, None), Err(PartitionError::NotLeader));
     assert_eq!(partition.check_fetch(Offset(0), None, ReadFrom::Leader), Err(PartitionError::NotLeader));
 }
 
@@ -185,7 +189,7 @@ fn a_failed_directory_answers_everything_with_a_storage_error() {
     partition.appended(Offset(6), AckLevel::All, 1, &Peers::default());
     let refused = vec![Released { waiting: 1, verdict: Err(PartitionError::Storage) }];
     assert_eq!(partition.fail(), refused);
-    assert_eq!(partition.check_produce(AckLevel::Leader), Err(PartitionError::Storage));
+    assert_eq!(partition.check_produce(AckLevel::Leader, None), Err(PartitionError::Storage));
     assert_eq!(partition.check_fetch(Offset(0), None, ReadFrom::Leader), Err(PartitionError::Storage));
 }
 

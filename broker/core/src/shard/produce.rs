@@ -8,7 +8,7 @@ use super::producers::ProducerCount;
 use super::replica::Parked;
 use crate::config::{Durability, Limit};
 use crate::disk::Disk;
-use crate::ids::TopicPartition;
+use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{AppendError, ProducerInfo};
 use crate::partition::{AckLevel, PartitionError};
 use crate::time::Wall;
@@ -22,6 +22,8 @@ pub struct Batch {
     pub record_count: u32,
     /// The time the broker gave it, on topics with LogAppendTime.
     pub log_append_time: Option<i64>,
+    /// It is appended by the leader of this epoch only, if one is named.
+    pub only_in: Option<LeaderEpoch>,
 }
 
 /// A batch that is in the log.
@@ -56,7 +58,7 @@ impl<D: Disk, T, W> Shard<D, T, W> {
         acks: AckLevel,
         now: Wall,
     ) -> Result<Appended, PartitionError> {
-        let (epoch, base_offset) = self.replica(id)?.machine()?.check_produce(acks)?;
+        let (epoch, base_offset) = self.replica(id)?.machine()?.check_produce(acks, batch.only_in)?;
         let replica = self.replicas.get_mut(&id).ok_or(PartitionError::NotLeader)?;
         if let Some(duplicate) = replica.log.check_producer(&batch.bytes)? {
             return Ok(Appended::Before(Produced {

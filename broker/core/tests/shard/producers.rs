@@ -17,7 +17,7 @@ const ID: ProducerId = ProducerId(7);
 fn sent(epoch: i16, sequence: i32, value: &str) -> Batch {
     let builder = BatchBuilder::new().producer(ID.0, epoch, sequence);
     let (bytes, _) = builder.record(1000, None, Some(value.as_bytes())).build().unwrap();
-    Batch { bytes, record_count: 1, log_append_time: None }
+    Batch { bytes, record_count: 1, log_append_time: None, only_in: None }
 }
 
 fn led(epoch: i16, sequence: i32, base: i64, leader_epoch: i32) -> Bytes {

@@ -54,7 +54,7 @@ impl Rig {
 
     /// A producer's first batch, sent for the first time or again.
     fn first(&mut self, id: i64, now: Wall) -> Vec<Seen> {
-        let batch = Batch { bytes: sent(id), record_count: 1, log_append_time: None };
+        let batch = Batch { bytes: sent(id), record_count: 1, log_append_time: None, only_in: None };
         self.shard.produce(TOPIC, batch, AckLevel::Leader, 1, now);
         let mut seen = self.effects();
         seen.extend(self.sync());

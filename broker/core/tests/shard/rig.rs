@@ -93,7 +93,7 @@ pub(crate) fn replicated(topic: TopicPartition, leader: NodeId, isr: &[NodeId], 
 pub(crate) fn batch(values: &[&str]) -> Batch {
     let records = values.iter().fold(BatchBuilder::new(), |b, v| b.record(1000, None, Some(v.as_bytes())));
     let (bytes, header) = records.build().unwrap();
-    Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None }
+    Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None, only_in: None }
 }
 
 /// How far the other broker says that it has come.

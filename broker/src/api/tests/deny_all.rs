@@ -4,6 +4,7 @@
 //! same byte for byte, but for the name and the id that the request itself holds.
 
 mod cluster;
+mod groups;
 mod records;
 mod topics;
 
@@ -27,6 +28,7 @@ use crate::node::Node;
 
 const OK: i16 = 0;
 const TOPIC_DENIED: i16 = 29;
+const GROUP_DENIED: i16 = 30;
 const CLUSTER_DENIED: i16 = 31;
 const TRANSACTIONAL_ID_DENIED: i16 = 53;
 const ID_UNKNOWN: i16 = 100;
@@ -81,6 +83,7 @@ impl Case<'_> {
         for code in codes {
             let named = match *code {
                 TOPIC_DENIED | ID_UNKNOWN => names(Resource::Topic),
+                GROUP_DENIED => names(Resource::Group),
                 CLUSTER_DENIED => names(Resource::Cluster),
                 TRANSACTIONAL_ID_DENIED => names(Resource::TransactionalId),
                 _ => true,
@@ -159,6 +162,16 @@ async fn kafkas(node: &Arc<Node>, api: &Api, key: ApiKey) {
         ApiKey::DescribeProducers => records::describe_producers(on_broker).await,
         ApiKey::AssignReplicasToDirs => cluster::assign_replicas_to_dirs(on_controller).await,
         ApiKey::AllocateProducerIds => cluster::allocate_producer_ids(on_controller).await,
+        ApiKey::FindCoordinator => groups::find_coordinator(on_broker).await,
+        ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Heartbeat | ApiKey::LeaveGroup => {
+            groups::members(key, on_broker).await;
+        }
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch | ApiKey::OffsetDelete => {
+            groups::offsets(key, on_broker).await;
+        }
+        ApiKey::DescribeGroups | ApiKey::ListGroups | ApiKey::DeleteGroups => {
+            groups::administration(key, on_broker).await;
+        }
         other => panic!("{other:?} has a row in the table and no case here"),
     }
 }

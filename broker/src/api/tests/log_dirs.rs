@@ -196,7 +196,12 @@ async fn each_directory_is_described_with_the_logs_in_it() {
     let rig = Rig::new(DirectoryMoves::new().0).await;
     let (bytes, header) = BatchBuilder::new().record(1_000, None, Some(b"value")).build().expect("a batch");
     let size = i64::try_from(bytes.len()).expect("a small batch");
-    let batch = Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None };
+    let batch = Batch {
+        bytes,
+        record_count: header.record_count.unsigned_abs(),
+        log_append_time: None,
+        only_in: None,
+    };
     let produced = rig.node.shards.produce(TOPIC, batch, AckLevel::All).await;
     produced.expect("an answer").expect("it is written");
     for version in 1..=4 {

@@ -100,7 +100,7 @@ fn assign(shards: &Shards, registered: &Partition, isr: &[NodeId], partition_epo
 
 fn batch() -> Batch {
     let (bytes, header) = BatchBuilder::new().record(1_000, None, Some(b"value")).build().expect("a batch");
-    Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None }
+    Batch { bytes, record_count: header.record_count.unsigned_abs(), log_append_time: None, only_in: None }
 }
 
 /// The leader has one record, and so has its follower, durably.

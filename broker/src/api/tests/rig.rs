@@ -20,8 +20,10 @@ use uuid::Uuid;
 use crate::api::authorize::Authorizer;
 use crate::api::fetch::{LeaderThrottle, Recovery};
 use crate::api::{Call, Principal, Reply, RequestContext, Scope, find};
+use crate::drive::auto_topics::AutoTopics;
 use crate::drive::controller::ControllerHandle;
 use crate::drive::directory_moves::DirectoryMoves;
+use crate::drive::groups::Groups;
 use crate::drive::producer_ids::ProducerIds;
 use crate::drive::shard::Shards;
 use crate::metrics::Metrics;
@@ -91,6 +93,8 @@ pub(crate) fn node_that_knows(
         status,
         shards: Shards::none(),
         directory_moves: DirectoryMoves::new().0,
+        auto_topics: AutoTopics::noted().0,
+        groups: Groups::none(),
         controllers: crate::node::no_controllers(),
         producer_ids: ProducerIds::none(),
         controller,

@@ -68,7 +68,7 @@ async fn filled(directory: &Path) -> Shards {
             let value = vec![u8::try_from(number % 251).unwrap(); 10_000];
             let (bytes, header) = BatchBuilder::new().record(number, None, Some(&value)).build().unwrap();
             let record_count = header.record_count.unsigned_abs();
-            let batch = Batch { bytes, record_count, log_append_time: None };
+            let batch = Batch { bytes, record_count, log_append_time: None, only_in: None };
             shards.produce(TOPIC, batch, AckLevel::All)
         })
         .collect();

@@ -16,7 +16,10 @@
 //! schema with the decoder in every version.
 
 mod admin;
+mod group_admin;
+mod groups;
 mod log_dirs;
+mod offsets;
 mod reassignments;
 mod requests;
 mod responses;

@@ -3,7 +3,10 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::admin;
+use super::group_admin;
+use super::groups;
 use super::log_dirs;
+use super::offsets;
 use super::reassignments;
 use super::schema::Kind::{Array, Struct, Structs};
 use super::schema::{
@@ -38,7 +41,10 @@ pub(super) fn find(key: i16) -> Option<&'static Message> {
         Ok(ApiKey::DescribeCluster) => Some(&DESCRIBE_CLUSTER),
         Ok(ApiKey::BrokerRegistration) => Some(&BROKER_REGISTRATION),
         Ok(ApiKey::BrokerHeartbeat) => Some(&BROKER_HEARTBEAT),
-        Ok(key) => admin::response(key),
+        Ok(key) => admin::response(key)
+            .or_else(|| groups::response(key))
+            .or_else(|| offsets::response(key))
+            .or_else(|| group_admin::response(key)),
         Err(()) => None,
     }
 }

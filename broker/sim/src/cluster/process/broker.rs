@@ -335,7 +335,7 @@ impl Broker {
         if let Some(time) = log_append_time {
             records::stamp(&mut bytes, time);
         }
-        let batch = Batch { record_count: record_count(batch), bytes, log_append_time };
+        let batch = Batch { record_count: record_count(batch), bytes, log_append_time, only_in: None };
         let written = u64::try_from(batch.bytes.len()).unwrap_or(0);
         self.shard(partition)?.produce(partition, batch, AckLevel::All, producer, now.wall);
         self.written_bytes += written;

@@ -1,0 +1,7 @@
+mod committing;
+mod deleting;
+mod failing_over;
+mod joining;
+mod random;
+mod rig;
+mod static_members;
